@@ -1,0 +1,1 @@
+"""The processes: each does one step, none imports another."""

@@ -1,0 +1,1 @@
+"""Pictures from cameras, folders and HTTP into Kafka."""

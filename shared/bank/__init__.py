@@ -1,0 +1,1 @@
+"""What is normal, versioned: bundles, their store and their cache."""

@@ -1,0 +1,92 @@
+"""Who a record is about, in the payload and again in the headers.
+
+Identity travels in the headers too, so that a payload which cannot be decoded still belongs to a chip.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from shared.events import ChipInspected, ChipRejected, FeaturesExtracted, ImageCaptured
+
+ChipEvent = ImageCaptured | FeaturesExtracted | ChipInspected | ChipRejected
+Headers = list[tuple[str, bytes]]
+
+UNKNOWN = "unknown"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The six fields every event about a chip begins with."""
+
+    event_id: str
+    chip_id: str
+    line_id: str
+    product: str
+    captured_at: datetime
+    verdict_by: datetime | None = None
+
+    def is_late(self, now: datetime) -> bool:
+        """Whether the chip's deadline has passed."""
+        return self.verdict_by is not None and now > self.verdict_by
+
+
+def identity_of(event: ChipEvent) -> Identity:
+    """The identity in an event's payload."""
+    return Identity(
+        event_id=event.event_id,
+        chip_id=event.chip_id,
+        line_id=event.line_id,
+        product=event.product,
+        captured_at=event.captured_at,
+        verdict_by=event.verdict_by,
+    )
+
+
+def to_headers(identity: Identity) -> Headers:
+    """Kafka headers that carry the identity; times are milliseconds since the epoch, in decimal."""
+    headers = [
+        ("event_id", identity.event_id.encode()),
+        ("chip_id", identity.chip_id.encode()),
+        ("line_id", identity.line_id.encode()),
+        ("product", identity.product.encode()),
+        ("captured_at", b"%d" % _milliseconds(identity.captured_at)),
+    ]
+    if identity.verdict_by is not None:
+        headers.append(("verdict_by", b"%d" % _milliseconds(identity.verdict_by)))
+    return headers
+
+
+def from_headers(
+    headers: Iterable[tuple[str, bytes | None]] | None,
+    *,
+    key: bytes | None,
+    position: str,
+    timestamp: datetime,
+) -> Identity:
+    """The best identity that can be had without the payload; never fails.
+
+    What the headers lack comes from the record itself: the line from its key, the event's id from its position
+    (``topic:partition:offset``, so that a record read again is the same event), the time from its timestamp.
+    """
+    found = {name: value.decode("utf-8", "replace") for name, value in headers or () if value}
+    return Identity(
+        event_id=found.get("event_id") or position,
+        chip_id=found.get("chip_id") or UNKNOWN,
+        line_id=found.get("line_id") or (key or b"").decode("utf-8", "replace") or UNKNOWN,
+        product=found.get("product") or UNKNOWN,
+        captured_at=_instant(found.get("captured_at")) or timestamp,
+        verdict_by=_instant(found.get("verdict_by")),
+    )
+
+
+def _milliseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(milliseconds=1)
+
+
+def _instant(milliseconds: str | None) -> datetime | None:
+    try:
+        return EPOCH + timedelta(milliseconds=int(milliseconds or ""))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,92 @@
+"""Settings of the services, from the environment.
+
+Every setting is a variable with the prefix ``CHIPSIEVE_``, nested by two underscores, for instance
+``CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS``. A service adds its own by subclassing `ServiceSettings`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class KafkaSettings(BaseModel):
+    """How to reach the broker."""
+
+    bootstrap_servers: str = "localhost:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: Path | None = None
+
+    def client_config(self) -> dict[str, str]:
+        """The part of a librdkafka configuration that every client shares."""
+        config = {"bootstrap.servers": self.bootstrap_servers, "security.protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL"):
+            config["sasl.mechanism"] = self.sasl_mechanism
+            config["sasl.username"] = self.sasl_username or ""
+            config["sasl.password"] = self.sasl_password.get_secret_value() if self.sasl_password else ""
+        if self.ssl_ca_location:
+            config["ssl.ca.location"] = str(self.ssl_ca_location)
+        return config
+
+
+class RegistrySettings(BaseModel):
+    """How to reach the schema registry."""
+
+    url: str = "http://localhost:8081/apis/ccompat/v7"
+
+
+class RedisSettings(BaseModel):
+    """How to reach Redis or Valkey, which keeps the memory banks."""
+
+    url: str = "redis://localhost:6379/0"
+
+
+class AdminSettings(BaseModel):
+    """The port that serves ``/metrics``, ``/healthz`` and ``/readyz``."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one and logs it")
+
+
+class LogSettings(BaseModel):
+    """What is logged and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class StreamSettings(BaseModel):
+    """The runtime: batching, transactions and the limits on dead letters."""
+
+    batch_size: int = Field(default=16, ge=1, description="records a micro-batch holds at most")
+    linger_ms: int = Field(default=10, ge=0, description="how long a batch waits to fill after its first record")
+    # One id per worker slot, stable over restarts (a StatefulSet's ordinal): a restarted worker fences its dead self.
+    worker: str = Field(
+        default="0", description="name of this worker slot, unique in its stage and stable over restarts"
+    )
+    transaction_timeout_ms: int = Field(default=10_000, ge=1000)
+    dead_letter_streak: int = Field(default=50, ge=1, description="failures in a row that stop the stage")
+    dead_letter_ratio: float = Field(default=0.5, gt=0, le=1, description="share of failures that stops the stage")
+    dead_letter_window: int = Field(default=200, ge=1, description="latest records over which the share is taken")
+
+
+class Settings(BaseSettings):
+    """Settings that every process shares."""
+
+    model_config = SettingsConfigDict(env_prefix="CHIPSIEVE_", env_nested_delimiter="__", extra="ignore")
+
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    redis: RedisSettings = RedisSettings()
+    log: LogSettings = LogSettings()
+
+
+class ServiceSettings(Settings):
+    """Settings of a stage that the runtime runs."""
+
+    admin: AdminSettings = AdminSettings()
+    stream: StreamSettings = StreamSettings()

@@ -1,0 +1,1 @@
+"""The runtime every stage runs in; it knows no pictures."""

@@ -1,0 +1,1 @@
+"""The arithmetic of inspection; it knows no Kafka and no Redis."""

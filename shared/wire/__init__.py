@@ -1,0 +1,1 @@
+"""Events as bytes: Avro in Confluent wire format."""
