@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
+    topic_prefix: str = Field(
+        default="", description="put before every topic name and consumer group; lets plants share a cluster"
+    )
 
 
 class ServiceSettings(Settings):
