@@ -1,0 +1,66 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# Any Python 3.11; Debian 12 calls it python3.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SERVICES := gateway extractor matcher router trainer cli
+# Number of chips the demo sends; its state, pictures and logs go below DEMO_DIR.
+CHIPS ?= 600
+DEMO_DIR ?= out/demo
+# Slow package mirrors: wait for large wheels.
+export UV_HTTP_TIMEOUT ?= 300
+export PYTHONWARNINGS ?=
+
+.PHONY: help install demo test test-fast check format events lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
+
+install: $(INSTALLED) ## make the virtual environment from the lock file
+
+$(INSTALLED): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Chipsieve needs Python 3.11, $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer)
+	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR)
+
+test: $(INSTALLED) ## check, then every test: unit, contract, integration, fault (starts its own Kafka, Valkey, registry)
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest tests
+
+test-fast: $(INSTALLED) ## unit and contract tests only; no broker
+	$(BIN)/pytest tests/unit tests/contract
+
+check: $(INSTALLED) ## format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+events: $(INSTALLED) ## make shared/events.py from schemas/*.avsc
+	$(BIN)/python -m shared.wire.generate_events
+
+lock: $(INSTALLED) ## pin every dependency anew, for development and for each service
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra cli --group dev -o requirements/dev.lock
+	@grep -A3 '^uv==' requirements/dev.lock >/dev/null
+	for service in $(SERVICES); do \
+		$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra $$service \
+			-c requirements/dev.lock -o requirements/$$service.lock; \
+	done
+	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes - -o requirements/uv.lock
+
+clean: ## remove what was built and rendered; keeps the download cache
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
