@@ -1,0 +1,47 @@
+"""The engines a running extractor holds, one a feature space."""
+
+from collections import OrderedDict
+
+import numpy as np
+
+from services.extractor.settings import EngineSettings
+from shared.bank.errors import UnknownFeatureSpace
+from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.engine import Engine, load_engine
+from shared.vision.recipe import Recipe
+
+# Recipes differ by product; few differ in what they extract. An engine takes some 50 to 150 MB.
+MAX_ENGINES = 8
+
+
+class EngineCache:
+    """Engines by feature space, least recently used out first."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+
+    def engine(self, recipe: Recipe, feature_space: str) -> Engine:
+        """The engine that makes features of this space; compiled where it is the first of its kind.
+
+        Raises:
+            UnknownFeatureSpace: the bundle was made with other weights, preprocessing or quantisation than ours.
+        """
+        ours = recipe.feature_space(backbone_weights_sha256(recipe.backbone))
+        if ours != feature_space:
+            raise UnknownFeatureSpace(
+                f"the active bundle was made in feature space {feature_space}, this extractor makes {ours}: "
+                "train and publish the product again with this version"
+            )
+        if ours not in self._engines:
+            self._engines[ours] = load_engine(self._settings.kind, recipe, threads=self._settings.threads)
+            while len(self._engines) > MAX_ENGINES:
+                self._engines.popitem(last=False)
+        self._engines.move_to_end(ours)
+        return self._engines[ours]
+
+    def warm_up(self, recipe: Recipe) -> None:
+        """Compile the recipe's engine and run it once, so that the first chip does not wait for it."""
+        engine = self.engine(recipe, recipe.feature_space(backbone_weights_sha256(recipe.backbone)))
+        for size in {layer.input_size for layer in recipe.layers}:
+            engine.features(np.zeros((1, size, size, 3), np.uint8), size)

@@ -1,0 +1,108 @@
+"""ImageCaptured → FeaturesExtracted: decode, preprocess, backbone, pool, quantise."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from typing_extensions import override
+
+from services.extractor.engines import EngineCache
+from services.extractor.image_source import read_image
+from services.extractor.settings import ExtractorSettings
+from shared.bank.cache import RecipeCache
+from shared.bank.store import BankStore
+from shared.errors import Uninspectable
+from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
+from shared.identity import Identity
+from shared.stream.step import Outcome, Record, Source, Step
+from shared.vision.extraction import extract
+from shared.vision.picture import Picture, decode
+from shared.vision.recipe import Recipe
+
+
+class ExtractorStep(Step[ImageCaptured]):
+    """Looks at every picture through the backbone, by its product's recipe."""
+
+    name = "extractor"
+    consumes = ImageCaptured
+
+    def __init__(self, settings: ExtractorSettings) -> None:
+        self._images = settings.images
+        self._recipes = RecipeCache(BankStore(settings.redis))
+        self._engines = EngineCache(settings.engine)
+        self._decoders = ThreadPoolExecutor(settings.images.decode_threads, thread_name_prefix="decode")
+
+    @override
+    def open(self) -> None:
+        for recipe in self._recipes.published():
+            self._engines.warm_up(recipe)
+
+    @override
+    def process(self, records: Sequence[Record[ImageCaptured]]) -> Sequence[Outcome]:
+        # Recipes first: where none can be had because Redis is away, nothing is decoded in vain.
+        looks = list(self._decoders.map(self._look, records, [self._recipe(record) for record in records]))
+        outcomes: list[Outcome] = [look if isinstance(look, Uninspectable) else () for look in looks]
+        for (recipe, feature_space), members in _by_recipe(looks).items():
+            grids = extract([picture for _, picture in members], recipe, self._engines.engine(recipe, feature_space))
+            for (index, picture), chip_grids in zip(members, grids, strict=True):
+                record = records[index]
+                outcomes[index] = (
+                    FeaturesExtracted(
+                        **record.identity.fields(),
+                        image=_pointer(record.source, record.event),
+                        height=picture.shape[0],
+                        width=picture.shape[1],
+                        feature_space=feature_space,
+                        grids=chip_grids,
+                    ),
+                )
+        return outcomes
+
+    @override
+    def uninspected(
+        self, identity: Identity, source: Source, cause: Uninspected, event: ImageCaptured | None
+    ) -> Sequence[FeaturesExtracted]:
+        return (FeaturesExtracted(**identity.fields(), image=_pointer(source, event), uninspected=cause),)
+
+    @override
+    def not_ready_because(self) -> str | None:
+        return self._recipes.not_ready_because()
+
+    @override
+    def close(self) -> None:
+        self._decoders.shutdown()
+        self._recipes.close()
+
+    def _recipe(self, record: Record[ImageCaptured]) -> "_Recipe | Uninspectable":
+        try:
+            return self._recipes.recipe(record.event.product)
+        except Uninspectable as error:
+            return error
+
+    def _look(self, record: Record[ImageCaptured], recipe: "_Recipe | Uninspectable") -> "_Look | Uninspectable":
+        if isinstance(recipe, Uninspectable):
+            return recipe
+        try:
+            data = read_image(record.event, root=self._images.root, max_bytes=self._images.max_referenced_bytes)
+            return recipe, decode(data, max_pixels=self._images.max_pixels)
+        except Uninspectable as error:
+            return error
+
+
+_Recipe = tuple[Recipe, str]
+_Look = tuple[_Recipe, Picture]
+
+
+def _by_recipe(looks: Sequence[_Look | Uninspectable]) -> dict[_Recipe, list[tuple[int, Picture]]]:
+    """Positions and pictures of the chips that can be looked at, together by recipe."""
+    groups: dict[_Recipe, list[tuple[int, Picture]]] = {}
+    for index, look in enumerate(looks):
+        if not isinstance(look, Uninspectable):
+            recipe, picture = look
+            groups.setdefault(recipe, []).append((index, picture))
+    return groups
+
+
+def _pointer(source: Source, event: ImageCaptured | None) -> ImagePointer:
+    return ImagePointer(
+        topic=source.topic, partition=source.partition, offset=source.offset, sha256=event.sha256 if event else None
+    )

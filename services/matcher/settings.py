@@ -1,0 +1,17 @@
+"""Settings of the matcher."""
+
+from pydantic import BaseModel, Field
+
+from shared.settings import ServiceSettings
+
+
+class MatchingSettings(BaseModel):
+    """How features are matched."""
+
+    max_banks: int = Field(default=64, ge=1, description="memory banks held at once; a bank takes about 2 MB")
+
+
+class MatcherSettings(ServiceSettings):
+    """Everything the matcher reads from its environment."""
+
+    matching: MatchingSettings = MatchingSettings()
