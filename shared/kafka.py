@@ -1,0 +1,196 @@
+"""How Chipsieve's clients talk to Kafka: every librdkafka setting, with its reason, in one place."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from shared.errors import ConfigurationError, NotReady
+from shared.settings import KafkaSettings
+from shared.topics import Topic, Topics
+
+T = TypeVar("T")
+ClientConfig = dict[str, str | int | bool]
+
+ADMIN_TIMEOUT_S = 15.0  # a broker that has just started answers metadata within 3 s; several clients may queue at once
+PREFETCH_KB = 32 * 1024  # three of the largest records ahead of the worker; the default of 64 MiB is memory, not speed
+UNSENT_KB = 128 * 1024  # a full batch of the largest records; the default of 1 GiB would outgrow a container first
+
+
+class BrokerUnavailable(NotReady):
+    """The broker cannot be reached, or did not answer in time."""
+
+
+class TopicMismatch(ConfigurationError):
+    """A topic exists and differs from its declaration in `topics.yaml`."""
+
+
+def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
+    """For a stage: offsets are committed by its transactions, only committed records are seen."""
+    return {
+        **_common(settings),
+        "group.id": group,
+        # KIP-848: the broker assigns, members of a group never stop for each other. Exactly-once held under SIGKILL and
+        # a frozen member. It refuses session.timeout.ms, heartbeat.interval.ms and partition.assignment.strategy.
+        "group.protocol": "consumer",
+        **_reading(topics),
+        "auto.offset.reset": "earliest",  # a chip that waited before the stage first ran still gets its verdict
+        "enable.auto.commit": False,  # offsets go into the producer's transaction
+        "enable.auto.offset.store": False,
+    }
+
+
+def reader_config(settings: KafkaSettings, topics: Topics) -> ClientConfig:
+    """For a consumer that assigns partitions itself and commits nothing: `tail`, `dead-letters`, the benchmark."""
+    return {
+        **_common(settings),
+        "group.id": "chipsieve-reader",  # librdkafka wants one; no group is joined and nothing is committed
+        **_reading(topics),
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,  # tells when everything that was there has been read
+    }
+
+
+def producer_config(
+    settings: KafkaSettings, topics: Topics, *, linger_ms: int = 5, delivery_timeout_ms: int = 30_000
+) -> ClientConfig:
+    """For the gateway and the dead-letter replay: idempotent, acknowledged by all in-sync replicas.
+
+    `linger_ms` is short because someone waits for the acknowledgement; a feed may take 20. `delivery_timeout_ms` is how
+    long a record is retried before its delivery report says it failed: an HTTP client waits that long, not 5 minutes.
+    """
+    return {**_writing(settings, topics), "linger.ms": linger_ms, "delivery.timeout.ms": delivery_timeout_ms}
+
+
+def transactional_producer_config(
+    settings: KafkaSettings, topics: Topics, transactional_id: str, *, transaction_timeout_ms: int = 10_000
+) -> ClientConfig:
+    """For a stage: its output and its input offsets in one transaction.
+
+    `transactional_id` must be the worker slot's own and the same after a restart, so that the new process fences the
+    dead one. `transaction_timeout_ms` bounds how long a dead worker's open transaction holds up read_committed readers.
+    """
+    return {
+        **_writing(settings, topics),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": transaction_timeout_ms,
+        # The broker writes a commit's markers after it answered; until then the next transaction is told
+        # CONCURRENT_TRANSACTIONS and comes back after this wait. With the default of 100 every back-to-back transaction
+        # took 100 ms whatever its size; with 5 it takes 8-14 ms.
+        "retry.backoff.ms": 5,
+        # Costs no latency: committing flushes, and a flush does not linger. Saves requests while a batch is produced.
+        "linger.ms": 20,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedTopics:
+    """What `create_topics` did; names as in Kafka."""
+
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
+
+
+def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
+    """Create the topics that are not there; those that are must be as declared.
+
+    Raises `BrokerUnavailable`, and `TopicMismatch` which names every partition count and limit that differs.
+    """
+    admin = AdminClient(_common(settings))
+    # The broker's own default.replication.factor: 1 on one machine, 3 in a plant.
+    wanted = [
+        NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=topic.config())
+        for topic in topics.by_name.values()
+    ]
+    created: list[str] = []
+    existing: list[Topic] = []
+    futures = admin.create_topics(wanted, operation_timeout=ADMIN_TIMEOUT_S, request_timeout=ADMIN_TIMEOUT_S)
+    for topic in topics.by_name.values():
+        try:
+            _result(futures[topic.name], settings)
+            created.append(topic.name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise ConfigurationError(f"topic {topic.name} cannot be created: {error.args[0].str()}") from error
+            existing.append(topic)
+    _check_existing(admin, settings, existing)
+    return CreatedTopics(tuple(created), tuple(topic.name for topic in existing))
+
+
+def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[Topic]) -> None:
+    if not existing:
+        return
+    try:
+        cluster = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise _unavailable(settings, error) from error
+    resources = {topic.name: ConfigResource(ResourceType.TOPIC, topic.name) for topic in existing}
+    described = admin.describe_configs(list(resources.values()), request_timeout=ADMIN_TIMEOUT_S)
+    differences = []
+    for topic in existing:
+        partitions = len(cluster[topic.name].partitions)
+        if partitions != topic.partitions:
+            differences.append(f"{topic.name}: partitions is {partitions}, declared {topic.partitions}")
+        actual = _result(described[resources[topic.name]], settings)
+        differences += [
+            f"{topic.name}: {name} is {actual[name].value}, declared {value}"
+            for name, value in topic.config().items()
+            if actual[name].value != value
+        ]
+    if differences:
+        raise TopicMismatch(
+            f"topics differ from schemas/topics.yaml: {'; '.join(differences)}. Alter them with Kafka's own tools, or "
+            "change the declaration; changing partitions moves lines to other partitions and breaks their order once"
+        )
+
+
+def _result(future: Future[T], settings: KafkaSettings) -> T:
+    try:
+        return future.result(timeout=2 * ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].retriable() or error.args[0].code() < 0:  # negative: the client's own, nobody answered
+            raise _unavailable(settings, error) from error
+        raise
+
+
+def _unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"no answer from Kafka at {settings.bootstrap_servers} ({error.args[0].str()}); "
+        "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
+    )
+
+
+def _common(settings: KafkaSettings) -> ClientConfig:
+    return {
+        **settings.client_config(),
+        "client.id": "chipsieve",
+        # After a broker's restart a client is back within a second; the default backs off to 10 s.
+        "reconnect.backoff.max.ms": 1000,
+    }
+
+
+def _reading(topics: Topics) -> ClientConfig:
+    largest_fetch = max(50 * 1024 * 1024, topics.max_message_bytes)
+    return {
+        "isolation.level": "read_committed",  # a verdict of an aborted transaction never existed
+        "max.partition.fetch.bytes": topics.max_message_bytes,  # at least one record of the largest size
+        "fetch.max.bytes": largest_fetch,
+        "receive.message.max.bytes": largest_fetch + 1024 * 1024,  # librdkafka wants 512 bytes more than a fetch
+        "queued.max.messages.kbytes": PREFETCH_KB,
+        # Once the prefetch queue was full, look again after this; the default of 1 s would leave a fast stage idle.
+        "fetch.queue.backoff.ms": 20,
+    }
+
+
+def _writing(settings: KafkaSettings, topics: Topics) -> ClientConfig:
+    return {
+        **_common(settings),
+        "acks": "all",
+        "enable.idempotence": True,
+        "compression.type": "none",  # JPEG, PNG and int8 features do not get smaller; it costs CPU on both sides
+        "batch.size": 1024 * 1024,  # large requests cut the client's CPU a record
+        "message.max.bytes": topics.max_message_bytes,  # the client refuses by itself what no topic would take
+        "queue.buffering.max.kbytes": UNSENT_KB,
+    }

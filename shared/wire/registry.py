@@ -1,0 +1,113 @@
+"""The schema registry, behind the two questions the codec asks and the one act of registering."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from shared.events import Event
+from shared.settings import RegistrySettings
+from shared.topics import SCHEMAS, Topic, Topics
+from shared.wire.errors import IncompatibleSchema, RegistryUnavailable, SchemaNotRegistered
+
+T = TypeVar("T")
+
+TIMEOUT_S = 5.0  # a registry answers in milliseconds; a stage that waits longer should say that it is not ready
+RETRIES = 1  # the runtime tries again anyway, and meanwhile reports why it waits
+
+# Error codes of the registry's API that mean "I am a registry and have no such thing", as against a wrong address.
+NO_SUBJECT, NO_VERSION, NO_SCHEMA, NO_SCHEMA_MOCK = 40401, 40402, 40403, 40400
+NOT_FOUND = {NO_SUBJECT, NO_VERSION, NO_SCHEMA, NO_SCHEMA_MOCK}
+CONFLICT = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A schema in the registry."""
+
+    subject: str
+    schema_id: int
+    compatibility: str
+
+
+def schema_source(event: type[Event]) -> str:
+    """The schema of an event as it is registered: its file, without insignificant white space."""
+    return json.dumps(json.loads((SCHEMAS / f"{event.SCHEMA}.avsc").read_text()), separators=(",", ":"))
+
+
+class SchemaRegistry:
+    """A client of a registry with Confluent's interface (Confluent's own, Apicurio, Redpanda, Karapace)."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._url = settings.url
+        self._client = SchemaRegistryClient.new_client(
+            {"url": settings.url, "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
+        )
+
+    def id_of(self, topic: Topic) -> int:
+        """Id of this version of the topic's schema.
+
+        Raises `SchemaNotRegistered`, `RegistryUnavailable`.
+        """
+        schema = Schema(schema_source(topic.event), "AVRO")
+        registered = self._ask(lambda: self._client.lookup_schema(topic.subject, schema))
+        if registered is None or registered.schema_id is None:
+            raise SchemaNotRegistered(
+                f"this version of {topic.event.SCHEMA} is not registered as {topic.subject} at {self._url}; "
+                "run `chipsieve topics create`"
+            )
+        return int(registered.schema_id)
+
+    def schema_of(self, schema_id: int) -> dict[str, Any] | None:
+        """The schema a record was written with, as parsed JSON; None where the registry knows no such id.
+
+        Raises `RegistryUnavailable`.
+        """
+        schema = self._ask(lambda: self._client.get_schema(schema_id))
+        return None if schema is None else json.loads(schema.schema_str or "null")
+
+    def register(self, topic: Topic, source: str | None = None) -> Registration:
+        """Set the subject's compatibility, then register the topic's schema, or `source`, as its newest version.
+
+        The same schema again changes nothing. Raises `IncompatibleSchema` with the registry's reason, and
+        `RegistryUnavailable`.
+        """
+        # Before the first version: a registry's default may be NONE, and then nothing would ever be refused.
+        self._ask(lambda: self._client.set_compatibility(topic.subject, topic.compatibility))
+        schema = Schema(source or schema_source(topic.event), "AVRO")
+        try:
+            schema_id = self._ask(lambda: self._client.register_schema(topic.subject, schema))
+        except SchemaRegistryError as error:
+            raise IncompatibleSchema(
+                f"the registry refused the new version of {topic.subject} under {topic.compatibility}: "
+                f"{error.error_message}. Only add fields with defaults, and remove only fields that have one"
+            ) from error
+        if schema_id is None:
+            raise self._unavailable("subjects cannot be written there")
+        return Registration(topic.subject, schema_id, topic.compatibility)
+
+    def register_all(self, topics: Topics) -> list[Registration]:
+        """`register` for every topic."""
+        return [self.register(topic) for topic in topics.by_name.values()]
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        """The answer, or None where the registry has no such thing; a 409 comes through."""
+        try:
+            return question()
+        except SchemaRegistryError as error:
+            if error.error_code in NOT_FOUND:
+                return None
+            if error.http_status_code == CONFLICT:
+                raise
+            raise self._unavailable(str(error)) from error
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            raise self._unavailable(f"{type(error).__name__}: {error}") from error
+
+    def _unavailable(self, why: str) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"no answer from the schema registry at {self._url} ({why}); check that it runs and CHIPSIEVE_REGISTRY__URL"
+        )
