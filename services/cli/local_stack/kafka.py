@@ -1,0 +1,134 @@
+"""One Kafka node in KRaft mode: broker and controller in one process."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from services.cli.local_stack import jvm
+from services.cli.local_stack.artifacts import Artifacts
+from services.cli.local_stack.errors import ServerFailed
+from services.cli.local_stack.ports import HOST
+from services.cli.local_stack.server import Server
+from shared.topics import Topics
+
+# Fixed: an id drawn at random may begin with a dash, which the format tool takes for an option. Base64 of 16 bytes.
+CLUSTER_ID = "Q2hpcHNpZXZlLWxvY2FsMQ"
+HEAP_MB = 512
+READY_TIMEOUT_S = 1.0
+
+
+def broker_settings(topics: Topics) -> dict[str, str]:
+    """What makes this broker behave as Chipsieve expects; `docker-compose.yml` gives its broker the same."""
+    return {
+        # Limits on a record's size agree everywhere (schemas/topics.yaml).
+        "message.max.bytes": str(topics.max_message_bytes),
+        "replica.fetch.max.bytes": str(topics.max_message_bytes),
+        "replica.fetch.response.max.bytes": str(max(10 * 1024 * 1024, topics.max_message_bytes)),
+        # A mistyped topic is an error, not a new topic with default limits.
+        "auto.create.topics.enable": "false",
+        # One node holds the only copy.
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        "offsets.topic.replication.factor": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        # The default of 50 partitions each is meant for large clusters and costs the first transaction a second.
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.num.partitions": "4",
+        # A dead worker's transaction is ended when its own timeout is over, not up to ten seconds later.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        # Consumers of the new group protocol (KIP-848) are tuned here and not by themselves: a dead worker's partitions
+        # move after 10 s; assignments travel with heartbeats, so these are frequent; a single group may go lower.
+        "group.consumer.session.timeout.ms": "10000",
+        "group.consumer.min.session.timeout.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "500",
+        "group.consumer.min.heartbeat.interval.ms": "100",
+        # The same for the classic protocol, which a plant's own consumers may use.
+        "group.min.session.timeout.ms": "1000",
+        "group.initial.rebalance.delay.ms": "0",
+        # The default of 128 MiB would be a quarter of the heap, for two small compacted topics.
+        "log.cleaner.dedupe.buffer.size": "16777216",
+    }
+
+
+def address(port: int) -> str:
+    """Bootstrap servers."""
+    return f"{HOST}:{port}"
+
+
+def server(home: Path, port: int, controller_port: int, topics: Topics, artifacts: Artifacts) -> Server:
+    """The node, with its data below `home`, listening on `port` for clients."""
+    bootstrap = address(port)
+    data = home / "data"
+    properties = home / "server.properties"
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{bootstrap},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{bootstrap}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        **broker_settings(topics),
+    }
+    java = [
+        *jvm.command(artifacts, heap_mb=HEAP_MB),
+        "-Dlog4j2.level=WARN",  # at INFO a start alone logs six hundred lines
+        "-cp",
+        f"{artifacts.kafka}/*",
+    ]
+
+    def prepare(lock: int) -> None:
+        if not data.exists():
+            _format(home, data, settings, java, lock)
+        _write(properties, settings | {"log.dirs": str(data)})
+
+    return Server(
+        name="kafka",
+        address=bootstrap,
+        command=[*java, "kafka.Kafka", str(properties)],
+        prepare=prepare,
+        ready=is_ready,
+    )
+
+
+def is_ready(bootstrap: str) -> bool:
+    """Whether the broker has registered itself and answers for its metadata."""
+    try:
+        # log_level 0: that a broker which is starting refuses connections is no news.
+        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "error_cb": lambda _error: None})
+        return len(admin.list_topics(timeout=READY_TIMEOUT_S).brokers) == 1
+    except KafkaException:
+        return False
+
+
+def _format(home: Path, data: Path, settings: dict[str, str], java: list[str], lock: int) -> None:
+    """Format the log directory, which gets its name when it is whole: nothing starts from an interrupted format."""
+    unfinished = home / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    properties = home / "format.properties"
+    _write(properties, settings | {"log.dirs": str(unfinished)})
+    done = subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", str(properties)],
+        pass_fds=[lock],  # `down` waits for a format whose `up` was killed
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerFailed(f"Kafka's storage cannot be formatted:\n{(done.stdout + done.stderr).strip()}")
+    properties.unlink()
+    unfinished.rename(data)
+
+
+def _write(path: Path, settings: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

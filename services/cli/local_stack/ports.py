@@ -1,0 +1,57 @@
+"""Ports on the loopback interface: free ones, and who holds a taken one."""
+
+import socket
+from contextlib import ExitStack
+
+import psutil
+
+from services.cli.local_stack.errors import PortTaken
+
+HOST = "127.0.0.1"
+
+
+def choose(wanted: dict[str, int | None], remembered: dict[str, int]) -> dict[str, int]:
+    """A port for each name: the wanted one, else the one it had before where that is free, else any free one.
+
+    Raises:
+        PortTaken: a wanted port is in use.
+    """
+    chosen: dict[str, int] = {}
+    with ExitStack() as held:  # all are held until all are chosen, so that no two get the same
+        for name, port in sorted(wanted.items(), key=lambda item: item[1] is None):
+            bound = _bind(port) if port else _bind(remembered.get(name, 0)) or _bind(0)
+            if bound is None:
+                raise PortTaken(
+                    f"port {port} for {name} is taken by {holder(port or 0)}: "
+                    f"give another one with --{name}-port, or none for a free one"
+                )
+            held.enter_context(bound)
+            chosen[name] = bound.getsockname()[1]
+    return chosen
+
+
+def holder(port: int) -> str:
+    """Who listens on `port`, in words."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+                if connection.pid:
+                    return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return "a process of another user"
+    except psutil.Error:
+        pass  # the system tells only root
+    return "another process"
+
+
+def _bind(port: int) -> socket.socket | None:
+    """A socket bound to `port` (0: any free one), or None where it is taken."""
+    candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not count
+    try:
+        candidate.bind((HOST, port))
+        # Bound is not enough: another socket with SO_REUSEADDR may be bound to the port too until one listens.
+        candidate.listen()
+    except OSError:
+        candidate.close()
+        return None
+    return candidate

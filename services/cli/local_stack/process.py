@@ -1,0 +1,96 @@
+"""Detached server processes that are known by pid and start time, so that a recycled pid is never taken for ours."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from services.cli.local_stack import launch
+from services.cli.local_stack.errors import ServerFailed
+
+# The kernel counts starts in ticks since boot; boot time itself is known to the second and moves when the clock is set.
+START_TOLERANCE_S = 1.0
+TERMINATE_S = 20.0  # Kafka's controlled shutdown takes about two seconds, longer on a loaded machine
+KILL_S = 5.0
+LOG_TAIL_LINES = 40  # a Java stack trace with its cause
+
+
+@dataclass(frozen=True)
+class Record:
+    """One started process, as written to the stack's directory."""
+
+    pid: int
+    started: float  # seconds since the epoch, from psutil
+
+    def process(self) -> psutil.Process | None:
+        """The process itself, or None where it has ended, whoever has its pid now."""
+        try:
+            process = psutil.Process(self.pid)
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            return process if alive and abs(process.create_time() - self.started) <= START_TOLERANCE_S else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def read_record(path: Path) -> Record | None:
+    """The record at `path`, or None where nothing was started."""
+    try:
+        content = json.loads(path.read_text())
+        return Record(pid=int(content["pid"]), started=float(content["started"]))
+    except FileNotFoundError:
+        return None
+
+
+def start(
+    command: list[str], environment: dict[str, str], *, record: Path, log: Path, directory: Path, lock: int
+) -> None:
+    """Start `command` in its own session, recorded before it runs, with its output appended to `log`.
+
+    Raises:
+        ServerFailed: the program cannot be executed.
+    """
+    for folder in (record.parent, log.parent, directory):
+        folder.mkdir(parents=True, exist_ok=True)
+    # -P: the script's own folder has modules named like packages that it imports.
+    launcher = [sys.executable, "-P", launch.__file__, str(record), str(log), str(directory), str(lock)]
+    done = subprocess.run(
+        launcher + command,
+        env=os.environ | environment,
+        pass_fds=[lock],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerFailed(f"{command[0]} cannot be started: {done.stderr.strip()}")
+
+
+def stop(processes: list[psutil.Process]) -> None:
+    """End processes politely, then by force; returns when they are gone."""
+    for process in processes:
+        _signal(process.terminate)
+    _, stubborn = psutil.wait_procs(processes, timeout=TERMINATE_S)
+    for process in stubborn:
+        _signal(process.kill)
+    psutil.wait_procs(stubborn, timeout=KILL_S)
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a log, for a message."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    except FileNotFoundError:
+        return ""
+
+
+def _signal(send: Callable[[], None]) -> None:
+    with suppress(psutil.NoSuchProcess):  # ended by itself meanwhile
+        send()

@@ -1,0 +1,46 @@
+"""Fixtures for tests that need the real broker, Valkey and registry."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from services.cli.local_stack import stack as local_stack
+from shared.kafka import create_topics
+from shared.settings import Settings
+from shared.topics import Topics, load_topics
+from shared.wire.registry import SchemaRegistry
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Addresses]:
+    """Kafka, Valkey and the registry on free ports, for the whole session.
+
+    With CHIPSIEVE_TEST_STACK=DIR the stack of that directory is used, started if need be, and left running: a single
+    test then need not wait for it.
+    """
+    kept = os.environ.get("CHIPSIEVE_TEST_STACK")
+    directory = Path(kept) if kept else tmp_path_factory.mktemp("stack")
+    try:
+        yield local_stack.up(directory)
+    finally:
+        if not kept:
+            local_stack.down(directory, purge=True)
+
+
+@pytest.fixture
+def topics(stack: local_stack.Addresses, monkeypatch: pytest.MonkeyPatch) -> Iterator[Topics]:
+    """This test's own topics, created and registered; `Settings()` finds them, here and in child processes."""
+    prefix = f"{uuid.uuid4().hex[:8]}-"
+    for name, value in (stack.env() | {"CHIPSIEVE_TOPIC_PREFIX": prefix}).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    made = load_topics(prefix=prefix)
+    create_topics(settings.kafka, made)
+    SchemaRegistry(settings.registry).register_all(made)
+    yield made
+    # A session of a hundred tests would leave 3,600 partitions; nobody waits for the deletion.
+    AdminClient(settings.kafka.client_config()).delete_topics([topic.name for topic in made.by_name.values()])
