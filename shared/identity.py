@@ -6,6 +6,7 @@ Identity travels in the headers too, so that a payload which cannot be decoded s
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.events import ChipInspected, ChipRejected, FeaturesExtracted, ImageCaptured
 
@@ -30,6 +31,10 @@ class Identity:
     def is_late(self, now: datetime) -> bool:
         """Whether the chip's deadline has passed."""
         return self.verdict_by is not None and now > self.verdict_by
+
+    def fields(self) -> dict[str, Any]:
+        """As keyword arguments of any event about the chip."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def identity_of(event: ChipEvent) -> Identity:

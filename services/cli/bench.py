@@ -1,0 +1,67 @@
+"""`chipsieve bench`: how fast the line is on this machine, beside the bare arithmetic."""
+
+import json
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
+from services.cli.local_stack import stack
+
+app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
+console = Console(stderr=True)
+
+
+@app.command()
+def pipeline(
+    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=100, help="Pictures to send for the throughput; the folder is repeated.")
+    ] = 1500,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Throughput and latency of the three stages through a real broker, beside the same work in one process.
+
+    Starts a stack and services of its own, and ends them. `pipeline_images_per_second` counts from the first picture
+    produced to the last verdict committed; `bare_images_per_second` is decode, features and matching in one process,
+    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at half
+    the throughput, measured from when each picture was due.
+    """
+    with ExitStack() as cleanup:
+        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chipsieve-bench-")))
+        console.print("starting a stack of its own …")
+        addresses = stack.up(work / "stack")
+        cleanup.callback(stack.down, work / "stack")
+        # The benchmark's own addresses, whatever the caller's environment points at.
+        os.environ.update(addresses.env())
+        figures = bench_pipeline(images, bundle, count, work, console)
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+    else:
+        typer.echo(_table(figures))
+
+
+def _table(figures: PipelineFigures) -> str:
+    table = Table(title=f"{figures.images} pictures, {figures.engine} {figures.precision}, {figures.cpus} CPUs")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_row("whole line", f"{figures.pipeline_images_per_second:.1f} images/s")
+    table.add_row("bare arithmetic", f"{figures.bare_images_per_second:.1f} images/s")
+    table.add_row("efficiency", f"{figures.efficiency:.2f}")
+    table.add_row("latency at half load, p50", f"{figures.p50_ms:.0f} ms")
+    table.add_row("latency at half load, p99", f"{figures.p99_ms:.0f} ms")
+    plain = Console(width=80)
+    with plain.capture() as captured:
+        plain.print(table)
+    return captured.get()

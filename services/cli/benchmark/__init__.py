@@ -1,0 +1,1 @@
+"""What `chipsieve bench` measures, and how."""
