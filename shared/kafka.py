@@ -27,6 +27,14 @@ class TopicMismatch(ConfigurationError):
     """A topic exists and differs from its declaration in `topics.yaml`."""
 
 
+def unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailable:
+    """The error for a broker that did not answer, from librdkafka's."""
+    return BrokerUnavailable(
+        f"no answer from Kafka at {settings.bootstrap_servers} ({error.args[0].str()}); "
+        "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
+    )
+
+
 def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
     """For a stage: offsets are committed by its transactions, only committed records are seen."""
     return {
@@ -42,11 +50,11 @@ def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> Clie
     }
 
 
-def reader_config(settings: KafkaSettings, topics: Topics) -> ClientConfig:
-    """For a consumer that assigns partitions itself and commits nothing: `tail`, `dead-letters`, the benchmark."""
+def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsieve-reader") -> ClientConfig:
+    """For a consumer that assigns partitions itself and joins no group: `tail`, `dead-letters`, the benchmark."""
     return {
         **_common(settings),
-        "group.id": "chipsieve-reader",  # librdkafka wants one; no group is joined and nothing is committed
+        "group.id": group,  # librdkafka wants one; no group is joined
         **_reading(topics),
         "enable.auto.commit": False,
         "enable.partition.eof": True,  # tells when everything that was there has been read
@@ -125,7 +133,7 @@ def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[
     try:
         cluster = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
     except KafkaException as error:
-        raise _unavailable(settings, error) from error
+        raise unavailable(settings, error) from error
     resources = {topic.name: ConfigResource(ResourceType.TOPIC, topic.name) for topic in existing}
     described = admin.describe_configs(list(resources.values()), request_timeout=ADMIN_TIMEOUT_S)
     differences = []
@@ -151,15 +159,8 @@ def _result(future: Future[T], settings: KafkaSettings) -> T:
         return future.result(timeout=2 * ADMIN_TIMEOUT_S)
     except KafkaException as error:
         if error.args[0].retriable() or error.args[0].code() < 0:  # negative: the client's own, nobody answered
-            raise _unavailable(settings, error) from error
+            raise unavailable(settings, error) from error
         raise
-
-
-def _unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailable:
-    return BrokerUnavailable(
-        f"no answer from Kafka at {settings.bootstrap_servers} ({error.args[0].str()}); "
-        "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
-    )
 
 
 def _common(settings: KafkaSettings) -> ClientConfig:
@@ -187,6 +188,8 @@ def _reading(topics: Topics) -> ClientConfig:
 def _writing(settings: KafkaSettings, topics: Topics) -> ClientConfig:
     return {
         **_common(settings),
+        # Java's: a plant's own Java producers put a line's records into the same partition as we do.
+        "partitioner": "murmur2_random",
         "acks": "all",
         "enable.idempotence": True,
         "compression.type": "none",  # JPEG, PNG and int8 features do not get smaller; it costs CPU on both sides

@@ -1,11 +1,12 @@
 """The schema registry, behind the two questions the codec asks and the one act of registering."""
 
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
+import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
@@ -20,8 +21,7 @@ TIMEOUT_S = 5.0  # a registry answers in milliseconds; a stage that waits longer
 RETRIES = 1  # the runtime tries again anyway, and meanwhile reports why it waits
 
 # Error codes of the registry's API that mean "I am a registry and have no such thing", as against a wrong address.
-NO_SUBJECT, NO_VERSION, NO_SCHEMA, NO_SCHEMA_MOCK = 40401, 40402, 40403, 40400
-NOT_FOUND = {NO_SUBJECT, NO_VERSION, NO_SCHEMA, NO_SCHEMA_MOCK}
+NOT_FOUND = {40401, 40402, 40403}  # subject, version, schema
 CONFLICT = 409
 
 
@@ -44,9 +44,10 @@ class SchemaRegistry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._url = settings.url
-        self._client = SchemaRegistryClient.new_client(
+        self._client = SchemaRegistryClient(
             {"url": settings.url, "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
         )
+        weakref.finalize(self, self._client.close)  # its connections, whoever held the registry last
 
     def id_of(self, topic: Topic) -> int:
         """Id of this version of the topic's schema.
@@ -104,7 +105,7 @@ class SchemaRegistry:
             if error.http_status_code == CONFLICT:
                 raise
             raise self._unavailable(str(error)) from error
-        except (httpx.HTTPError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, ValueError) as error:
             raise self._unavailable(f"{type(error).__name__}: {error}") from error
 
     def _unavailable(self, why: str) -> RegistryUnavailable:

@@ -1,0 +1,70 @@
+"""Reading a topic for people: from the beginning or from now, to its end or for ever, without joining a group."""
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from shared.errors import ConfigurationError
+from shared.kafka import ADMIN_TIMEOUT_S, unavailable
+from shared.settings import KafkaSettings
+from shared.topics import Topic
+
+POLL_S = 0.1  # how late a deadline or Ctrl-C may be noticed; a record ends the wait at once
+
+
+def partitions_of(consumer: Consumer, settings: KafkaSettings, topic: Topic) -> list[int]:
+    """The topic's partitions as the broker knows them.
+
+    Raises `BrokerUnavailable`, and `ConfigurationError` where the topic does not exist.
+    """
+    try:
+        found = consumer.list_topics(topic.name, timeout=ADMIN_TIMEOUT_S).topics[topic.name]
+    except KafkaException as error:
+        raise unavailable(settings, error) from error
+    if found.error is not None:
+        raise ConfigurationError(
+            f"topic {topic.name} at {settings.bootstrap_servers}: {found.error.str()}; run `chipsieve topics create`"
+        )
+    return sorted(found.partitions)
+
+
+def read(
+    consumer: Consumer,
+    settings: KafkaSettings,
+    topic: Topic,
+    *,
+    from_beginning: bool,
+    follow: bool,
+    timeout_s: float | None = None,
+) -> Iterator[Message]:
+    """Committed records of a topic, each partition in order.
+
+    Ends at `timeout_s` after the call; without `follow` also where everything that there is has been read. `consumer`
+    is made from `shared.kafka.reader_config`. Raises as `partitions_of` does.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    unread = set(partitions_of(consumer, settings, topic))
+    try:
+        consumer.assign([_start(consumer, topic, partition, from_beginning=from_beginning) for partition in unread])
+    except KafkaException as error:
+        raise unavailable(settings, error) from error
+    while (follow or unread) and (deadline is None or time.monotonic() < deadline):
+        message = consumer.poll(POLL_S)
+        if message is None:
+            continue
+        problem = message.error()
+        if problem is None:
+            yield message
+        elif problem.code() == KafkaError._PARTITION_EOF:
+            unread.discard(message.partition())
+        elif not problem.retriable():
+            raise ConfigurationError(f"topic {topic.name} cannot be read: {problem.str()}")
+
+
+def _start(consumer: Consumer, topic: Topic, partition: int, *, from_beginning: bool) -> TopicPartition:
+    place = TopicPartition(topic.name, partition, OFFSET_BEGINNING)
+    if not from_beginning:
+        # Asked for now: OFFSET_END would be resolved at the first fetch, and miss what is written until then.
+        _, place.offset = consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)
+    return place
