@@ -124,7 +124,8 @@ def sentence(document: Document) -> str:
 def _why(document: Document) -> str:
     if uninspected := document["uninspected"]:
         return f"{uninspected['reason']}: {uninspected['detail']}"
-    return f"score {_number(document['score'])}, threshold {_number(document['threshold'])}, bank {document['bank_version']}"
+    score, threshold = _number(document["score"]), _number(document["threshold"])
+    return f"score {score}, threshold {threshold}, bank {document['bank_version']}"
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,160 @@
+"""Sending dead letters back to where they failed, each once.
+
+What has been sent back is kept in Kafka as the metadata of a consumer group's committed offsets, and committed in the
+same transaction as the records themselves: a replay that is killed, or run twice, sends nothing twice. The broker keeps
+these offsets for `offsets.retention.minutes` (a week by default) after the last replay.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from shared.errors import ConfigurationError
+from shared.events import DeadLetter
+from shared.identity import ChipEvent
+from shared.kafka import ADMIN_TIMEOUT_S, unavailable
+from shared.settings import KafkaSettings
+from shared.topics import Topic, Topics
+from shared.wire.codec import Codec
+from shared.wire.errors import MalformedRecord
+
+BATCH = 10  # records a transaction; ten of the largest fit the producer's queue
+METADATA_BYTES = 4096  # the broker's offset.metadata.max.bytes, at its default
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter and its place in the dead letters' topic."""
+
+    letter: DeadLetter
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Which dead letters have been sent back: offsets by partition."""
+
+    replayed: dict[int, set[int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, consumer: Consumer, settings: KafkaSettings, topic: Topic, partitions: Sequence[int]) -> Self:
+        """The ledger as the consumer's group has it. Raises `BrokerUnavailable`."""
+        places = [TopicPartition(topic.name, partition) for partition in partitions]
+        try:
+            committed = consumer.committed(places, timeout=ADMIN_TIMEOUT_S)
+        except KafkaException as error:
+            raise unavailable(settings, error) from error
+        return cls({place.partition: parse_ranges(place.metadata or "") for place in committed})
+
+    def has(self, letter: Letter) -> bool:
+        """Whether it was sent back before."""
+        return letter.offset in self.replayed.get(letter.partition, ())
+
+    def enter(self, letters: Iterable[Letter]) -> None:
+        """Note that these are sent back now."""
+        for letter in letters:
+            self.replayed.setdefault(letter.partition, set()).add(letter.offset)
+
+    def to_commit(self, topic: Topic, kept_from: dict[int, int]) -> list[TopicPartition]:
+        """Offsets with the ledger in their metadata.
+
+        `kept_from` is the oldest offset that each partition still keeps; what is gone need not be remembered. Raises
+        `ConfigurationError` where single letters out of too many were sent back to be written down.
+        """
+        places = []
+        for partition, offsets in self.replayed.items():
+            remembered = {offset for offset in offsets if offset >= kept_from.get(partition, 0)}
+            if not remembered:
+                continue
+            ranges = format_ranges(remembered)
+            if len(ranges) > METADATA_BYTES:
+                raise ConfigurationError(
+                    f"{len(remembered)} dead letters of partition {partition} were picked one by one, more than can be "
+                    "remembered; replay the ones between them too, with fewer filters"
+                )
+            places.append(TopicPartition(topic.name, partition, max(remembered) + 1, ranges))
+        return places
+
+
+def format_ranges(offsets: set[int]) -> str:
+    """Offsets as text, for instance ``3-7,9``."""
+    ranges: list[list[int]] = []
+    for offset in sorted(offsets):
+        if ranges and ranges[-1][1] == offset - 1:
+            ranges[-1][1] = offset
+        else:
+            ranges.append([offset, offset])
+    return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ranges)
+
+
+def parse_ranges(text: str) -> set[int]:
+    """The offsets that `format_ranges` wrote down."""
+    offsets: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        offsets.update(range(int(first), int(last or first) + 1))
+    return offsets
+
+
+def replayable(letter: DeadLetter, topics: Topics) -> str | None:
+    """Why a dead letter cannot be sent back, or None where it can."""
+    if letter.topic not in {topic.name for topic in topics.by_name.values()}:
+        return f"its topic {letter.topic} is none of this line's"
+    if letter.value is None:
+        return "it has no value: the record was empty, or too large to be kept whole"
+    return None
+
+
+def without_deadline(letter: DeadLetter, topics: Topics, codec: Codec) -> DeadLetter:
+    """The dead letter as if its chip had no deadline, so that it is judged however late it is.
+
+    The payload keeps its deadline where it cannot be decoded; the stage will not get so far as to read it.
+    """
+    headers = tuple(header for header in letter.headers if header.name != "verdict_by")
+    topic = next(topic for topic in topics.by_name.values() if topic.name == letter.topic)
+    try:
+        event = codec.decode(letter.value, topic.event)
+    except MalformedRecord:
+        return replace(letter, headers=headers)
+    if isinstance(event, ChipEvent):
+        event = replace(event, verdict_by=None)
+    return replace(letter, headers=headers, value=codec.encode(event))
+
+
+def send_back(
+    letters: Sequence[Letter],
+    ledger: Ledger,
+    *,
+    topic: Topic,
+    kept_from: dict[int, int],
+    consumer: Consumer,
+    producer: Producer,
+    settings: KafkaSettings,
+) -> None:
+    """Send dead letters back to their topics in one transaction with the ledger: all of them, or none.
+
+    Each goes to its topic and partition with its key, value and headers unchanged. Raises `BrokerUnavailable`, and
+    `ConfigurationError` as `Ledger.to_commit`.
+    """
+    ledger.enter(letters)
+    places = ledger.to_commit(topic, kept_from)
+    try:
+        producer.begin_transaction()
+        for letter in letters:
+            record = letter.letter
+            producer.produce(
+                record.topic,
+                partition=record.partition,
+                key=record.key,
+                value=record.value,
+                headers=[(header.name, header.value) for header in record.headers],
+            )
+        producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata())
+        producer.commit_transaction()
+    except KafkaException as error:
+        if error.args[0].txn_requires_abort():
+            producer.abort_transaction()
+        raise unavailable(settings, error) from error
