@@ -42,5 +42,7 @@ def topics(stack: local_stack.Addresses, monkeypatch: pytest.MonkeyPatch) -> Ite
     create_topics(settings.kafka, made)
     SchemaRegistry(settings.registry).register_all(made)
     yield made
-    # A session of a hundred tests would leave 3,600 partitions; nobody waits for the deletion.
-    AdminClient(settings.kafka.client_config()).delete_topics([topic.name for topic in made.by_name.values()])
+    # A session of a hundred tests would leave 3,600 partitions.
+    admin = AdminClient(settings.kafka.client_config())
+    for deleted in admin.delete_topics([topic.name for topic in made.by_name.values()]).values():
+        deleted.result(timeout=30)

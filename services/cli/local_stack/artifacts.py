@@ -69,7 +69,7 @@ def fetch() -> Artifacts:
 
 def _discard_interrupted(cache: Path) -> None:
     for unfinished in cache.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)  # its Maven may still be writing; then it goes next time
 
 
 def _download(folder: Path) -> None:

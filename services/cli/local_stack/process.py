@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from services.cli.local_stack.errors import ServerFailed
 START_TOLERANCE_S = 1.0
 TERMINATE_S = 20.0  # Kafka's controlled shutdown takes about two seconds, longer on a loaded machine
 KILL_S = 5.0
+POLL_S = 0.02
 LOG_TAIL_LINES = 40  # a Java stack trace with its cause
 
 
@@ -32,8 +34,8 @@ class Record:
         """The process itself, or None where it has ended, whoever has its pid now."""
         try:
             process = psutil.Process(self.pid)
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            return process if alive and abs(process.create_time() - self.started) <= START_TOLERANCE_S else None
+            ours = abs(process.create_time() - self.started) <= START_TOLERANCE_S
+            return process if ours and _runs(process) else None
         except psutil.NoSuchProcess:
             return None
 
@@ -74,13 +76,13 @@ def start(
 
 
 def stop(processes: list[psutil.Process]) -> None:
-    """End processes politely, then by force; returns when they are gone."""
+    """End processes politely, then by force; returns when they have ended."""
     for process in processes:
         _signal(process.terminate)
-    _, stubborn = psutil.wait_procs(processes, timeout=TERMINATE_S)
+    stubborn = _wait(processes, TERMINATE_S)
     for process in stubborn:
         _signal(process.kill)
-    psutil.wait_procs(stubborn, timeout=KILL_S)
+    _wait(stubborn, KILL_S)
 
 
 def log_tail(log: Path) -> str:
@@ -89,6 +91,22 @@ def log_tail(log: Path) -> str:
         return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
     except FileNotFoundError:
         return ""
+
+
+def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait until all have ended; those that have not in time."""
+    deadline = time.monotonic() + timeout_s
+    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return running
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has not ended. A zombie has: nobody may be there to collect an orphan's status in a container."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(send: Callable[[], None]) -> None:

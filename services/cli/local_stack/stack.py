@@ -115,7 +115,7 @@ def down(directory: Path, *, purge: bool = False) -> list[str]:
         StackBusy: another `up` or `down` works on the directory.
     """
     directory = directory.resolve()
-    if not directory.is_dir():
+    if not (directory / "lock").exists():  # no `up` was ever here
         return []
     with _locked(directory):
         stopped = _stop(directory, list(ANSWERS))
@@ -185,7 +185,7 @@ def _running(directory: Path) -> dict[str, psutil.Process]:
 def _stop(directory: Path, names: Collection[str]) -> list[str]:
     running = {name: found for name, found in _running(directory).items() if name in names}
     process.stop(list(running.values()))
-    for name in names:
+    for name in set(names) - set(_running(directory)):
         _record(directory, name).unlink(missing_ok=True)
     return list(running)
 
