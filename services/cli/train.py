@@ -1,0 +1,142 @@
+"""`chipsieve train` and `chipsieve evaluate`: from pictures to a bundle, and how good it is."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.trainer.progress import Progress as Told
+
+
+class EngineChoice(StrEnum):
+    """What runs the backbone."""
+
+    OPENVINO = "openvino"
+    TENSORFLOW = "tensorflow"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="OpenVINO on CPUs, TensorFlow on GPUs.")]
+
+messages = Console(stderr=True, highlight=False)
+
+
+def train(
+    *,
+    product: Annotated[str, typer.Option(help="Name of the product.")],
+    normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    abnormal: Annotated[Path | None, typer.Option(help="Folder of defective pictures, to report what escapes.")] = None,
+    false_reject_rate: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Share of good chips that may be rejected.")
+    ] = 0.01,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV of file,group: pictures of one group are held out together.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and pictures, same bundle.")] = 0,
+    engine: EngineOption = EngineChoice.OPENVINO,
+    as_json: Json = False,
+) -> None:
+    """Learn from good pictures what is normal, and write a bundle to publish."""
+    from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
+
+    with _bars() as progress:
+        manifest = learn(
+            product=product,
+            normal=normal,
+            out=out,
+            abnormal=abnormal,
+            groups=groups,
+            false_reject_rate=false_reject_rate,
+            engine=engine.value,
+            seed=seed,
+            progress=progress,
+        )
+    summary: dict[str, Any] = dict(manifest.training)
+    for warning in summary["warnings"]:
+        messages.print(f"[yellow]warning:[/yellow] {warning}")
+    if as_json:
+        typer.echo(manifest.to_json())
+        return
+    _print_table(
+        f"{product} {manifest.version}",
+        {
+            "bundle": str(out),
+            "normal pictures": summary["normals"],
+            "threshold": manifest.threshold,
+            "promise": summary["promise"],
+            **(summary["on_abnormals"] or {}),
+        },
+    )
+
+
+def evaluate(
+    *,
+    bundle: Annotated[Path, typer.Option(help="Folder that `chipsieve train --out` wrote.")],
+    normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
+    abnormal: Annotated[
+        Path | None, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks that mirrors --abnormal.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="File to write every picture's score and verdict to, .csv or .jsonl.")
+    ] = None,
+    engine: EngineOption = EngineChoice.OPENVINO,
+    as_json: Json = False,
+) -> None:
+    """Judge pictures whose truth is known; positive means defective."""
+    from services.trainer.evaluate import evaluate as judge  # noqa: PLC0415 - the other commands need no arithmetic
+
+    with _bars() as progress:
+        figures = judge(
+            bundle=bundle,
+            normal=normal,
+            abnormal=abnormal,
+            masks=masks,
+            scores=scores,
+            engine=engine.value,
+            progress=progress,
+        )
+    if figures["unreadable"]:
+        messages.print(f"[yellow]warning:[/yellow] {len(figures['unreadable'])} files could not be inspected")
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    _print_table(str(bundle), {name: figure for name, figure in figures.items() if name != "unreadable"})
+
+
+@contextmanager
+def _bars() -> Iterator[Told]:
+    """Progress bars on standard error, one a stage."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=messages) as bars:
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield told
+
+
+def _print_table(title: str, rows: dict[str, Any]) -> None:
+    table = Table("", "", title=title, show_header=False)
+    for name, value in rows.items():
+        table.add_row(name.replace("_", " "), _cell(value))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_cell(part)}" for name, part in value.items()) or "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,36 @@
+"""What can be wrong with the material for training and evaluation.
+
+ConfigurationError
+└── TrainingError
+    ├── NoPictures          a folder has no usable picture
+    ├── TooFewNormals       nothing can be held out from one picture
+    ├── UnusableGroups      the groups CSV does not fit the pictures
+    ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
+    └── StaleBundle         made with other weights or preprocessing than this version's
+"""
+
+from shared.errors import ConfigurationError
+
+
+class TrainingError(ConfigurationError):
+    """Pictures, groups or masks that cannot be used as they are."""
+
+
+class NoPictures(TrainingError):
+    """A folder that is not there, or has no picture that can be used."""
+
+
+class TooFewNormals(TrainingError):
+    """Fewer than two normal pictures or groups: none can be held out to learn what scores normals have."""
+
+
+class UnusableGroups(TrainingError):
+    """A groups CSV that cannot be read, or does not say which group a picture belongs to."""
+
+
+class UnusableMasks(TrainingError):
+    """Masks that do not mirror the abnormal folder, or cannot be read."""
+
+
+class StaleBundle(TrainingError):
+    """A bundle whose feature space this version does not make any more."""

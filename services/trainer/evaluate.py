@@ -1,0 +1,160 @@
+"""How good a bundle is on pictures whose truth is known."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from services.trainer.errors import StaleBundle, TrainingError
+from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
+from services.trainer.judging import Inspected, inspect_files
+from services.trainer.pictures import find_masks, find_pictures, read_mask
+from services.trainer.progress import Progress, silent
+from shared.bank.bundle import read_bundle
+from shared.events import Verdict
+from shared.vision.anomaly_map import upsample
+from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.engine import EngineKind, load_engine
+from shared.vision.inspection import Bank
+
+
+def evaluate(
+    *,
+    bundle: Path,
+    normal: Path,
+    abnormal: Path | None = None,
+    masks: Path | None = None,
+    scores: Path | None = None,
+    engine: EngineKind = "openvino",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Judge pictures as the line would, and compare with the truth. Positive means defective.
+
+    Args:
+        bundle: folder of the bundle.
+        normal: folder of good pictures, walked recursively.
+        abnormal: folder of defective pictures; a first-level subfolder names their kind of defect.
+        masks: folder that mirrors `abnormal`, with masks of what is defective. A normal picture's mask is empty, and a
+            defective picture without a mask counts in no pixel figure.
+        scores: file to write each picture's score and verdict to, ``.csv`` or ``.jsonl``.
+        engine: what runs the backbone.
+        progress: told how far each stage is.
+
+    Returns:
+        Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
+        bundle's. ``images_per_second`` counts reading, decoding, extracting and matching.
+
+    Raises:
+        TrainingError: the folders cannot be used as they are.
+        NotABundle, CorruptBundle: the bundle cannot be used.
+    """
+    bank = read_bundle(bundle).bank
+    normal_files = find_pictures(normal)
+    abnormal_files = find_pictures(abnormal) if abnormal else ()
+    if masks and not abnormal_files:
+        raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
+    if masks:
+        find_masks(masks, abnormal_files)  # a folder that does not fit is refused before the long work
+    if scores and scores.suffix not in SCORE_WRITERS:
+        raise TrainingError(f"scores are written as {' or '.join(SCORE_WRITERS)}, not to {scores}: choose such a name")
+    _refuse_if_stale(bank)
+    loaded = load_engine(engine, bank.recipe)
+    normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
+    abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
+    if scores:
+        SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
+    return {
+        **_picture_figures(normals, abnormals, bank.threshold),
+        **(_pixel_figures(normals, abnormals, masks, progress) if masks else dict.fromkeys(("pixel_auroc", "au_pro"))),
+    }
+
+
+def _refuse_if_stale(bank: Bank) -> None:
+    ours = bank.recipe.feature_space(backbone_weights_sha256(bank.recipe.backbone))
+    if ours != bank.feature_space:
+        raise StaleBundle(
+            f"the bundle of {bank.product} {bank.version} was made in feature space {bank.feature_space}, "
+            f"this version makes {ours}: train it again"
+        )
+
+
+def _picture_figures(normals: Inspected, abnormals: Inspected, threshold: float) -> dict[str, Any]:
+    scores = np.concatenate([normals.scores, abnormals.scores])
+    defective = np.arange(len(scores)) >= len(normals.files)
+    rejected = np.array([each.rejected for each in (*normals.inspections, *abnormals.inspections)], np.bool_)
+    confusion = Confusion.of(rejected, defective)
+    seconds = normals.seconds + abnormals.seconds
+    return {
+        "image_auroc": auroc(scores, defective),
+        "accuracy": confusion.accuracy,
+        "precision": confusion.precision,
+        "recall": confusion.recall,
+        "f1": confusion.f1,
+        "false_reject_rate": confusion.false_reject_rate,
+        "escape_rate": confusion.escape_rate,
+        "threshold": threshold,
+        "images": len(scores),
+        "normal_images": len(normals.files),
+        "abnormal_images": len(abnormals.files),
+        "recall_by_kind": _recall_by_kind(abnormals),
+        "images_per_second": len(scores) / seconds if seconds else None,
+        "unreadable": [each.name for each in (*normals.unreadable, *abnormals.unreadable)],
+    }
+
+
+def _recall_by_kind(abnormals: Inspected) -> dict[str, float]:
+    """Share of each kind of defect that is rejected; a picture right in the abnormal folder is of no kind."""
+    found: dict[str, list[bool]] = {}
+    for file, inspection in zip(abnormals.files, abnormals.inspections, strict=True):
+        kind, separator, _ = file.name.partition("/")
+        if separator:
+            found.setdefault(kind, []).append(inspection.rejected)
+    return {kind: sum(rejected) / len(rejected) for kind, rejected in sorted(found.items())}
+
+
+def _pixel_figures(normals: Inspected, abnormals: Inspected, masks: Path, progress: Progress) -> dict[str, Any]:
+    paths = find_masks(masks, abnormals.files)
+    truths: list[tuple[Path | None, bool]] = [(None, True)] * len(normals.files) + [(p, p is not None) for p in paths]
+    pictures = [
+        (inspection.anomaly_map, size, mask)
+        for inspection, size, (mask, known) in zip(
+            (*normals.inspections, *abnormals.inspections), (*normals.sizes, *abnormals.sizes), truths, strict=True
+        )
+        if known
+    ]
+    lowest = min(float(coarse.min()) for coarse, _, _ in pictures)
+    highest = max(float(coarse.max()) for coarse, _, _ in pictures)
+    figures = PixelFigures(lowest, highest)
+    for done, (coarse, (height, width), mask) in enumerate(pictures, start=1):
+        figures.add(upsample(coarse, height, width), read_mask(mask, height, width) if mask else None)
+        progress("comparing pixels", done, len(pictures))
+    return {
+        "pixel_auroc": figures.auroc(),
+        "au_pro": figures.au_pro(),
+        "masks": sum(path is not None for path in paths),
+    }
+
+
+def _rows(truth: str, inspected: Inspected) -> Iterator[dict[str, Any]]:
+    for file, inspection in zip(inspected.files, inspected.inspections, strict=True):
+        verdict = Verdict.REJECT if inspection.rejected else Verdict.PASS
+        yield {"file": file.name, "truth": truth, "score": inspection.score, "verdict": verdict.value}
+    for each in inspected.unreadable:
+        yield {"file": each.name, "truth": truth, "score": None, "verdict": Verdict.UNINSPECTED.value}
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["file", "truth", "score", "verdict"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+SCORE_WRITERS = {".csv": _write_csv, ".jsonl": _write_json_lines}

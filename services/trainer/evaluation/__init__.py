@@ -1,0 +1,1 @@
+"""How good a bank is, on pictures whose truth is known."""

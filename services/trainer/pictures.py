@@ -1,0 +1,127 @@
+"""Folders of pictures, the groups they belong to, and the masks that mirror them."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+LOSSY_SUFFIXES = frozenset({".jpeg", ".jpg", ".webp"})
+MASK_STEMS = ("{}", "{}_mask")  # beside the plain stem, the convention of MVTec AD and its followers
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFile:
+    """One encoded picture on disk."""
+
+    path: Path
+    name: str
+    """Path below the folder that was walked, with forward slashes."""
+
+    def read(self) -> bytes:
+        """The encoded picture."""
+        return self.path.read_bytes()
+
+
+def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
+    """Every picture below `folder`, by suffix, sorted by name; hidden files and folders are left out.
+
+    Raises:
+        NoPictures: the folder is not there or has none.
+    """
+    if not folder.is_dir():
+        raise NoPictures(f"{folder} is not a folder: give one with pictures in it")
+    found = [
+        PictureFile(path, path.relative_to(folder).as_posix())
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+    ]
+    if not found:
+        raise NoPictures(f"{folder} has no picture ({', '.join(sorted(SUFFIXES))}) in it or below it")
+    return tuple(sorted(found, key=lambda picture: picture.name))
+
+
+def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]:
+    """The group of each picture, from a CSV with the columns ``file`` and ``group``.
+
+    ``file`` is the picture's path below its folder, or its bare file name.
+
+    Raises:
+        UnusableGroups: the file cannot be read, lacks a column, contradicts itself, or leaves a picture out.
+    """
+    by_file: dict[str, str] = {}
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise UnusableGroups(f"{table} has the columns {rows.fieldnames}: it needs 'file' and 'group'")
+            for row in rows:
+                file, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
+                if by_file.setdefault(file, group) != group:
+                    raise UnusableGroups(f"{table} puts {file} into the groups {by_file[file]} and {group}: keep one")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnusableGroups(f"cannot read the groups in {table}: {error}") from error
+    groups = [by_file.get(picture.name, by_file.get(picture.path.name, "")) for picture in pictures]
+    missing = [picture.name for picture, group in zip(pictures, groups, strict=True) if not group]
+    if missing:
+        raise UnusableGroups(
+            f"{table} gives no group for {len(missing)} of {len(pictures)} pictures, for instance {missing[0]}: add "
+            "them"
+        )
+    return tuple(groups)
+
+
+def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | None, ...]:
+    """Each picture's mask: same path below `folder`, same stem (or ``<stem>_mask``), any picture suffix.
+
+    Raises:
+        UnusableMasks: the folder is not there, or not one picture has a mask.
+    """
+    if not folder.is_dir():
+        raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the abnormal pictures")
+    masks = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    }
+    found = tuple(_mask_of(picture, masks) for picture in pictures)
+    if not any(found):
+        raise UnusableMasks(
+            f"no mask below {folder} mirrors an abnormal picture: {pictures[0].name} would have "
+            f"{Path(pictures[0].name).with_suffix('.png').as_posix()}"
+        )
+    return found
+
+
+def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
+    """(height, width) bool: what is not black is defective (in lossy formats, what is nearer to white).
+
+    A mask of another size is stretched to the picture's.
+
+    Raises:
+        UnusableMasks: the file is no picture.
+    """
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    grey = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if len(encoded) else None
+    if grey is None:
+        raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
+    if grey.shape != (height, width):
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_NEAREST)
+    lossy = path.suffix.lower() in LOSSY_SUFFIXES
+    return np.asarray(grey > (127 if lossy else 0))
+
+
+def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:
+    name = Path(picture.name)
+    keys = (name.with_name(stem.format(name.stem)).as_posix() for stem in MASK_STEMS)
+    return next((masks[key] for key in keys if key in masks), None)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

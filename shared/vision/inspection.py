@@ -1,0 +1,141 @@
+"""Judging chips by their features: the one code path that the matcher, `evaluate` and `bench` share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.events import FeatureGrid, Mask, Region
+from shared.vision.anomaly_map import fuse, upsample
+from shared.vision.calibration import Calibration, LayerCalibration
+from shared.vision.errors import UnusableFeatures
+from shared.vision.features import dequantise
+from shared.vision.mask import outline
+from shared.vision.memory_bank import LayerBank
+from shared.vision.recipe import Layer, Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bank:
+    """What is normal for a product, in memory. Immutable; a new threshold is a new bank."""
+
+    product: str
+    version: str
+    """Empty until the bank is written as a bundle."""
+    feature_space: str
+    recipe: Recipe
+    layers: tuple[LayerBank, ...]
+    """One a layer of the recipe, in its order."""
+    calibration: Calibration
+    threshold: float
+    """A picture that scores above it is rejected."""
+    mask_threshold: float
+    """A pixel of the upsampled map above it is anomalous."""
+
+    def __post_init__(self) -> None:
+        counts = len(self.recipe.layers), len(self.layers), len(self.calibration.layers)
+        if len(set(counts)) > 1:
+            raise ValueError("a recipe of {} layers with {} layer banks and {} calibrations".format(*counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What was found on one chip."""
+
+    score: float
+    rejected: bool
+    anomaly_map: NDArray[np.float32]
+    """(h, w) standardised patch distances, before upsampling and smoothing; same unit as the mask threshold."""
+    mask: Mask | None
+    regions: tuple[Region, ...]
+
+
+def inspect(
+    grids_per_chip: Sequence[tuple[FeatureGrid, ...]], sizes: Sequence[tuple[int, int]], bank: Bank
+) -> list[Inspection]:
+    """Judge a batch of chips with one bank.
+
+    Args:
+        grids_per_chip: each chip's grids, one a layer name of the bank's recipe, in any order.
+        sizes: the original pictures' (height, width), pixels.
+        bank: of the same feature space as the grids.
+
+    Raises:
+        UnusableFeatures: a grid is missing, has another shape than its neighbours or the bank, or holds numbers that
+            are not finite; a size is not positive. It says nothing of the batch's other chips: judge them one by one.
+    """
+    if not grids_per_chip:
+        return []
+    distances = [
+        layer_bank.distances(layer_features(grids_per_chip, layer), layer.metric)
+        for layer, layer_bank in zip(bank.recipe.layers, bank.layers, strict=True)
+    ]
+    scores = picture_scores(distances, bank.recipe, bank.calibration.layers)
+    maps = coarse_maps(distances, bank.calibration.layers)
+    if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
+        raise UnusableFeatures("the features give scores that are no finite numbers: extract them again")
+    return [
+        _inspection(float(score), coarse, size, bank) for score, coarse, size in zip(scores, maps, sizes, strict=True)
+    ]
+
+
+def layer_features(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], layer: Layer) -> NDArray[np.float32]:
+    """(N, h, w, C) float32 features of one layer.
+
+    Raises:
+        UnusableFeatures: a chip lacks the layer's grid, or the grids differ in shape.
+    """
+    features = [dequantise(grid_of(grids, layer)) for grids in grids_per_chip]
+    if len({grid.shape for grid in features}) > 1:
+        raise UnusableFeatures(f"grids {layer.name} of different shapes in one batch: {[g.shape for g in features]}")
+    return np.stack(features)
+
+
+def grid_of(grids: tuple[FeatureGrid, ...], layer: Layer) -> FeatureGrid:
+    """The layer's grid among a chip's; UnusableFeatures where there is none."""
+    for grid in grids:
+        if grid.layer == layer.name:
+            return grid
+    raise UnusableFeatures(
+        f"no grid {layer.name} among {[grid.layer for grid in grids]}: extract with the bank's recipe"
+    )
+
+
+def picture_scores(
+    distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
+) -> NDArray[np.float32]:
+    """(N,) float32: the layers' scores, each standardised, added. `distances` are (N, h, w) a layer."""
+    standardised = [
+        calibration.score.standardise(top_mean(of_layer, layer.top_fraction))
+        for of_layer, layer, calibration in zip(distances, recipe.layers, calibrations, strict=True)
+    ]
+    return np.sum(standardised, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
+
+
+def coarse_maps(
+    distances: Sequence[NDArray[np.float32]], calibrations: Sequence[LayerCalibration]
+) -> NDArray[np.float32]:
+    """(N, h, w) float32: the layers' patch distances, each standardised, at the finest grid's size."""
+    return fuse(
+        [calibration.patch.standardise(of_layer) for of_layer, calibration in zip(distances, calibrations, strict=True)]
+    )
+
+
+def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
+    """(N, h, w) to (N,): the mean over this fraction of each picture's largest distances, one at least."""
+    flat = distances.reshape(len(distances), -1)
+    count = max(1, math.ceil(fraction * flat.shape[1] - 1e-9))  # 0.03 x 100 is 3, not 4
+    largest = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+    return largest.mean(axis=1, dtype=np.float32)  # type: ignore[no-any-return]
+
+
+def _inspection(score: float, coarse: NDArray[np.float32], size: tuple[int, int], bank: Bank) -> Inspection:
+    if min(size) < 1:
+        raise UnusableFeatures(f"features of a picture of {size[0]} x {size[1]} pixels: extract them again")
+    nothing: tuple[Mask | None, tuple[Region, ...]] = (None, ())
+    # Upsampling goes beyond no extreme, so that most good chips need none.
+    is_clean = coarse.max() <= bank.mask_threshold
+    mask, regions = nothing if is_clean else outline(upsample(coarse, *size), bank.mask_threshold)
+    return Inspection(score=score, rejected=score > bank.threshold, anomaly_map=coarse, mask=mask, regions=regions)
