@@ -1,0 +1,205 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.router.rules import Rules
+from services.router.step import RouterStep
+from shared.events import (
+    AlertKind,
+    AlertRaised,
+    ChipInspected,
+    ChipRejected,
+    Event,
+    ImagePointer,
+    Region,
+    Uninspected,
+    UninspectedReason,
+    Verdict,
+)
+from shared.identity import Identity, identity_of
+from shared.stream.step import Record, Source
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+RULES = Rules.model_validate(
+    {
+        "defaults": {
+            "reject_burst": {"rejects": 3, "chips": 5},
+            "uninspected_streak": {"chips": 2},
+            "line_silent": {"seconds": 30},
+        }
+    }
+)
+GARBAGE = Uninspected(reason=UninspectedReason.MALFORMED_RECORD, detail="no ChipInspected", stage="router")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def inspected(number: int, verdict: Verdict, *, line_id: str = "line-1", partition: int = 0) -> Record[ChipInspected]:
+    uninspected = verdict is Verdict.UNINSPECTED
+    event = ChipInspected(
+        event_id=f"e{number}",
+        chip_id=f"c{number}",
+        line_id=line_id,
+        product="qfn32",
+        captured_at=START,
+        verdict_by=START + timedelta(seconds=1),
+        verdict=verdict,
+        uninspected=Uninspected(reason=UninspectedReason.TOO_LATE, detail="late", stage="matcher")
+        if uninspected
+        else None,
+        score=None if uninspected else 4.2,
+        threshold=None if uninspected else 3.0,
+        bank_version="v1",
+        regions=(Region(x=1, y=2, width=3, height=4, area=12, peak=0.5),),
+        image=ImagePointer(topic="images", partition=1, offset=number, sha256="ab"),
+        inspected_at=START,
+    )
+    return Record(identity_of(event), event, Source("inspections", partition, number))
+
+
+def events(step: RouterStep, records: Sequence[Record[ChipInspected]]) -> list[Event]:
+    flat: list[Event] = []
+    for outcome in step.process(records):
+        assert isinstance(outcome, Sequence)
+        flat += outcome
+    return flat
+
+
+def alerts(found: Sequence[Event]) -> list[tuple[AlertKind, str | None]]:
+    return [(event.kind, event.event_id) for event in found if isinstance(event, AlertRaised)]
+
+
+def router(clock: Clock | None = None) -> RouterStep:
+    return RouterStep(RULES, clock=clock or Clock())
+
+
+def test_a_chip_that_passed_leads_to_nothing() -> None:
+    assert events(router(), [inspected(0, Verdict.PASS)]) == []
+
+
+def test_a_rejected_chip_leaves_with_all_that_is_known_of_it() -> None:
+    record = inspected(0, Verdict.REJECT)
+    (rejected,) = events(router(), [record])
+    assert rejected == ChipRejected(
+        **identity_of(record.event).fields(),
+        verdict=Verdict.REJECT,
+        score=4.2,
+        threshold=3.0,
+        bank_version="v1",
+        regions=record.event.regions,
+        image=record.event.image,
+        rejected_at=START,
+    )
+
+
+def test_an_uninspected_chip_leaves_with_its_reason() -> None:
+    record = inspected(0, Verdict.UNINSPECTED)
+    (rejected,) = events(router(), [record])
+    assert isinstance(rejected, ChipRejected)
+    assert rejected.verdict is Verdict.UNINSPECTED
+    assert rejected.uninspected == record.event.uninspected
+
+
+def test_every_record_has_its_own_outcome_in_order() -> None:
+    outcomes = router().process(
+        [inspected(0, Verdict.REJECT), inspected(1, Verdict.PASS), inspected(2, Verdict.REJECT)]
+    )
+    assert [len(outcome) for outcome in outcomes if isinstance(outcome, Sequence)] == [1, 0, 1]
+
+
+def test_a_record_that_cannot_be_read_leaves_the_line_and_counts() -> None:
+    step = router()
+    identity = Identity(event_id="inspections:0:7", chip_id="c7", line_id="line-1", product="qfn32", captured_at=START)
+    first = step.uninspected(identity, Source("inspections", 0, 7), GARBAGE, None)
+    second = step.uninspected(identity, Source("inspections", 0, 8), GARBAGE, None)
+    assert [type(event) for event in first] == [ChipRejected]
+    assert isinstance(first[0], ChipRejected)
+    assert (first[0].verdict, first[0].uninspected) == (Verdict.UNINSPECTED, GARBAGE)
+    assert alerts(second) == [(AlertKind.UNINSPECTED_STREAK, "inspections:0:7")]
+
+
+def test_a_late_chip_is_routed_like_any_other() -> None:
+    assert RouterStep.sheds_late_chips is False
+
+
+def test_lines_are_counted_apart() -> None:
+    records = [inspected(number, Verdict.REJECT, line_id=f"line-{number % 2}") for number in range(4)]
+    assert alerts(events(router(), records)) == []
+
+
+def test_a_line_that_falls_silent_is_told_once_by_the_clock() -> None:
+    clock = Clock()
+    step = router(clock)
+    events(step, [inspected(0, Verdict.PASS)])
+    assert step.tick(START + timedelta(seconds=29)) == []
+    (alert,) = step.tick(START + timedelta(seconds=30))
+    assert isinstance(alert, AlertRaised)
+    assert alert.alert_id == "LINE_SILENT:line-1:e0"
+    assert step.tick(START + timedelta(seconds=31)) == []
+
+
+def test_a_backlog_that_is_worked_off_is_no_silence() -> None:
+    clock = Clock()
+    step = router(clock)
+    clock.now = START + timedelta(hours=1)
+    events(step, [inspected(0, Verdict.PASS)])  # inspected an hour ago
+    assert step.tick(clock.now + timedelta(seconds=1)) == []
+
+
+def test_a_partition_that_went_elsewhere_is_forgotten() -> None:
+    step = router()
+    events(step, [inspected(0, Verdict.REJECT, partition=3), inspected(1, Verdict.REJECT, partition=3)])
+    step.revoked([3])
+    assert step.tick(START + timedelta(hours=1)) == []
+    assert alerts(events(step, [inspected(2, Verdict.REJECT, partition=3)])) == []
+
+
+def test_a_partition_that_stays_is_remembered_when_another_goes() -> None:
+    step = router()
+    events(step, [inspected(0, Verdict.REJECT, partition=3), inspected(1, Verdict.REJECT, partition=3)])
+    step.revoked([4])
+    found = alerts(events(step, [inspected(2, Verdict.REJECT, partition=3)]))
+    assert found == [(AlertKind.REJECT_BURST, "e2")]
+
+
+def test_a_batch_that_is_judged_again_gives_the_same_again() -> None:
+    step = router()
+    batch = [inspected(number, Verdict.REJECT) for number in range(4)]
+    assert alerts(events(step, batch)) == [(AlertKind.REJECT_BURST, "e2")]
+    assert alerts(events(step, batch)) == [(AlertKind.REJECT_BURST, "e2")]
+
+
+def test_what_was_judged_again_counts_once() -> None:
+    step = router()
+    batch = [inspected(0, Verdict.REJECT), inspected(1, Verdict.REJECT)]
+    events(step, batch)
+    assert alerts(events(step, batch)) == []
+    assert alerts(events(step, [inspected(2, Verdict.REJECT)])) == [(AlertKind.REJECT_BURST, "e2")]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Verdict)), st.integers(0, 1)), max_size=40),
+    st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), max_size=20),
+)
+def test_however_often_the_runtime_goes_back_the_last_alerts_are_those_of_one_pass(
+    chips: list[tuple[Verdict, int]], moves: list[tuple[int, int]]
+) -> None:
+    records = [inspected(number, verdict, line_id=f"line-{line}") for number, (verdict, line) in enumerate(chips)]
+    expected = {record.source.offset: alerts(events(once, [record])) for once in [router()] for record in records}
+
+    step, position, seen = router(), 0, {}
+    for forward, back in [*moves, (len(records) + sum(move for _, move in moves), 0)]:
+        batch = records[position : position + forward]
+        for record, outcome in zip(batch, step.process(batch), strict=True):
+            assert isinstance(outcome, Sequence)
+            seen[record.source.offset] = alerts(outcome)
+        position = max(0, position + len(batch) - back)
+    assert {offset: seen.get(offset) for offset in expected} == expected
