@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.vision.tensorflow_quietly import keras
 
 BATCH_NORM_EPSILON = 1e-3
 

@@ -1,7 +1,7 @@
 """Engines: what runs a recipe's backbone on pictures. One interface, two ways.
 
 ``openvino`` serves on CPUs and never imports TensorFlow; ``tensorflow`` is the reference and uses a GPU where there
-is one. Both compute the same graph, made in one place (`shared.vision.feature_model`).
+is one. Both compute the same graph, made in one place (`shared.vision.feature_graph`).
 """
 
 import os
@@ -33,6 +33,11 @@ class Engine(Protocol):
             pictures: uint8 RGB (N, input_size, input_size, 3), N ≥ 1.
             input_size: one of the recipe's, pixels.
         """
+
+
+def output_names(recipe: Recipe, input_size: int) -> dict[str, str]:
+    """What the graph of one input size calls its outputs, by `Layer.name`; engines' own naming rules are narrower."""
+    return {layer.name: f"{layer.tap}_pool{layer.pool}" for layer in recipe.layers if layer.input_size == input_size}
 
 
 def default_cache_dir() -> Path:

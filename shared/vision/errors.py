@@ -10,7 +10,8 @@ ChipsieveError
 │   └── VisionConfigurationError (ConfigurationError)
 │       ├── UnknownBackbone                  no such network, tap or engine
 │       ├── BadCheckpoint                    a weights file that is missing, damaged, or holds more than weights
-│       └── UnsupportedPrecision             a precision that the engine cannot compute in
+│       ├── UnsupportedPrecision             a precision that the engine cannot compute in
+│       └── ConversionFailed                 the backbone could not be made ready for OpenVINO
 """
 
 from typing import ClassVar
@@ -65,3 +66,7 @@ class BadCheckpoint(VisionConfigurationError):
 
 class UnsupportedPrecision(VisionConfigurationError):
     """A precision that the engine cannot compute in."""
+
+
+class ConversionFailed(VisionConfigurationError):
+    """The backbone could not be made ready for OpenVINO."""

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from shared.vision.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 
@@ -29,7 +29,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 # Recognised only to be refused by name.
 REFUSED_FORMATS = ("GIF",)
 
-_JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0–7, SOI
+_JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
 _JPEG_START_OF_SCAN = 0xDA
 _JPEG_END_OF_IMAGE = b"\xff\xd9"
 _PNG_SIGNATURE_LENGTH = 8
@@ -122,8 +122,8 @@ def _accept(image: Image.Image, max_pixels: int) -> Header:
         )
     if min(width, height) < MIN_SIDE:
         raise UnsupportedImage(f"a {kind} is smaller than {MIN_SIDE} pixels a side; send the whole picture")
-    if getattr(image, "n_frames", 1) > 1:
-        raise UnsupportedImage(f"a {kind} with {image.n_frames} frames is not inspected; send a single still")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise UnsupportedImage(f"a {kind} with {frames} frames is not inspected; send a single still")
     if image.mode not in {"L", "RGB", "P"}:
         raise UnsupportedImage(f"a {kind} with pixels of type {image.mode} is not inspected; send 8-bit grey or RGB")
     if "transparency" in image.info:
@@ -135,7 +135,7 @@ def _accept(image: Image.Image, max_pixels: int) -> Header:
 
 def _bits(image: Image.Image) -> int:
     """Bits a channel as stored: Pillow opens 16-bit RGB as plain ``RGB`` and tells only in the raw mode."""
-    for tile in image.tile:
+    for tile in image.tile if isinstance(image, ImageFile.ImageFile) else ():
         raw_mode = tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0]
         if isinstance(raw_mode, str) and ";16" in raw_mode:
             return 16
@@ -167,10 +167,10 @@ def _is_whole_jpeg(data: bytes) -> bool:
 
 def _is_whole_png(data: bytes) -> bool:
     """Whether the chunks lead to an IEND within the data."""
-    position = _PNG_SIGNATURE_LENGTH
+    position: int = _PNG_SIGNATURE_LENGTH
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         position += 12 + length  # length, type, payload, checksum
         if kind == b"IEND":
-            return position <= len(data)
+            return bool(position <= len(data))
     return False

@@ -1,0 +1,1 @@
+"""The engines, one module each; `shared.vision.engine.load_engine` imports the one that is asked for."""

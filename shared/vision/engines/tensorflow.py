@@ -6,36 +6,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.vision.engine import Features
+from shared.vision.engine import Features, output_names
 from shared.vision.errors import UnsupportedPrecision
-from shared.vision.feature_model import DTYPES, feature_model, output_names
+from shared.vision.feature_graph import DTYPES, build_feature_graph
 from shared.vision.recipe import Recipe
+from shared.vision.tensorflow_quietly import tf
 
-import tensorflow as tf  # isort: skip - after feature_model, which silences it
-
-# Graphs are traced once a bucket and never freed: batches are padded up to a few sizes, not traced as they come.
+# Kernels are chosen (and on a GPU tuned) once a batch size: batches are padded up to a few, not run as they come.
 BUCKETS = (1, 2, 4, 8, 16, 32)
 
 
 class TensorFlowEngine:
-    """Runs a recipe in TensorFlow."""
+    """Runs a recipe in TensorFlow. As `shared.vision.engine.Engine`."""
 
     def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
         if recipe.precision not in DTYPES:
             raise UnsupportedPrecision(
-                f"TensorFlow does not compute in {recipe.precision}; choose {' or '.join(DTYPES)}"
+                f"TensorFlow does not compute features in {recipe.precision}; choose {' or '.join(DTYPES)}"
             )
         if threads is not None:
             with suppress(RuntimeError):  # already running: a process's first engine decides
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         # TF32 would round float32 products to 10 bits on a GPU, and f32 features must be the same everywhere.
-        tf.config.experimental.enable_tensor_float_32_execution(recipe.precision != "f32")
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         self._outputs: dict[int, dict[str, str]] = {}
         self._graphs: dict[int, Any] = {}
         for size in dict.fromkeys(layer.input_size for layer in recipe.layers):
             self._outputs[size] = output_names(recipe, size)
-            self._graphs[size] = _graph(feature_model(recipe, size, DTYPES[recipe.precision]), size)
+            self._graphs[size] = build_feature_graph(recipe, size, DTYPES[recipe.precision])
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:
         """As `shared.vision.engine.Engine.features`."""
@@ -53,8 +52,3 @@ class TensorFlowEngine:
         padded[:count] = pictures
         found = self._graphs[input_size](tf.constant(padded))
         return {name: tensor.numpy()[:count] for name, tensor in found.items()}
-
-
-def _graph(model: Any, size: int) -> Any:
-    signature = [tf.TensorSpec((None, size, size, 3), tf.uint8)]
-    return tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)

@@ -1,0 +1,31 @@
+"""The graph that every engine runs: pixels in, pooled patch features out, nothing after the last tap needed."""
+
+from typing import Any
+
+from shared.vision.backbone import load_backbone
+from shared.vision.engine import output_names
+from shared.vision.recipe import Recipe
+from shared.vision.tensorflow_quietly import keras, tf
+
+DTYPES = {"f32": "float32", "bf16": "mixed_bfloat16"}
+"""Keras dtype policy of a recipe's precision."""
+
+
+def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
+    """A TensorFlow function for those of the recipe's layers that read one input size.
+
+    It maps uint8 RGB (N, input_size, input_size, 3) to float32 (N, h, w, C) by `output_names`. Its one signature is
+    fixed, so that it is traced once. The average over a pooling window counts only patches inside the grid: edges are
+    not dimmed by zeros around it.
+    """
+    backbone = load_backbone(recipe.backbone, dtype)
+    names = output_names(recipe, input_size)
+    outputs = {}
+    for layer in recipe.layers:
+        if layer.name in names:
+            name = names[layer.name]
+            pool = keras.layers.AveragePooling2D(layer.pool, strides=1, padding="same", dtype="float32", name=name)
+            outputs[name] = pool(backbone.tap(layer.tap))
+    model = keras.Model(backbone.model.inputs[0], outputs)
+    signature = [tf.TensorSpec((None, input_size, input_size, 3), tf.uint8, name="pixels")]
+    return tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
