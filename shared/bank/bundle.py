@@ -1,0 +1,248 @@
+"""A bundle: what is normal for a product, as a folder of files that never change.
+
+    <bundle>/
+      manifest.json            what it is, and the sha256 of every array
+      layer0.values.npy        (M, C) int8     the recipe's first layer
+      layer0.scales.npy        (M,) float32
+      layer1.values.npy        …
+
+Nothing in it is ever unpickled.
+"""
+
+import hashlib
+import io
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.bank.errors import CorruptBundle, NotABundle
+from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
+from shared.vision.inspection import Bank
+from shared.vision.memory_bank import LayerBank
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A manifest and the bank it describes."""
+
+    manifest: Manifest
+    bank: Bank
+
+
+def make_bundle(
+    bank: Bank, *, weights_sha256: str, training: Mapping[str, Any], created_at: datetime | None = None
+) -> Bundle:
+    """A bundle of a freshly trained bank; its version follows from the time and the content.
+
+    Args:
+        bank: what `bank.version` says is replaced.
+        weights_sha256: of the backbone's weights; with the recipe it must give `bank.feature_space`.
+        training: a summary for people and reports, plain JSON.
+        created_at: now where not given.
+
+    Raises:
+        CorruptBundle: a number is not finite, or the parts contradict each other.
+    """
+    manifest = Manifest.make(
+        product=bank.product,
+        created_at=created_at or datetime.now(UTC),
+        feature_space=bank.feature_space,
+        weights_sha256=weights_sha256,
+        recipe=bank.recipe,
+        threshold=bank.threshold,
+        mask_threshold=bank.mask_threshold,
+        calibration=bank.calibration,
+        training=training,
+        arrays=tuple(_entry(file, array) for file, array in _arrays(bank).items()),
+    )
+    return Bundle(manifest, replace(bank, version=manifest.version))
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> None:
+    """Write the folder, whole or not at all; a bundle that stands there is replaced.
+
+    Raises:
+        NotABundle: `directory` holds something else.
+        CorruptBundle: bank and manifest contradict each other.
+    """
+    directory = directory.resolve()
+    _refuse_to_overwrite(directory)
+    files = {MANIFEST: bundle.manifest.to_json().encode(), **encode(bundle)}
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    token = uuid.uuid4().hex
+    new, old = (directory.with_name(f".{directory.name}.{kind}-{token}") for kind in ("new", "old"))
+    new.mkdir()
+    try:
+        for name, data in files.items():
+            _write_durably(new / name, data)
+        if directory.exists():
+            directory.rename(old)
+        new.rename(directory)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not directory.exists():
+            old.rename(directory)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read and verify everything.
+
+    Raises:
+        NotABundle: there is no bundle at `directory`.
+        CorruptBundle: it is damaged, incomplete or contradicts itself.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise NotABundle(f"no bundle at {directory}: there is no {MANIFEST}; `chipsieve train --out` makes one")
+    manifest = Manifest.from_json(path.read_bytes(), str(path))
+    blobs = {}
+    for entry in manifest.arrays:
+        file = directory / Path(entry.file).name
+        if not file.is_file() or file.stat().st_size != entry.size:
+            raise CorruptBundle(f"{file} is missing or has not the {entry.size} bytes that {path} says")
+        blobs[entry.file] = file.read_bytes()
+    return decode(manifest, blobs, str(directory))
+
+
+def encode(bundle: Bundle) -> dict[str, bytes]:
+    """The arrays as files, by name.
+
+    Raises:
+        CorruptBundle: they are not what the manifest says, or version or threshold differ between bank and manifest.
+    """
+    manifest, bank = bundle.manifest, bundle.bank
+    if bank != _bank(manifest, bank.layers):
+        raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
+    arrays = _arrays(bank)
+    if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
+        raise CorruptBundle(f"the arrays of {bank.product} {bank.version} are not those that its manifest lists")
+    return {file: _npy(array) for file, array in arrays.items()}
+
+
+def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle:
+    """A bundle from its manifest and its arrays' files, verified.
+
+    Args:
+        manifest: already verified in itself.
+        blobs: content of every array's file, by name.
+        where: what to call the bundle in messages.
+
+    Raises:
+        CorruptBundle: naming the array and what is wrong with it.
+    """
+    arrays = {
+        entry.file: _read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
+        for entry in manifest.arrays
+    }
+    layers = []
+    for index, layer in enumerate(manifest.recipe.layers):
+        try:
+            values, scales = arrays.pop(_file(index, "values")), arrays.pop(_file(index, "scales"))
+        except KeyError as missing:
+            raise CorruptBundle(f"{where}: layer {layer.name} has no array {missing}") from missing
+        if not np.isfinite(scales).all() or (scales < 0).any():
+            raise CorruptBundle(f"{where}: {_file(index, 'scales')} has scales that are negative or not finite")
+        try:
+            layers.append(LayerBank(values, scales))
+        except ValueError as error:
+            raise CorruptBundle(f"{where}: layer {layer.name}: {error}") from error
+    if arrays:
+        raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
+    return Bundle(manifest, _bank(manifest, tuple(layers)))
+
+
+def _bank(manifest: Manifest, layers: tuple[LayerBank, ...]) -> Bank:
+    return Bank(
+        product=manifest.product,
+        version=manifest.version,
+        feature_space=manifest.feature_space,
+        recipe=manifest.recipe,
+        layers=layers,
+        calibration=manifest.calibration,
+        threshold=manifest.threshold,
+        mask_threshold=manifest.mask_threshold,
+    )
+
+
+def _arrays(bank: Bank) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, layer in enumerate(bank.layers):
+        arrays[_file(index, "values")] = np.ascontiguousarray(layer.values, np.dtype("|i1"))
+        arrays[_file(index, "scales")] = np.ascontiguousarray(layer.scales, np.dtype("<f4"))
+    return arrays
+
+
+def _file(layer: int, what: str) -> str:
+    return f"layer{layer}.{what}.npy"
+
+
+def _entry(file: str, array: NDArray[Any]) -> ArrayEntry:
+    if not np.isfinite(array).all():
+        raise CorruptBundle(f"{file} has numbers that are not finite")
+    data = _npy(array)
+    return ArrayEntry(
+        file=file,
+        dtype=array.dtype.str,
+        shape=array.shape,
+        size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _read_array(entry: ArrayEntry, data: bytes, where: str) -> NDArray[Any]:
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise CorruptBundle(
+            f"{where} does not have the sha256 that the manifest says ({len(data)} bytes): it is damaged"
+        )
+    buffer = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(buffer)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+    except ValueError as error:
+        raise CorruptBundle(f"{where} is not an array: {error}") from error
+    if version != (1, 0) or fortran or dtype.hasobject or (dtype.str, shape) != (entry.dtype, entry.shape):
+        raise CorruptBundle(f"{where} holds {dtype.str} {shape}, the manifest says {entry.dtype} {entry.shape}")
+    body = len(data) - buffer.tell()
+    if body != math.prod(shape) * dtype.itemsize:
+        raise CorruptBundle(f"{where} has {body} bytes of numbers where {dtype.str} {shape} needs another amount")
+    return np.frombuffer(data, dtype, offset=buffer.tell()).reshape(shape)
+
+
+def _refuse_to_overwrite(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise NotABundle(f"{directory} is a file: name a folder for the bundle")
+    names = {path.name for path in directory.iterdir()}
+    if not names:
+        return
+    ours = {name for name in names if name == MANIFEST or (name.startswith("layer") and name.endswith(".npy"))}
+    manifest = directory / MANIFEST
+    if ours != names or not manifest.is_file() or FORMAT.split("/")[0].encode() not in manifest.read_bytes():
+        raise NotABundle(f"{directory} holds something other than a bundle: name an empty or new folder")
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,207 @@
+"""What running stages hold of the published banks, followed live: matchers whole banks, extractors only recipes."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from typing_extensions import override
+
+from shared.bank.bundle import Bundle
+from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownFeatureSpace, UnknownProduct
+from shared.bank.following import Follower
+from shared.bank.store import BankStore
+from shared.vision.inspection import Bank
+from shared.vision.recipe import Recipe
+
+MAX_BANKS: Final = 64
+MAX_BYTES: Final = 1 << 30
+# Matching keeps a float32 copy beside the int8 vectors.
+BYTES_IN_MEMORY: Final = 5
+MAX_RECIPES: Final = 10_000  # a few kilobytes each
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    bank: Bank
+    size: int
+    """Bytes in memory."""
+
+
+class BankCache(Follower):
+    """The banks a matcher judges with, one a product and feature space, least recently used out first.
+
+    `get` gives the active bank where that lives in the space asked for. During a change-over of spaces the bank of
+    the old space stays until it falls out of use, so that chips on their way are judged in the space they were
+    looked at in. A bank is immutable and swapped whole: who got one may use it for a batch while the next one comes.
+    """
+
+    def __init__(
+        self, store: BankStore, *, max_banks: int = MAX_BANKS, max_bytes: int = MAX_BYTES, **timing: Any
+    ) -> None:
+        super().__init__(store, **timing)
+        self._max_banks = max_banks
+        self._max_bytes = max_bytes
+        self._banks: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._versions: dict[str, str] = {}
+        """Product → the active version that was last taken; no more of it may be held where space was short."""
+
+    def preload(self) -> None:
+        """Take the active banks of all products, as many as are held; damaged ones are logged and left out.
+
+        Raises:
+            BankUnavailable: Redis cannot be reached.
+        """
+        self._preload(list(self._store.all_active().items())[: self._max_banks])
+
+    def get(self, product: str, feature_space: str) -> Bank:
+        """The bank that judges the product's chips in this feature space.
+
+        That is the active one; where the active one lives in another space, the one of this space that was active
+        last; else the newest published one.
+
+        Raises:
+            UnknownProduct: Redis answered, and no bank of the product is active.
+            UnknownFeatureSpace: no published bank of the product lives in the space.
+            BankUnavailable: the bank is not held, and Redis cannot be reached, lost it, or has it damaged.
+        """
+        bank = self._held(product, feature_space)
+        return bank or self._ask((product, feature_space), lambda: self._find(product, feature_space))
+
+    def held(self) -> list[Bank]:
+        """What is held, least recently used first."""
+        with self._lock:
+            return [held.bank for held in self._banks.values()]
+
+    def _held(self, product: str, feature_space: str) -> Bank | None:
+        with self._lock:
+            held = self._banks.get((product, feature_space))
+            if held is None:
+                return None
+            self._banks.move_to_end((product, feature_space))
+            return held.bank
+
+    def _find(self, product: str, feature_space: str) -> Bank:
+        bank = self._held(product, feature_space)  # it may have come while this thread waited
+        if bank is not None:
+            return bank
+        try:
+            active = self._store.active(product)
+        except UnknownProduct as error:
+            if product in self._versions:
+                raise BankUnavailable(f"{error}; it had one a while ago, and lost it: publish it again") from error
+            raise
+        # Damage counts where it is the active version's, which has to judge. Any other is skipped.
+        if self._store.manifest(product, active).feature_space == feature_space:
+            return self._put(self._store.bundle(product, active), active=True)
+        earlier = dict.fromkeys([*self._store.history(product), *self._store.versions(product)])
+        damage: CorruptBundle | None = None
+        for version in (version for version in earlier if version != active):
+            try:
+                if self._store.manifest(product, version).feature_space != feature_space:
+                    continue
+            except CorruptBundle:
+                continue
+            try:
+                return self._put(self._store.bundle(product, version), active=False)
+            except CorruptBundle as error:
+                damage = damage or error
+        if damage is not None:
+            raise damage
+        raise UnknownFeatureSpace(
+            f"no published bank of {product} lives in feature space {feature_space!r}: "
+            f"train it in that space, or let the extractor follow the active bank"
+        )
+
+    def _put(self, bundle: Bundle, *, active: bool) -> Bank:
+        bank = bundle.bank
+        _warm_up(bank)
+        with self._lock:
+            self._banks[bank.product, bank.feature_space] = _Held(bank, BYTES_IN_MEMORY * bundle.manifest.size)
+            if active:
+                self._versions[bank.product] = bank.version
+            while len(self._banks) > 1 and (
+                len(self._banks) > self._max_banks or sum(held.size for held in self._banks.values()) > self._max_bytes
+            ):
+                self._banks.popitem(last=False)
+            products = {product for product, _ in self._banks}
+            self._versions = {product: self._versions[product] for product in self._versions.keys() & products}
+        return bank
+
+    @override
+    def _load_and_swap(self, product: str, version: str) -> None:
+        with self._lock:
+            if any(held.bank.product == product and held.bank.version == version for held in self._banks.values()):
+                self._versions[product] = version  # rolled back to the other space's bank, which is still here
+                return
+        self._put(self._store.bundle(product, version), active=True)
+
+    @override
+    def _followed(self) -> dict[str, str | None]:
+        return {product: self._versions.get(product) for product, _ in self._banks}
+
+    @override
+    def _holds_anything(self) -> bool:
+        return bool(self._banks)
+
+
+class RecipeCache(Follower):
+    """The recipes an extractor looks at pictures by: those of the active versions. Reads manifests, never arrays."""
+
+    def __init__(self, store: BankStore, **timing: Any) -> None:
+        super().__init__(store, **timing)
+        self._recipes: OrderedDict[str, tuple[str, Recipe, str]] = OrderedDict()
+        """Product → version, recipe and feature space; least recently asked for first."""
+
+    def published(self) -> list[Recipe]:
+        """The recipes of all active versions, each once; damaged manifests are logged and left out.
+
+        Raises:
+            BankUnavailable: Redis cannot be reached.
+        """
+        self._preload(list(self._store.all_active().items())[:MAX_RECIPES])
+        with self._lock:
+            return list(dict.fromkeys(recipe for _, recipe, _ in self._recipes.values()))
+
+    def recipe(self, product: str) -> tuple[Recipe, str]:
+        """The recipe and the feature space of the product's active version.
+
+        Raises:
+            UnknownProduct: Redis answered, and no bank of the product is active.
+            BankUnavailable: the recipe is not held, and Redis cannot be reached or has it damaged.
+        """
+        with self._lock:
+            held = self._recipes.get(product)
+            if held is not None:
+                self._recipes.move_to_end(product)
+        _, recipe, feature_space = held or self._ask(
+            (product,), lambda: self._load(product, self._store.active(product))
+        )
+        return recipe, feature_space
+
+    def _load(self, product: str, version: str) -> tuple[str, Recipe, str]:
+        manifest = self._store.manifest(product, version)
+        found = (version, manifest.recipe, manifest.feature_space)
+        with self._lock:
+            self._recipes[product] = found
+            while len(self._recipes) > MAX_RECIPES:
+                self._recipes.popitem(last=False)
+        return found
+
+    @override
+    def _load_and_swap(self, product: str, version: str) -> None:
+        self._load(product, version)
+
+    @override
+    def _followed(self) -> dict[str, str | None]:
+        return {product: version for product, (version, _, _) in self._recipes.items()}
+
+    @override
+    def _holds_anything(self) -> bool:
+        return bool(self._recipes)
+
+
+def _warm_up(bank: Bank) -> None:
+    """Make what matching derives from the vectors now, on the thread that loads, not at the first chip."""
+    for layer, of_layer in zip(bank.recipe.layers, bank.layers, strict=True):
+        of_layer.distances(np.zeros((1, 1, 1, of_layer.values.shape[1]), np.float32), layer.metric)

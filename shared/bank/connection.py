@@ -1,0 +1,63 @@
+"""The connection to Redis (or Valkey): how long to wait, how often to try, and what an error means."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from shared.bank.errors import BankUnavailable
+from shared.errors import ConfigurationError
+from shared.settings import RedisSettings
+
+CONNECT_SECONDS: Final = 1.0  # a plant's Redis is near; a matcher that holds its banks must not wait for a dead one
+REPLY_SECONDS: Final = 3.0  # for a round trip of 4 MiB of arrays, which then needs 11 Mbit/s
+RETRIES: Final = 1  # carries over a failover's reset connection; an outage is for the caller to wait out
+HEALTH_CHECK_SECONDS: Final = 15  # a connection idle for longer is pinged before use: firewalls drop silently
+
+
+class Connection:
+    """A pool of connections to one Redis. Safe to share between threads."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        try:
+            self.redis: Any = Redis.from_url(
+                settings.url,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_timeout=REPLY_SECONDS,
+                health_check_interval=HEALTH_CHECK_SECONDS,
+                retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
+                protocol=2,
+            )
+        except ValueError as error:
+            # Without the URL, which may hold a password.
+            raise ConfigurationError(
+                f"CHIPSIEVE_REDIS__URL is not an address like redis://host:6379/0: {error}"
+            ) from error
+        found = self.redis.connection_pool.connection_kwargs
+        self.address: str = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
+
+    @contextmanager
+    def answering(self) -> Iterator[Any]:
+        """The client; whatever Redis has against what is done with it becomes `BankUnavailable`."""
+        try:
+            yield self.redis
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise BankUnavailable(
+                f"Redis at {self.address} cannot be reached: {error}; start it, or set CHIPSIEVE_REDIS__URL"
+            ) from error
+        except RedisError as error:
+            raise BankUnavailable(f"Redis at {self.address} refused: {error}") from error
+
+    def transaction(self, queue: Callable[[Any], bool], *watched: str) -> bool:
+        """Run `queue`, which reads, calls ``multi()`` and queues writes; again whenever a watched key changed.
+
+        It also runs again where the connection broke before the answer came: it must find out what was done already.
+        """
+        with self.answering() as redis:
+            return bool(redis.transaction(queue, *watched, value_from_callable=True))

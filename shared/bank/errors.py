@@ -1,0 +1,45 @@
+"""What can go wrong with memory banks.
+
+BankError (ChipsieveError)
+├── BankUnavailable (NotReady)              Redis cannot be reached or cannot answer: wait, reject nothing
+├── UnknownProduct (Uninspectable)          Redis answered: no bank of this product is active
+├── UnknownFeatureSpace (Uninspectable)     the product has banks, but none in the space of these features
+├── UnknownVersion (ConfigurationError)     the product has no such version, or none to roll back to
+├── CorruptBundle                           a bundle that is damaged or contradicts itself: never used
+└── NotABundle (ConfigurationError)         a path that holds something else: never overwritten
+"""
+
+from shared.errors import ChipsieveError, ConfigurationError, NotReady, Uninspectable
+from shared.events import UninspectedReason
+
+
+class BankError(ChipsieveError):
+    """Anything about memory banks."""
+
+
+class BankUnavailable(BankError, NotReady):
+    """Redis cannot be reached, refuses, or holds nothing usable at the moment; nothing is known about the product."""
+
+
+class UnknownProduct(BankError, Uninspectable):
+    """Redis answered and has no active bank of the product."""
+
+    reason = UninspectedReason.UNKNOWN_PRODUCT
+
+
+class UnknownFeatureSpace(BankError, Uninspectable):
+    """No published bank of the product lives in the feature space of the chip's features."""
+
+    reason = UninspectedReason.UNKNOWN_FEATURE_SPACE
+
+
+class UnknownVersion(BankError, ConfigurationError):
+    """The product has no such version, or no earlier one to go back to."""
+
+
+class CorruptBundle(BankError):
+    """A bundle that is damaged, incomplete or contradicts itself."""
+
+
+class NotABundle(BankError, ConfigurationError):
+    """A path that was taken for a bundle's and holds something else, or nothing."""

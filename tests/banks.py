@@ -1,0 +1,68 @@
+"""Small memory banks for tests."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from shared.bank.bundle import Bundle, make_bundle
+from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
+from shared.vision.inspection import Bank
+from shared.vision.memory_bank import LayerBank
+from shared.vision.recipe import DEFAULT_RECIPE, Recipe
+
+WEIGHTS = "0" * 64
+EPOCH = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
+
+
+def make_bank(
+    product: str = "chip",
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
+    vectors: int = 5,
+    channels: int = 3,
+    seed: int = 0,
+    **changes: Any,
+) -> Bank:
+    """A bank of random vectors; `changes` replace fields."""
+    random = np.random.default_rng(seed)
+    spread = Spread(mean=0.1, std=0.02)
+    promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=299, tolerated=0)
+    fields: dict[str, Any] = {
+        "product": product,
+        "version": "",
+        "feature_space": recipe.feature_space(WEIGHTS),
+        "recipe": recipe,
+        "layers": tuple(
+            LayerBank(
+                random.integers(-128, 128, (vectors, channels), dtype=np.int8),
+                random.random(vectors, dtype=np.float32),
+            )
+            for _ in recipe.layers
+        ),
+        "calibration": Calibration(
+            layers=tuple(LayerCalibration(score=spread, patch=spread) for _ in recipe.layers), promise=promise
+        ),
+        "threshold": 3.5,
+        "mask_threshold": 4.25,
+    }
+    return Bank(**(fields | changes))
+
+
+def make(product: str = "chip", *, minute: int = 0, **changes: Any) -> Bundle:
+    """A bundle of such a bank, made so many minutes after `EPOCH`."""
+    return make_bundle(
+        make_bank(product, **changes),
+        weights_sha256=WEIGHTS,
+        training={"normals": 299, "split": "by part"},
+        created_at=EPOCH + timedelta(minutes=minute),
+    )
+
+
+def assert_same(bank: Bank, other: Bank) -> None:
+    """Arrays compare by content."""
+    for field in ("product", "version", "feature_space", "recipe", "calibration", "threshold", "mask_threshold"):
+        assert getattr(bank, field) == getattr(other, field)
+    for layer, other_layer in zip(bank.layers, other.layers, strict=True):
+        np.testing.assert_array_equal(layer.values, other_layer.values)
+        np.testing.assert_array_equal(layer.scales, other_layer.scales)

@@ -1,0 +1,298 @@
+import hashlib
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.bank.bundle import MANIFEST, Bundle, decode, encode, read_bundle, write_bundle
+from shared.bank.errors import CorruptBundle, NotABundle
+from shared.bank.manifest import ArrayEntry, Manifest, _canonical, _content_hash
+from shared.vision.memory_bank import LayerBank
+from shared.vision.recipe import Layer, Recipe
+from tests.banks import EPOCH, assert_same, make, make_bank
+
+LAYERS = st.builds(
+    Layer,
+    tap=st.sampled_from(["b2", "b12", "b14"]),
+    input_size=st.integers(32, 640),
+    pool=st.sampled_from([1, 3, 5]),
+    metric=st.sampled_from(["cosine", "l2"]),
+    top_fraction=st.floats(0.001, 1.0),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    product=st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable()),
+    layers=st.lists(LAYERS, min_size=1, max_size=3),
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    threshold=st.floats(allow_nan=False, allow_infinity=False),
+    minute=st.integers(0, 10**6),
+)
+def test_a_bundle_comes_back_as_it_was_written(
+    product: str, layers: list[Layer], shape: tuple[int, int], threshold: float, minute: int
+) -> None:
+    bundle = make(
+        product,
+        recipe=Recipe(layers=tuple(layers)),
+        vectors=shape[0],
+        channels=shape[1],
+        threshold=threshold,
+        minute=minute,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundle(Path(folder) / "bundle", bundle)
+        read = read_bundle(Path(folder) / "bundle")
+    assert read.manifest == bundle.manifest
+    assert read.manifest.to_json() == bundle.manifest.to_json()
+    assert_same(read.bank, bundle.bank)
+
+
+def test_the_version_is_the_time_and_a_hash_of_the_content() -> None:
+    bundle = make(seed=1)
+    time, content = bundle.manifest.version.split("-")
+    assert time == f"{EPOCH:%Y%m%dT%H%M%S}"
+    assert bundle.bank.version == bundle.manifest.version
+    assert make(seed=1, minute=1).manifest.version.split("-")[1] == content
+    assert make(seed=2).manifest.version.split("-")[1] != content
+    assert make(seed=1, threshold=3.6).manifest.version.split("-")[1] != content
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
+def test_a_threshold_that_is_not_finite_makes_no_bundle(threshold: float) -> None:
+    with pytest.raises(CorruptBundle, match=r"finite|JSON"):
+        make(threshold=threshold)
+
+
+def test_scales_that_are_not_finite_make_no_bundle() -> None:
+    layer = LayerBank(np.zeros((2, 3), np.int8), np.array([1, np.nan], np.float32))
+    with pytest.raises(CorruptBundle, match=r"layer0\.scales\.npy has numbers that are not finite"):
+        make(layers=(layer, layer))
+
+
+def test_a_feature_space_that_does_not_follow_from_the_recipe_makes_no_bundle() -> None:
+    with pytest.raises(CorruptBundle, match="says feature space 0123456789abcdef, its recipe and weights give"):
+        make(feature_space="0123456789abcdef")
+
+
+@pytest.mark.parametrize("product", ["", "two\nlines", "x" * 201])
+def test_a_product_name_that_nobody_could_type_makes_no_bundle(product: str) -> None:
+    with pytest.raises(CorruptBundle, match="field product"):
+        make(product)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "bundle", make())
+    return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize("file", ["layer0.values.npy", "layer1.scales.npy"])
+def test_one_flipped_bit_is_found(written: Path, file: str) -> None:
+    data = bytearray((written / file).read_bytes())
+    data[-1] ^= 1
+    (written / file).write_bytes(data)
+    with pytest.raises(CorruptBundle, match=f"{file} does not have the sha256"):
+        read_bundle(written)
+
+
+def test_a_truncated_array_is_found(written: Path) -> None:
+    data = (written / "layer0.values.npy").read_bytes()
+    (written / "layer0.values.npy").write_bytes(data[:-1])
+    with pytest.raises(CorruptBundle, match=r"layer0\.values\.npy is missing or has not the"):
+        read_bundle(written)
+
+
+def test_a_missing_array_is_found(written: Path) -> None:
+    (written / "layer1.values.npy").unlink()
+    with pytest.raises(CorruptBundle, match=r"layer1\.values\.npy is missing"):
+        read_bundle(written)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("threshold", 9.0, "it was changed"),
+        ("product", "another", "it was changed"),
+        ("created_at", "2020-01-01T00:00:00+00:00", "it was changed"),
+        ("threshold", "high", "field threshold"),
+        ("recipe", {"layers": []}, "it was changed"),
+        ("unheard_of", 1, "field unheard_of"),
+        ("format", "chipsieve-bank/2", "upgrade, or train again"),
+        ("version", "latest", "field version"),
+        ("feature_space", "../../etc/passwd", "field feature_space"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_found(written: Path, field: str, value: object, message: str) -> None:
+    document = json.loads((written / MANIFEST).read_text())
+    (written / MANIFEST).write_text(json.dumps(document | {field: value}))
+    with pytest.raises(CorruptBundle, match=message):
+        read_bundle(written)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{", "\x00\xff", '{"format": NaN}', '{"threshold": 1e999}', "[" * 100_000]
+)
+def test_a_manifest_that_is_no_json_object_is_found(written: Path, text: str) -> None:
+    (written / MANIFEST).write_text(text)
+    with pytest.raises(CorruptBundle, match=r"manifest\.json"):
+        read_bundle(written)
+
+
+def pickled() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "entry", "message"),
+    [
+        (pickled(), {"dtype": "|O", "shape": [1]}, "holds"),
+        (b"not an array at all", {}, "is not an array"),
+        (npy(np.zeros((5, 3), np.int16)), {"dtype": "<i2"}, "int8 vector"),
+        (npy(np.zeros((5, 3), np.int16)), {}, "holds <i2"),
+        (npy(np.zeros((4, 3), np.int8)), {"shape": [4, 3]}, "as many float32 scales"),
+        (npy(np.zeros((4, 3), np.int8)), {}, r"holds \|i1 \(4, 3\)"),
+        (npy(np.zeros((5, 3), np.int8)) + b"more", {}, "bytes of numbers"),
+        (npy(np.zeros((5, 3), np.int8))[:-4], {}, "bytes of numbers"),
+        (npy(np.asfortranarray(np.zeros((5, 3), np.int8))), {}, "holds"),
+    ],
+)
+def test_arrays_with_a_right_hash_are_still_not_trusted(data: bytes, entry: dict[str, object], message: str) -> None:
+    bundle = make()
+    blobs = encode(bundle) | {"layer0.values.npy": data}
+    manifest = with_array(bundle, 0, data, entry)
+    with pytest.raises(CorruptBundle, match=message):
+        decode(manifest, blobs, "the bundle")
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, -1.0])
+def test_scales_read_from_a_bundle_must_be_usable(scale: float) -> None:
+    bundle = make()
+    data = npy(np.array([scale, 1, 1, 1, 1], np.float32))
+    manifest = with_array(bundle, 1, data, {})
+    with pytest.raises(CorruptBundle, match="scales that are negative or not finite"):
+        decode(manifest, encode(bundle) | {"layer0.scales.npy": data}, "the bundle")
+
+
+def with_array(bundle: Bundle, position: int, data: bytes, entry: dict[str, object]) -> Manifest:
+    """A consistent manifest that lists this file in place of the array at `position`."""
+    listed = [array.model_dump() for array in bundle.manifest.arrays]
+    listed[position] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} | entry
+    return listing(bundle, tuple(ArrayEntry.model_validate(array) for array in listed))
+
+
+def listing(bundle: Bundle, arrays: tuple[ArrayEntry, ...]) -> Manifest:
+    """The bundle's manifest, consistent in itself, with these arrays."""
+    kept = (
+        "product",
+        "created_at",
+        "feature_space",
+        "weights_sha256",
+        "recipe",
+        "threshold",
+        "mask_threshold",
+        "calibration",
+        "training",
+    )
+    return Manifest.make(**{field: getattr(bundle.manifest, field) for field in kept}, arrays=arrays)
+
+
+def test_an_array_too_many_or_too_few_is_found() -> None:
+    bundle = make()
+    one_layer = Recipe(layers=bundle.bank.recipe.layers[:1])
+    short = make(recipe=one_layer)
+    with pytest.raises(CorruptBundle, match=r"has no array 'layer1\.values\.npy'"):
+        decode(listing(bundle, short.manifest.arrays), encode(short), "the bundle")
+    with pytest.raises(CorruptBundle, match="belong to no layer"):
+        decode(listing(short, bundle.manifest.arrays), encode(bundle), "the bundle")
+
+
+def test_a_bank_that_is_not_its_manifests_is_not_written(tmp_path: Path) -> None:
+    bundle = make()
+    with pytest.raises(CorruptBundle, match="is not what its manifest"):
+        write_bundle(tmp_path / "bundle", Bundle(bundle.manifest, make_bank(threshold=1.0)))
+    with pytest.raises(CorruptBundle, match="are not those that its manifest lists"):
+        write_bundle(tmp_path / "bundle", Bundle(bundle.manifest, make_bank(seed=9, version=bundle.manifest.version)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_takes_the_place_of_a_bundle(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", make(seed=1))
+    three = Recipe(layers=(Layer(tap="b2"), Layer(tap="b4"), Layer(tap="b7")))
+    write_bundle(tmp_path / "bundle", make(recipe=three))
+    write_bundle(tmp_path / "bundle", make(seed=2))
+    assert read_bundle(tmp_path / "bundle").manifest == make(seed=2).manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert len(list((tmp_path / "bundle").iterdir())) == 5
+
+
+def test_a_bundle_is_written_into_an_empty_folder_and_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    write_bundle(tmp_path / "link", make())
+    assert (tmp_path / "link").is_symlink()
+    assert read_bundle(tmp_path / "empty").manifest == make().manifest
+
+
+@pytest.mark.parametrize("others", [["holiday.jpg"], ["manifest.json"], ["holiday.jpg", "manifest.json", "layer0.npy"]])
+def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path, others: list[str]) -> None:
+    for name in others:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(NotABundle, match="holds something other than a bundle"):
+        write_bundle(tmp_path, make())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "bundle").write_text("precious")
+    with pytest.raises(NotABundle, match="is a file"):
+        write_bundle(tmp_path / "bundle", make())
+
+
+def test_a_bundle_with_something_of_the_users_in_it_is_not_overwritten(written: Path) -> None:
+    (written / "notes.txt").write_text("do not lose")
+    with pytest.raises(NotABundle):
+        write_bundle(written, make(seed=1))
+    assert (written / "notes.txt").read_text() == "do not lose"
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_bundle(written, make(seed=1))
+    assert read_bundle(written).manifest == make().manifest
+    assert [path.name for path in written.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("where", ["nowhere", "."])
+def test_a_path_without_a_bundle_is_named(tmp_path: Path, where: str) -> None:
+    with pytest.raises(NotABundle, match="no bundle at"):
+        read_bundle(tmp_path / where)
+
+
+def test_a_manifest_of_a_recipe_with_fewer_fields_keeps_its_hash(written: Path) -> None:
+    # As if it had been written before layers had a `top_fraction`: the default counts, the document is kept.
+    document = json.loads((written / MANIFEST).read_text())
+    for layer in document["recipe"]["layers"]:
+        del layer["top_fraction"]
+    document["version"] = f"{EPOCH:%Y%m%dT%H%M%S}-{_content_hash(document)[:8]}"
+    (written / MANIFEST).write_text(_canonical(document))
+    read = read_bundle(written)
+    assert read.bank.recipe.layers[0].top_fraction == 0.03
+    assert read.manifest.to_json() == _canonical(document)
