@@ -1,0 +1,89 @@
+"""The admin port: ``/metrics`` for Prometheus, ``/healthz`` (alive?) and ``/readyz`` (able to judge?)."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared import telemetry
+from shared.errors import ConfigurationError
+from shared.settings import AdminSettings
+from shared.stream.vitals import Vitals
+
+Answer = tuple[int, str, bytes]
+
+
+def healthz(vitals: Vitals) -> Answer:
+    """200 while the loop goes round; 503 with the reason where the process should be restarted."""
+    because = vitals.dead_because()
+    return _json({"alive": because is None, "because": because}, ok=because is None)
+
+
+def readyz(vitals: Vitals, stage: str) -> Answer:
+    """200 where a chip could be judged now; 503 with the reason where not."""
+    because = vitals.not_ready_because()
+    telemetry.READY.labels(stage).set(because is None)
+    body = {"ready": because is None, "because": because, "stage": stage, "partitions": sorted(vitals.partitions)}
+    return _json(body, ok=because is None)
+
+
+def metrics(vitals: Vitals, stage: str) -> Answer:
+    """Everything in the catalogue of `shared.telemetry`, and the process itself."""
+    readyz(vitals, stage)
+    return 200, CONTENT_TYPE_LATEST, generate_latest()
+
+
+class AdminServer:
+    """Serves from a thread of its own, so that it answers whatever the loop and the worker do."""
+
+    def __init__(self, settings: AdminSettings, vitals: Vitals, stage: str) -> None:
+        answers = {
+            "/healthz": lambda: healthz(vitals),
+            "/readyz": lambda: readyz(vitals, stage),
+            "/metrics": lambda: metrics(vitals, stage),
+        }
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                """Answer one of the three paths."""
+                answer = answers.get(self.path.partition("?")[0])
+                status, kind, body = answer() if answer else _json({"paths": sorted(answers)}, ok=False, status=404)
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_args: Any) -> None:
+                """Keep probes out of the log."""
+
+        try:
+            self._server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+        except OSError as error:
+            raise ConfigurationError(
+                f"admin port {settings.host}:{settings.port} cannot be opened: {error.strerror}; set "
+                "CHIPSIEVE_ADMIN__PORT to a free one, or to 0 to have one chosen"
+            ) from error
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _json(body: dict[str, Any], *, ok: bool, status: int | None = None) -> Answer:
+    return status or (200 if ok else 503), "application/json", json.dumps(body).encode() + b"\n"

@@ -1,0 +1,82 @@
+"""Where failed records go, and when there are too many of them."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.events import DeadLetter, Header, Uninspected
+from shared.identity import Identity
+from shared.settings import StreamSettings
+from shared.stream.errors import TooManyDeadLetters
+from shared.stream.record import Received
+
+
+def dead_letter(
+    record: Received, identity: Identity, cause: Uninspected, *, error: str, now: datetime, whole: bool = True
+) -> DeadLetter:
+    """The record whole, with where and why it failed.
+
+    `whole=False` leaves the value out: the record can still be read at its place while its topic keeps it.
+    """
+    source = record.source
+    return DeadLetter(
+        dead_letter_id=f"{cause.stage}:{source}",
+        stage=cause.stage,
+        topic=source.topic,
+        partition=source.partition,
+        offset=source.offset,
+        key=record.key,
+        value=record.value if whole else None,
+        headers=tuple(Header(name=name, value=value) for name, value in record.headers),
+        reason=cause.reason,
+        error=error,
+        detail=cause.detail if whole else f"{cause.detail} [value left out: it does not fit the dead letters' topic]",
+        event_id=identity.event_id,
+        chip_id=identity.chip_id,
+        line_id=identity.line_id,
+        product=identity.product,
+        failed_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterTally:
+    """How many of the latest records failed. Immutable, so that a batch which is not committed does not count."""
+
+    streak: int = 0
+    window: deque[bool] = field(default_factory=deque)
+    first_cause: str = ""
+    """What failed first among the records of the window."""
+
+    def after(self, failures: Iterable[str | None], limits: StreamSettings) -> "DeadLetterTally":
+        """The tally after these records in order: for each what failed, or None where it went well.
+
+        The share of failures is taken once the window is full, so that the first record's failure is not all of it.
+        Raises `TooManyDeadLetters`.
+        """
+        streak, first_cause = self.streak, self.first_cause
+        window = deque(self.window, maxlen=limits.dead_letter_window)
+        for failure in failures:
+            if failure is not None and not any(window):
+                first_cause = failure
+            window.append(failure is not None)
+            streak = streak + 1 if failure is not None else 0
+            if streak >= limits.dead_letter_streak:
+                raise TooManyDeadLetters(
+                    f"{streak} records in a row failed, the limit (dead_letter_streak) is {limits.dead_letter_streak}; "
+                    f"{_advice(first_cause)}"
+                )
+            if len(window) == window.maxlen and sum(window) > limits.dead_letter_ratio * len(window):
+                raise TooManyDeadLetters(
+                    f"{sum(window)} of the last {len(window)} records failed, the limit (dead_letter_ratio) is "
+                    f"{limits.dead_letter_ratio:g}; {_advice(first_cause)}"
+                )
+        return DeadLetterTally(streak, window, first_cause)
+
+
+def _advice(first_cause: str) -> str:
+    return (
+        f"the first because: {first_cause}. The batch that went over was not committed; "
+        "repair the cause and start the stage again"
+    )

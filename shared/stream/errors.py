@@ -1,0 +1,85 @@
+"""What can end a batch, a record or a stage.
+
+StreamError                      (ChipsieveError)
+├── TransactionAborted           nothing of the batch took effect: go back to where it began and try again
+│   └── OutputRefused            … because the broker takes no record of that size; names the records that led to it
+├── InternalError                (Uninspectable) a step failed on one record with an exception it did not foresee
+├── OutputTooLarge               (Uninspectable) a record's outcome is larger than its topic takes
+└── StageStopped                 the process must end; carries its exit status
+    ├── Fenced                   another process has taken this worker's slot
+    ├── ClientFailed             the Kafka client cannot go on
+    └── TooManyDeadLetters       the stage fails on too many records to be trusted
+"""
+
+from collections.abc import Collection
+from enum import IntEnum
+from typing import ClassVar
+
+from shared.errors import ChipsieveError, Uninspectable
+from shared.events import UninspectedReason
+from shared.stream.step import Source
+
+
+class ExitStatus(IntEnum):
+    """How a stage's process ended."""
+
+    DRAINED = 0
+    """Told to stop; everything in flight was committed or left to its successor."""
+    FAILED = 1
+    """An error nobody foresaw, or the Kafka client cannot go on; a restart may help."""
+    MISCONFIGURED = 2
+    """Settings, files or arguments are wrong; a restart does not help."""
+    FENCED = 3
+    """Another process has the same worker slot."""
+    TOO_MANY_DEAD_LETTERS = 4
+    """See the first cause in the log before starting it again."""
+
+
+class StreamError(ChipsieveError):
+    """Anything the runtime raises on purpose."""
+
+
+class TransactionAborted(StreamError):
+    """Nothing of the batch took effect: go back to where it began and try again."""
+
+
+class OutputRefused(TransactionAborted):
+    """The broker refused outputs by their size, though the topic's declaration allows them."""
+
+    def __init__(self, message: str, sources: Collection[Source]) -> None:
+        super().__init__(message)
+        self.sources = frozenset(sources)
+
+
+class InternalError(StreamError, Uninspectable):
+    """A step failed on one record with an exception it did not foresee, which is the cause."""
+
+    reason: ClassVar[UninspectedReason] = UninspectedReason.INTERNAL_ERROR
+
+
+class OutputTooLarge(StreamError, Uninspectable):
+    """A record's outcome is larger than its topic takes."""
+
+    reason: ClassVar[UninspectedReason] = UninspectedReason.OTHER
+
+
+class StageStopped(StreamError):
+    """The process must end."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
+
+
+class Fenced(StageStopped):
+    """Another process has taken this worker's slot: it has begun to do what this one did."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FENCED
+
+
+class ClientFailed(StageStopped):
+    """The Kafka client says that it cannot go on."""
+
+
+class TooManyDeadLetters(StageStopped):
+    """The stage fails on too many records: rather the stage is broken than all of them."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.TOO_MANY_DEAD_LETTERS

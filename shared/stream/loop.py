@@ -1,0 +1,369 @@
+"""The loop of every stage: poll, judge a micro-batch, commit it in one transaction.
+
+    main thread      poll ── poll ── poll ─┬─ poll ── poll ─┬─ …
+                      │ batch 1            │ commit 1       │ commit 2
+    worker thread     └─ judge 1 ──────────┴─ judge 2 ──────┴─ …
+
+The worker gets the next batch before the finished one is committed, so that work and commits overlap; commits are made
+one at a time, in the order of the batches. Nothing is committed but whole batches with their outputs.
+"""
+
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event as Flag
+from typing import Generic, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from shared import telemetry
+from shared.identity import ChipEvent
+from shared.settings import StreamSettings
+from shared.stream.batch import Buffer
+from shared.stream.dead_letter import DeadLetterTally
+from shared.stream.errors import ClientFailed, OutputRefused, TransactionAborted
+from shared.stream.judgement import Judge, Judgement
+from shared.stream.partitions import Partitions
+from shared.stream.record import Output, Received, first_offsets, next_offsets
+from shared.stream.step import Source, Step
+from shared.stream.transaction import Transactions, back_off
+from shared.stream.vitals import Vitals
+from shared.stream.worker import Worker
+
+E = TypeVar("E", bound=ChipEvent)
+
+IDLE_POLL_S = 0.25  # nothing to do: a record ends the wait at once, so only stopping and the tick have to wait for it
+BUSY_POLL_S = 0.02  # the worker is busy: it ends the wait at once; in between the client's queue is emptied
+FULL_WAIT_S = 0.05  # … and there is no room for more: only rebalances have to wait for it
+# The buffer is full and the worker still busy: after this, partitions are paused so that polling (and with it
+# rebalances) goes on without records. Not at once, because pausing throws away what the client fetched ahead, and the
+# usual batch is done sooner.
+PAUSE_AFTER_S = 0.5
+TICK_S = 1.0
+# A rebalance waits for the batch in flight, to save its work. The group's other members wait with it, and the broker's
+# patience (max.poll.interval.ms, 300 s) is far away; a line that gets no verdicts is not.
+REVOKE_BUDGET_S = 3.0
+# On SIGTERM the process is to be gone within 5 s: 3 for the batch in flight and its commit, the rest to leave the group
+# and to close the step.
+DRAIN_BUDGET_S = 3.0
+
+# Errors that the client reports once and then goes on asking in silence.
+NO_SUBSCRIPTION = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    batch: tuple[Received, ...]
+    judgement: Future[Judgement]
+    since: float
+
+
+class Loop(Generic[E]):
+    """Runs one step on one topic until `stopping` is set, or raises what ends the stage."""
+
+    def __init__(
+        self,
+        *,
+        step: Step[E],
+        judge: Judge[E],
+        topic: str,
+        consumer: Consumer,
+        transactions: Transactions,
+        worker: Worker,
+        settings: StreamSettings,
+        vitals: Vitals,
+        stopping: Flag,
+    ) -> None:
+        self._step = step
+        self._judge = judge
+        self._topic = topic
+        self._consumer = consumer
+        self._transactions = transactions
+        self._worker = worker
+        self._settings = settings
+        self._vitals = vitals
+        self._stopping = stopping
+        self._partitions = Partitions(consumer, topic)
+        self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000)
+        self._in_flight: _InFlight | None = None
+        self._tally = DeadLetterTally()
+        self._refused: set[Source] = set()
+        self._held_until = 0.0  # monotonic; until then no batch is begun
+        self._back_off = back_off()
+        self._tick_at = time.monotonic() + TICK_S
+        self._polled_at = time.monotonic()
+        self._deferred = False  # the step was not ready for the last batch, which waits in the buffer
+        self._due: list[Output] = []  # of the clock; kept until a transaction with them is committed
+        self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
+
+    def run(self) -> None:
+        """Poll, judge, commit, until told to stop; then finish what is in flight.
+
+        Raises `StageStopped`, and whatever the step raises where it must not fail.
+        """
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        try:
+            while not self._stopping.is_set():
+                self._receive()
+                finished = self._take_finished()
+                self._begin_next()  # before the commit: the worker judges while this thread commits
+                if finished:
+                    self._commit(finished)
+                self._vitals.progress()
+            self._drain()
+        except BaseException:
+            self._read_again(())  # what follows a batch that was not committed must not be committed either
+            raise
+
+    # -- poll
+
+    def _receive(self) -> None:
+        """Wait for records or for the worker, whichever comes first, and buffer what came."""
+        now = time.monotonic()
+        room = self._buffer.room
+        if self._in_flight:
+            wait([self._in_flight.judgement], BUSY_POLL_S if room else FULL_WAIT_S)
+            wanted, timeout_s = room, 0.0
+        elif now < self._held_until:
+            wanted, timeout_s = 1, min(self._held_until - now, IDLE_POLL_S)
+        elif (fills_in := self._buffer.fills_in()) is not None:
+            wanted, timeout_s = self._buffer.missing(), fills_in
+        else:
+            wanted, timeout_s = 1, IDLE_POLL_S
+
+        if now < self._held_until or self._deferred:
+            self._partitions.pause()
+        elif room:
+            self._partitions.resume()
+        elif now - self._polled_at > PAUSE_AFTER_S:
+            self._partitions.pause()
+            wanted = 1
+        if wanted:
+            self._poll(wanted, timeout_s)
+
+    def _poll(self, wanted: int, timeout_s: float) -> None:
+        self._partitions.seek()
+        try:
+            messages = self._consumer.consume(wanted, timeout_s)
+        except KafkaException as error:
+            raise ClientFailed(f"the Kafka client cannot go on: {error.args[0].str()}") from error
+        self._polled_at = time.monotonic()
+        if self._error:
+            raise self._error
+        received = []
+        for message in messages:
+            if message.error():
+                self._note(message.error())
+            elif self._partitions.takes(message.partition()):
+                received.append(Received.from_message(message))
+        # What comes while the worker is busy has waited for it already: it need not linger when the worker is free.
+        self._buffer.add(received, lingered=self._in_flight is not None)
+        telemetry.BUFFERED.labels(self._step.name).set(len(self._buffer))
+
+    def _note(self, error: KafkaError) -> None:
+        """An error that the client reports and goes on from by itself, unless it says that it cannot."""
+        if error.fatal():
+            raise ClientFailed(f"the Kafka client cannot go on: {error.name()}: {error.str()}")
+        if error.code() in NO_SUBSCRIPTION:
+            self._vitals.no_subscription_because = f"{error.name()}: {error.str()}"
+        log.warning("kafka_error", error=error.name(), detail=error.str())
+
+    # -- judge
+
+    def _begin_next(self) -> None:
+        """Give the worker the next batch if it is free and one is ready, and the clock's tick if that is due."""
+        if self._in_flight:
+            return
+        now = time.monotonic()
+        batch = self._buffer.take() if now >= self._held_until else ()
+        tick = now >= self._tick_at
+        if not batch and not tick:
+            return
+        if tick:
+            self._tick_at = now + TICK_S
+        judgement = self._worker.submit(self._judge.judge, batch, refused=frozenset(self._refused), tick=tick)
+        self._in_flight = _InFlight(batch, judgement, now)
+        self._vitals.worker_busy_since = now
+
+    def _take_finished(self) -> Judgement | None:
+        """The judgement of the batch in flight, if it is done; what could not be judged waits in the buffer again."""
+        in_flight = self._in_flight
+        if in_flight is None or not in_flight.judgement.done():
+            return None
+        self._in_flight = None
+        self._vitals.worker_busy_since = None
+        judgement = in_flight.judgement.result()
+        if in_flight.batch:
+            telemetry.BATCH_SIZE.labels(self._step.name).observe(len(in_flight.batch))
+            telemetry.BATCH_SECONDS.labels(self._step.name).observe(time.monotonic() - in_flight.since)
+            self._deferred = bool(judgement.remaining)
+            if judgement.waiting_for:
+                self._buffer.put_back(judgement.remaining)
+                self._hold(judgement.waiting_for)
+        return judgement
+
+    # -- commit
+
+    def _commit(self, judgement: Judgement) -> None:
+        """Outputs and offsets of a batch in one transaction; where it aborts, everything in hand is read again."""
+        settled = judgement.settled
+        self._due += judgement.due
+        outputs = [output for record in settled for output in record.outputs] + self._due
+        if not settled and not outputs:
+            return
+        tally = self._tally.after(
+            (
+                f"{record.given_up.reason}: {record.given_up.detail} ({record.received.source})"
+                if record.given_up and record.dead_letter
+                else None
+                for record in settled
+                if record.dead_letter or not record.given_up  # a late chip says nothing about the stage
+            ),
+            self._settings,
+        )
+        offsets = next_offsets(record.received for record in settled)
+        began = time.monotonic()
+        try:
+            self._transactions.commit(outputs, self._topic, offsets, self._consumer.consumer_group_metadata())
+        except TransactionAborted as error:
+            if isinstance(error, OutputRefused):
+                if error.sources <= self._refused:
+                    raise ClientFailed(f"{error}; not even the dead letter without the record's value") from error
+                self._refused |= error.sources
+            telemetry.TRANSACTIONS_ABORTED.labels(self._step.name).inc()
+            self._read_again([record.received for record in settled])
+            self._hold(str(error))
+            return
+        telemetry.TRANSACTION_SECONDS.labels(self._step.name).observe(time.monotonic() - began)
+        self._tally = tally
+        self._due.clear()
+        if settled and not judgement.remaining:
+            self._release()
+        self._refused -= {record.received.source for record in settled}
+        self._count(judgement)
+
+    def _read_again(self, uncommitted: Collection[Received]) -> None:
+        """Drop everything in hand and go back to the last commit; the step forgets those partitions."""
+        in_flight = self._in_flight.batch if self._in_flight else ()
+        self._in_flight = None  # the worker may still be at it; nobody takes its result
+        self._vitals.worker_busy_since = None
+        self._deferred = False
+        offsets = first_offsets([*uncommitted, *in_flight, *self._buffer.drop()])
+        if offsets:
+            self._partitions.rewind(offsets)
+            self._step_forgets(offsets)
+
+    def _hold(self, reason: str) -> None:
+        """Begin no batch for a while, a longer one each time."""
+        wait_s = next(self._back_off)
+        self._held_until = time.monotonic() + wait_s
+        if self._vitals.waiting_for != reason:
+            log.warning("waiting", reason=reason)
+        self._vitals.waiting_for = reason
+
+    def _release(self) -> None:
+        if self._vitals.waiting_for:
+            log.info("going_on", after=self._vitals.waiting_for)
+        self._back_off = back_off()
+        self._held_until = 0.0
+        self._vitals.waiting_for = None
+
+    def _drain(self) -> None:
+        self._vitals.draining = True
+        self._finish_in_flight(DRAIN_BUDGET_S)
+        self._buffer.drop()
+
+    def _finish_in_flight(self, budget_s: float) -> None:
+        """Commit the batch in flight if the worker is done with it in time, else drop it."""
+        if self._in_flight is None:
+            return
+        wait([self._in_flight.judgement], budget_s)
+        if finished := self._take_finished():
+            self._commit(finished)
+        else:
+            log.warning("batch_dropped", records=len(self._in_flight.batch), waited_s=budget_s)
+            self._read_again(())
+
+    # -- rebalances; called by the consumer from within `consume` and `close`
+
+    def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._partitions.gain([partition.partition for partition in assigned])
+        self._note_assignment("assigned", assigned)
+
+    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        """Commit what is in flight for these partitions while they are still ours, and forget the rest of them."""
+        partitions = {partition.partition for partition in revoked}
+        try:
+            if self._holds(partitions):
+                self._finish_in_flight(REVOKE_BUDGET_S)
+        except Exception as error:  # must not cross the client's C code; `_poll` raises it
+            self._error = error
+        self._forget(partitions)
+        self._note_assignment("revoked", revoked)
+
+    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
+        """These partitions are another's already: commit nothing of them."""
+        partitions = {partition.partition for partition in lost}
+        if self._holds(partitions):
+            self._read_again(())
+        self._forget(partitions)
+        self._note_assignment("lost", lost)
+
+    def _holds(self, partitions: Collection[int]) -> bool:
+        batch = self._in_flight.batch if self._in_flight else ()
+        return any(record.source.partition in partitions for record in batch)
+
+    def _forget(self, partitions: Collection[int]) -> None:
+        self._buffer.drop(partitions)
+        self._partitions.lose(partitions)
+        self._refused = {source for source in self._refused if source.partition not in partitions}
+        self._step_forgets(partitions)
+
+    def _step_forgets(self, partitions: Iterable[int]) -> None:
+        """Also where a partition is only read again: its records must not count twice in what the step keeps."""
+
+        def keep_error(revoked: Future[None]) -> None:
+            self._error = self._error or revoked.exception()
+
+        self._worker.submit(self._step.revoked, sorted(partitions)).add_done_callback(keep_error)
+
+    def _note_assignment(self, change: str, partitions: list[TopicPartition]) -> None:
+        owned = self._partitions.owned
+        self._vitals.partitions = frozenset(owned)
+        if owned:
+            self._vitals.no_subscription_because = None
+        telemetry.REBALANCES.labels(self._step.name, change).inc()
+        telemetry.ASSIGNED_PARTITIONS.labels(self._step.name).set(len(owned))
+        log.info("rebalance", change=change, partitions=sorted(p.partition for p in partitions), owned=sorted(owned))
+
+    # -- what was done
+
+    def _count(self, judgement: Judgement) -> None:
+        stage = self._step.name
+        now = datetime.now(UTC)
+        for record in judgement.settled:
+            telemetry.CHIPS.labels(stage, record.verdict).inc()
+            telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds())
+            telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - record.identity.captured_at).total_seconds())
+            if record.given_up:
+                telemetry.UNINSPECTED.labels(stage, record.given_up.reason).inc()
+            if record.given_up and record.dead_letter:
+                telemetry.DEAD_LETTERS.labels(stage).inc()
+                log.warning(
+                    "dead_letter",
+                    source=str(record.received.source),
+                    event_id=record.identity.event_id,
+                    reason=record.given_up.reason,
+                    detail=record.given_up.detail,
+                )

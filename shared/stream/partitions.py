@@ -1,0 +1,70 @@
+"""The partitions of the input topic that this worker reads: owned, paused, rewound."""
+
+from collections.abc import Collection, Mapping
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+log = structlog.get_logger()
+
+
+class Partitions:
+    """What the consumer owns of one topic. Used by the main thread."""
+
+    def __init__(self, consumer: Consumer, topic: str) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._paused: set[int] = set()
+        self._rewound: dict[int, int] = {}
+        self.owned: set[int] = set()
+
+    def gain(self, partitions: Collection[int]) -> None:
+        """These are ours from now on."""
+        self.owned |= set(partitions)
+
+    def lose(self, partitions: Collection[int]) -> None:
+        """These are another's from now on."""
+        self.owned -= set(partitions)
+        for partition in partitions:
+            self._rewound.pop(partition, None)
+
+    def pause(self) -> None:
+        """Fetch no more of what is owned; polling goes on, so that the group keeps this worker.
+
+        The client throws away what it has fetched ahead, so this is for standstills, not for every full buffer.
+        """
+        if to_pause := self.owned - self._paused:
+            self._consumer.pause(self._named(to_pause))
+            self._paused |= to_pause
+
+    def resume(self) -> None:
+        """Fetch again."""
+        if to_resume := self.owned & self._paused:
+            self._consumer.resume(self._named(to_resume))
+        self._paused.clear()
+
+    def rewind(self, offsets: Mapping[int, int]) -> None:
+        """Read owned partitions again from these offsets on, as soon as `seek` is called.
+
+        Not at once: called from a rebalance, records fetched before it may be in the poll that is under way.
+        """
+        for partition in self.owned & set(offsets):
+            self._rewound[partition] = min(offsets[partition], self._rewound.get(partition, offsets[partition]))
+
+    def seek(self) -> None:
+        """Do what `rewind` was asked for. To be called outside of any poll."""
+        for partition, offset in sorted(self._rewound.items()):
+            try:
+                self._consumer.seek(TopicPartition(self._topic, partition, offset))
+            except KafkaException as error:
+                # The partition stays in `_rewound` and nothing of it is taken until it can be sought, or is lost.
+                log.warning("not_rewound", partition=partition, offset=offset, error=str(error))
+            else:
+                del self._rewound[partition]
+
+    def takes(self, partition: int) -> bool:
+        """Whether a record that a poll returned is one to go on with."""
+        return partition in self.owned and partition not in self._rewound
+
+    def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition) for partition in sorted(partitions)]

@@ -1,0 +1,79 @@
+"""Records as the runtime carries them: bytes in, bytes out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+
+from shared.identity import EPOCH, Headers
+from shared.stream.step import Source
+
+# What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
+FRAMING_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record of the input topic, not decoded yet."""
+
+    source: Source
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    timestamp: datetime
+    """When it was produced (UTC)."""
+
+    @classmethod
+    def from_message(cls, message: Message) -> "Received":
+        """Take a record over from the Kafka client; the message must not be an error."""
+        kind, milliseconds = message.timestamp()
+        known = kind != TIMESTAMP_NOT_AVAILABLE
+        return cls(
+            source=Source(message.topic(), message.partition(), message.offset()),
+            key=message.key(),
+            value=message.value(),
+            headers=tuple(message.headers() or ()),
+            timestamp=EPOCH + timedelta(milliseconds=milliseconds) if known else datetime.now(UTC),
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes it holds in memory, nearly."""
+        return len(self.value or b"") + FRAMING_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A record to be produced."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    source: Source | None
+    """The record it follows from; None where it follows from the clock alone."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that count against a topic's limit, a little too many rather than too few."""
+        headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
+        return len(self.key) + len(self.value) + headers + FRAMING_BYTES
+
+
+def first_offsets(records: Iterable[Received]) -> dict[int, int]:
+    """Where to read again to have these records once more, by partition."""
+    first: dict[int, int] = {}
+    for record in records:
+        partition, offset = record.source.partition, record.source.offset
+        first[partition] = min(offset, first.get(partition, offset))
+    return first
+
+
+def next_offsets(records: Iterable[Received]) -> dict[int, int]:
+    """Where to go on once these records are done, by partition."""
+    following: dict[int, int] = {}
+    for record in records:
+        partition, offset = record.source.partition, record.source.offset
+        following[partition] = max(offset + 1, following.get(partition, 0))
+    return following

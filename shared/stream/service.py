@@ -1,0 +1,186 @@
+"""A stage as a process: settings in, exit status out.
+
+`run` is all that a service's ``__main__`` calls. `Service` is the same for a caller that ends it itself.
+"""
+
+import json
+import logging
+import signal
+from concurrent.futures import wait
+from threading import Event as Flag
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Generic, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, Producer
+
+from shared.errors import ConfigurationError, NotReady
+from shared.identity import ChipEvent
+from shared.kafka import consumer_config, transactional_producer_config
+from shared.settings import ServiceSettings
+from shared.stream.admin import AdminServer
+from shared.stream.errors import ExitStatus, StageStopped, TransactionAborted
+from shared.stream.judgement import Judge
+from shared.stream.loop import Loop
+from shared.stream.step import Step
+from shared.stream.transaction import Transactions, back_off
+from shared.stream.vitals import Vitals
+from shared.stream.worker import Worker
+from shared.telemetry import configure_logs
+from shared.topics import Topics, load_topics
+from shared.wire.codec import Codec
+from shared.wire.registry import SchemaRegistry
+
+E = TypeVar("E", bound=ChipEvent)
+
+CLOSE_BUDGET_S = 1.0  # what is left of SIGTERM's 5 s after draining, for the step to release what it took
+GROUP_STATE_MS = 2000  # how often the client tells whether the group's coordinator answers
+
+log = structlog.get_logger()
+
+
+def run(step: Step[E], settings: ServiceSettings) -> int:
+    """Run a stage until SIGTERM or SIGINT, or until it cannot go on; the process's exit status (`ExitStatus`)."""
+    configure_logs(settings.log, stage=step.name)
+    service = Service(step, settings)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        service.stop()
+
+    if current_thread() is main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+    return service.run()
+
+
+class Service(Generic[E]):
+    """One stage: its step, its loop, its admin port."""
+
+    def __init__(self, step: Step[E], settings: ServiceSettings, topics: Topics | None = None) -> None:
+        self._step = step
+        self._settings = settings
+        self._topics = topics
+        self._stopping = Flag()
+        self.vitals = Vitals(step.not_ready_because)
+        self.admin_port: int | None = None
+        """Once it is open."""
+
+    @property
+    def slot(self) -> str:
+        """The stage's and worker's name: unique among all processes that use the cluster, and the transactional id."""
+        return f"{self.group}-{self._settings.stream.worker}"
+
+    @property
+    def group(self) -> str:
+        """The stage's consumer group."""
+        return f"{self._settings.topic_prefix}chipsieve-{self._step.name}"
+
+    def stop(self) -> None:
+        """Have `run` drain and return; from any thread or signal handler."""
+        self._stopping.set()
+
+    def run(self) -> int:
+        """Open, loop, drain, close."""
+        try:
+            self._run()
+        except StageStopped as error:
+            log.error("stopped", exit_status=error.exit_status.name, reason=str(error))
+            return error.exit_status
+        except ConfigurationError as error:
+            log.error("misconfigured", reason=str(error))
+            return ExitStatus.MISCONFIGURED
+        except Exception:
+            log.exception("failed")
+            return ExitStatus.FAILED
+        log.info("drained")
+        return ExitStatus.DRAINED
+
+    def _run(self) -> None:
+        topics = self._topics or load_topics(prefix=self._settings.topic_prefix)
+        admin = AdminServer(self._settings.admin, self.vitals, self._step.name)
+        self.admin_port = admin.port
+        admin.start()
+        worker = Worker(self._step.name)
+        log.info("starting", admin_port=admin.port, group=self.group, slot=self.slot)
+        try:
+            codec = Codec(SchemaRegistry(self._settings.registry), topics)
+            # Models first, partitions second: until this worker can judge, others keep them.
+            if self._open(worker, codec):
+                self._loop(worker, Judge(self._step, codec, topics), topics)
+        finally:
+            self.vitals.draining = True
+            worker.submit(self._step.close)
+            if not worker.close(CLOSE_BUDGET_S):
+                log.warning("worker_left_behind", waited_s=CLOSE_BUDGET_S)
+            admin.close()
+
+    def _open(self, worker: Worker, codec: Codec) -> bool:
+        """Open the step on the worker's thread and learn the schemas' ids; False where told to stop meanwhile."""
+
+        def open_both() -> None:
+            codec.prepare()
+            self._step.open()
+
+        for wait_s in back_off():
+            opened = worker.submit(open_both)
+            while not wait([opened], 0.1).done:
+                self.vitals.progress()
+                if self._stopping.is_set():
+                    return False
+            try:
+                opened.result()
+            except NotReady as reason:
+                self.vitals.opening = str(reason)
+                log.warning("not_open_yet", reason=str(reason), next_attempt_in_s=wait_s)
+            else:
+                self.vitals.opening = None
+                return True
+            self.vitals.progress()
+            if self._stopping.wait(wait_s):
+                return False
+        raise AssertionError("back_off() never ends")
+
+    def _loop(self, worker: Worker, judge: Judge[E], topics: Topics) -> None:
+        kafka, stream = self._settings.kafka, self._settings.stream
+        client_log = logging.getLogger("librdkafka")
+        producer_config = transactional_producer_config(
+            kafka, topics, self.slot, transaction_timeout_ms=stream.transaction_timeout_ms
+        )
+        transactions = Transactions(
+            Producer(producer_config, logger=client_log),
+            alive=self.vitals.progress,
+            stopping=self._stopping,
+            slot=self._settings.stream.worker,
+        )
+        try:
+            transactions.open()
+        except TransactionAborted:
+            return  # told to stop before the broker was reached
+        consumer = Consumer(
+            {
+                **consumer_config(kafka, topics, self.group),
+                "statistics.interval.ms": GROUP_STATE_MS,
+                "stats_cb": self._note_group_state,
+            },
+            logger=client_log,
+        )
+        loop = Loop(
+            step=self._step,
+            judge=judge,
+            topic=topics.topic_of(self._step.consumes).name,
+            consumer=consumer,
+            transactions=transactions,
+            worker=worker,
+            settings=stream,
+            vitals=self.vitals,
+            stopping=self._stopping,
+        )
+        try:
+            loop.run()
+        finally:
+            consumer.close()
+
+    def _note_group_state(self, statistics: str) -> None:
+        self.vitals.group_up = json.loads(statistics)["cgrp"]["state"] == "up"

@@ -1,0 +1,59 @@
+"""How a stage is: alive and able to judge, as the loop and the step know it."""
+
+import time
+from collections.abc import Callable
+
+# An iteration of the loop takes a second at most; only a broker that does not answer a commit holds it up for 2 s at a
+# time. Half a minute without progress is a hang.
+STALLED_AFTER_S = 30.0
+# The slowest honest batch (the largest pictures on one core) takes seconds. A worker that is busy for longer hangs.
+STUCK_AFTER_S = 120.0
+
+
+class Vitals:
+    """Written by the loop, read by the admin port's threads; single attributes, so no lock is needed."""
+
+    def __init__(
+        self, not_ready_because: Callable[[], str | None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._step_not_ready_because = not_ready_because
+        self._clock = clock
+        self._progress = clock()
+        self.worker_busy_since: float | None = None
+        """Monotonic time since when the worker has been at the same batch."""
+        self.opening: str | None = "the step is opening"
+        """Why the step is not open yet; None once it is."""
+        self.group_up = False
+        """Whether the group's coordinator answers this worker, which may have no partitions for now."""
+        self.no_subscription_because: str | None = None
+        """Why there can be no partitions."""
+        self.partitions: frozenset[int] = frozenset()
+        """Those assigned to this worker."""
+        self.waiting_for: str | None = None
+        """Why the records in hand cannot be judged now."""
+        self.draining = False
+
+    def progress(self) -> None:
+        """The loop has gone round."""
+        self._progress = self._clock()
+
+    def dead_because(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        now = self._clock()
+        if (stalled := now - self._progress) > STALLED_AFTER_S:
+            return f"the loop has made no progress for {stalled:.0f} s"
+        if self.worker_busy_since is not None and (stuck := now - self.worker_busy_since) > STUCK_AFTER_S:
+            return f"the worker has been at one batch for {stuck:.0f} s"
+        return None
+
+    def not_ready_because(self) -> str | None:
+        """Why no chip could be judged here now, or None."""
+        if self.draining:
+            return "draining: told to stop"
+        if self.opening:
+            return self.opening
+        if not self.partitions and self.no_subscription_because:
+            return self.no_subscription_because
+        if not self.group_up:
+            return "not in the consumer group; is the broker reachable?"
+        return self.waiting_for or self._step_not_ready_because()

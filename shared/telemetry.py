@@ -1,0 +1,103 @@
+"""What a process tells about itself: logs, one line an event, and the catalogue of its metrics."""
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from structlog.typing import Processor
+
+from shared.settings import LogSettings
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Every metric of the stages. `stage` is the step's name. Restarts are `changes(process_start_time_seconds[1h])`, which
+# prometheus_client exports by itself beside the process's memory and CPU.
+
+_LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300)
+
+# Records committed, by what was said of the chip: PASS, REJECT, UNINSPECTED, or FORWARDED where the stage says nothing.
+CHIPS = Counter("chipsieve_chips", "Records committed by a stage", ["stage", "verdict"])
+
+# Chips this stage itself gave up, by reason. `reason="TOO_LATE"` counts the chips shed past their deadline.
+UNINSPECTED = Counter("chipsieve_uninspected", "Chips a stage could not judge", ["stage", "reason"])
+
+# Records in the dead-letters topic. Always less than UNINSPECTED: late chips leave none.
+DEAD_LETTERS = Counter("chipsieve_dead_letters", "Failed records written to the dead letters", ["stage"])
+
+# How full the micro-batches are: near 1 the stage idles, near the limit it is saturated.
+BATCH_SIZE = Histogram(
+    "chipsieve_batch_size", "Records in a micro-batch", ["stage"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+
+# Decoding, processing and encoding one micro-batch on the worker thread.
+BATCH_SECONDS = Histogram(
+    "chipsieve_batch_seconds", "Seconds the worker took for a micro-batch", ["stage"], buckets=_LATENCY_BUCKETS
+)
+
+# From a record's production to the commit of its outcome: waiting, batching, work and transaction.
+STAGE_SECONDS = Histogram(
+    "chipsieve_stage_seconds", "Seconds a record spent in a stage", ["stage"], buckets=_LATENCY_BUCKETS
+)
+
+# From the camera to the commit of this stage's outcome; at the last stage, the age of the verdict.
+CHIP_AGE_SECONDS = Histogram(
+    "chipsieve_chip_age_seconds", "Seconds since a chip's picture was taken", ["stage"], buckets=_LATENCY_BUCKETS
+)
+
+# begin, produce, send offsets, commit. About 10 ms; 100 ms and more is a slow broker, or another retry.backoff.ms than
+# shared.kafka sets.
+TRANSACTION_SECONDS = Histogram(
+    "chipsieve_transaction_seconds", "Seconds a transaction took", ["stage"], buckets=_LATENCY_BUCKETS
+)
+
+# Transactions that took no effect; their records were read again.
+TRANSACTIONS_ABORTED = Counter("chipsieve_transactions_aborted", "Transactions aborted and done again", ["stage"])
+
+# Partitions of the input topic this process has now.
+ASSIGNED_PARTITIONS = Gauge("chipsieve_assigned_partitions", "Partitions assigned", ["stage"])
+
+# Times partitions came or went.
+REBALANCES = Counter("chipsieve_rebalances", "Partitions gained, revoked or lost", ["stage", "change"])
+
+# Records received that wait for the worker.
+BUFFERED = Gauge("chipsieve_buffered_records", "Records waiting for the worker", ["stage"])
+
+# 1 while /readyz says so.
+READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now", ["stage"])
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def configure_logs(settings: LogSettings, **context: str) -> None:
+    """Log to standard error: JSON, or readable lines where that is a terminal (`format="auto"`).
+
+    `context` (for instance ``stage="matcher"``) is part of every line. The standard library's logging, which libraries
+    use, comes out the same way.
+    """
+    readable = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    both: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        lambda _logger, _name, event: {**context, **event},
+    ]
+    rendering: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if readable
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*both, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=both,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level)
