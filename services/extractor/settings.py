@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from shared.settings import ServiceSettings
+from shared.vision.picture import DEFAULT_MAX_PIXELS
 
 
 class EngineSettings(BaseModel):
@@ -21,11 +22,10 @@ class ImageSettings(BaseModel):
     """Which pictures are accepted."""
 
     root: Path | None = Field(
-        default=None, description="folder below which pictures may be read by reference; none are where not given"
+        default=None, description="folder below which pictures may be read by reference; none are without it"
     )
     max_referenced_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
-    # 50 megapixels: above any line camera's frame that is judged in one piece, and 150 MB once decoded.
-    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1, description="larger pictures are refused by their header")
     decode_threads: int = Field(default=2, ge=1)
 
 

@@ -7,9 +7,8 @@ from typing_extensions import override
 
 from services.extractor.engines import EngineCache
 from services.extractor.image_source import read_image
-from services.extractor.settings import ExtractorSettings
+from services.extractor.settings import ImageSettings
 from shared.bank.cache import RecipeCache
-from shared.bank.store import BankStore
 from shared.errors import Uninspectable
 from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
 from shared.identity import Identity
@@ -20,16 +19,22 @@ from shared.vision.recipe import Recipe
 
 
 class ExtractorStep(Step[ImageCaptured]):
-    """Looks at every picture through the backbone, by its product's recipe."""
+    """Looks at every picture through the backbone, by its product's recipe.
+
+    Args:
+        recipes: the recipes of the active bundles; closed with the step.
+        engines: what computes the features.
+        images: which pictures are accepted.
+    """
 
     name = "extractor"
     consumes = ImageCaptured
 
-    def __init__(self, settings: ExtractorSettings) -> None:
-        self._images = settings.images
-        self._recipes = RecipeCache(BankStore(settings.redis))
-        self._engines = EngineCache(settings.engine)
-        self._decoders = ThreadPoolExecutor(settings.images.decode_threads, thread_name_prefix="decode")
+    def __init__(self, recipes: RecipeCache, engines: EngineCache, images: ImageSettings) -> None:
+        self._recipes = recipes
+        self._engines = engines
+        self._images = images
+        self._decoders = ThreadPoolExecutor(images.decode_threads, thread_name_prefix="decode")
 
     @override
     def open(self) -> None:

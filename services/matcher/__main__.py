@@ -4,8 +4,11 @@ import sys
 
 from services.matcher.settings import MatcherSettings
 from services.matcher.step import MatcherStep
+from shared.bank.cache import BankCache
+from shared.bank.store import BankStore
 from shared.stream.service import run
 
 if __name__ == "__main__":
     settings = MatcherSettings()
-    sys.exit(run(MatcherStep(settings), settings))
+    banks = BankCache(BankStore(settings.redis), max_banks=settings.matching.max_banks)
+    sys.exit(run(MatcherStep(banks), settings))

@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 from typing_extensions import override
 
-from services.matcher.settings import MatcherSettings
 from shared.bank.cache import BankCache
-from shared.bank.store import BankStore
 from shared.errors import Uninspectable
 from shared.events import AnomalyMap, ChipInspected, FeaturesExtracted, Uninspected, Verdict
 from shared.identity import Identity
@@ -17,13 +15,17 @@ from shared.vision.inspection import Bank, Inspection, inspect
 
 
 class MatcherStep(Step[FeaturesExtracted]):
-    """Measures how far every chip is from everything seen on normal ones."""
+    """Measures how far every chip is from everything seen on normal ones.
+
+    Args:
+        banks: the memory banks to judge with; closed with the step.
+    """
 
     name = "matcher"
     consumes = FeaturesExtracted
 
-    def __init__(self, settings: MatcherSettings) -> None:
-        self._banks = BankCache(BankStore(settings.redis), max_banks=settings.matching.max_banks)
+    def __init__(self, banks: BankCache) -> None:
+        self._banks = banks
 
     @override
     def open(self) -> None:

@@ -1,0 +1,44 @@
+"""The `chipsieve` command: every part of it, in one place."""
+
+import sys
+
+import typer
+
+from services.cli import bank, bench, dead_letters, topics
+from services.cli.demo.command import demo
+from services.cli.feed import feed
+from services.cli.local_stack import cli as local
+from services.cli.run import run
+from services.cli.tail import tail
+from services.cli.train import evaluate, train
+from shared.errors import ChipsieveError
+
+app = typer.Typer(
+    help="Streaming visual inspection: pictures in, verdicts out, through Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(local.app, name="local")
+app.add_typer(topics.app, name="topics")
+app.command()(train)
+app.command()(evaluate)
+app.add_typer(bank.app, name="bank")
+app.command()(run)
+app.command()(feed)
+app.command()(tail)
+app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(bench.app, name="bench")
+app.command()(demo)
+
+
+def main() -> None:
+    """Run the command; what Chipsieve itself raises ends it with one line on standard error and status 1."""
+    try:
+        app()
+    except ChipsieveError as error:
+        typer.echo(f"chipsieve: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

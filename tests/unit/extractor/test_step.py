@@ -1,0 +1,145 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from services.extractor.settings import ImageSettings
+from services.extractor.step import ExtractorStep
+from shared.bank.errors import BankUnavailable, UnknownProduct
+from shared.errors import NotReady
+from shared.events import FeaturesExtracted, Uninspected, UninspectedReason
+from shared.stream.step import Source
+from shared.vision.errors import UndecodableImage
+from shared.vision.features import dequantise
+from shared.vision.recipe import Layer, Recipe
+from tests.bad_pictures import encoded
+from tests.events_of_chips import identity, image_captured, record_of
+
+FINE = Recipe(layers=(Layer(tap="b4", input_size=32),))
+COARSE = Recipe(layers=(Layer(tap="b12", input_size=64), Layer(tap="b14", input_size=64)))
+
+
+class Recipes:
+    """Stands in for Redis: recipes by product."""
+
+    def __init__(self) -> None:
+        self.by_product = {"soic-8": (FINE, "fine"), "qfp-32": (COARSE, "coarse")}
+        self.away = False
+
+    def published(self) -> list[Recipe]:
+        return [recipe for recipe, _ in self.by_product.values()]
+
+    def recipe(self, product: str) -> tuple[Recipe, str]:
+        if self.away:
+            raise BankUnavailable("Redis is away")
+        if product not in self.by_product:
+            raise UnknownProduct(product)
+        return self.by_product[product]
+
+    def not_ready_because(self) -> str | None:
+        return "Redis is away" if self.away else None
+
+    def close(self) -> None:
+        pass
+
+
+class MeanColourEngine:
+    """Features that can be told by looking: one patch, the picture's mean colour."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.batches: list[int] = []
+
+    def features(self, pictures: NDArray[np.uint8], input_size: int) -> dict[str, NDArray[np.float32]]:
+        assert pictures.shape[1:] == (input_size, input_size, 3)
+        self.batches.append(len(pictures))
+        means = pictures.astype(np.float32).mean(axis=(1, 2), keepdims=True)
+        return {layer.name: means for layer in self._recipe.layers if layer.input_size == input_size}
+
+
+class Engines:
+    def __init__(self) -> None:
+        self.by_space = {"fine": MeanColourEngine(FINE), "coarse": MeanColourEngine(COARSE)}
+        self.warm: list[Recipe] = []
+
+    def engine(self, recipe: Recipe, feature_space: str) -> MeanColourEngine:
+        return self.by_space[feature_space]
+
+    def warm_up(self, recipe: Recipe) -> None:
+        self.warm.append(recipe)
+
+
+@pytest.fixture
+def recipes() -> Recipes:
+    return Recipes()
+
+
+@pytest.fixture
+def engines() -> Engines:
+    return Engines()
+
+
+@pytest.fixture
+def step(recipes: Recipes, engines: Engines) -> Iterator[ExtractorStep]:
+    step = ExtractorStep(recipes, engines, ImageSettings())
+    yield step
+    step.close()
+
+
+def picture(colour: tuple[int, int, int], width: int = 40, height: int = 30) -> bytes:
+    return encoded(Image.new("RGB", (width, height), colour), "PNG")
+
+
+def test_a_picture_becomes_the_features_of_its_products_recipe(step: ExtractorStep) -> None:
+    record = record_of(image_captured(picture((200, 100, 50))), offset=7)
+    ((features,),) = step.process([record])
+    assert isinstance(features, FeaturesExtracted)
+    assert (features.event_id, features.feature_space, features.uninspected) == ("event-0", "fine", None)
+    assert (features.width, features.height) == (40, 30)
+    assert (features.image.partition, features.image.offset, features.image.sha256) == (0, 7, record.event.sha256)
+    (grid,) = features.grids
+    assert grid.layer == FINE.layers[0].name
+    np.testing.assert_allclose(dequantise(grid).ravel(), [200, 100, 50], rtol=0.01)
+
+
+def test_a_batch_is_looked_at_by_recipe_and_answered_in_order(step: ExtractorStep, engines: Engines) -> None:
+    products = ["soic-8", "qfp-32", "soic-8", "qfp-32", "qfp-32"]
+    records = [record_of(image_captured(picture((n, n, n)), n, product=product)) for n, product in enumerate(products)]
+    outcomes = step.process(records)
+    assert [outcome[0].event_id for outcome in outcomes] == [f"event-{n}" for n in range(5)]
+    assert [outcome[0].feature_space for outcome in outcomes] == ["fine", "coarse", "fine", "coarse", "coarse"]
+    assert (engines.by_space["fine"].batches, engines.by_space["coarse"].batches) == ([2], [3])
+
+
+def test_bad_chips_do_not_disturb_their_neighbours(step: ExtractorStep) -> None:
+    records = [
+        record_of(image_captured(picture((1, 2, 3)), 0)),
+        record_of(image_captured(b"no picture", 1)),
+        record_of(image_captured(picture((1, 2, 3)), 2, product="unheard-of")),
+        record_of(image_captured(picture((1, 2, 3)), 3)),
+    ]
+    first, undecodable, unknown, last = step.process(records)
+    assert isinstance(undecodable, UndecodableImage)
+    assert isinstance(unknown, UnknownProduct)
+    assert first[0].grids == last[0].grids
+
+
+def test_without_redis_nothing_is_given_up(step: ExtractorStep, recipes: Recipes) -> None:
+    recipes.away = True
+    with pytest.raises(NotReady):
+        step.process([record_of(image_captured(picture((1, 2, 3))))])
+    assert step.not_ready_because() == "Redis is away"
+
+
+def test_the_published_recipes_are_warm_before_the_first_chip(step: ExtractorStep, engines: Engines) -> None:
+    step.open()
+    assert engines.warm == [FINE, COARSE]
+
+
+def test_a_chip_that_cannot_be_looked_at_travels_on_with_the_reason(step: ExtractorStep) -> None:
+    cause = Uninspected(reason=UninspectedReason.MALFORMED_RECORD, detail="garbage", stage="extractor")
+    (features,) = step.uninspected(identity(3), Source("images", 2, 9), cause, None)
+    assert (features.event_id, features.uninspected, features.grids) == ("event-3", cause, ())
+    assert (features.image.topic, features.image.offset, features.image.sha256) == ("images", 9, None)

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+
+from services.matcher.step import MatcherStep
+from shared.bank.errors import BankUnavailable, UnknownFeatureSpace
+from shared.errors import NotReady
+from shared.events import FeaturesExtracted, ImagePointer, Uninspected, UninspectedReason, Verdict
+from shared.stream.step import Source
+from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
+from shared.vision.features import quantise
+from shared.vision.inspection import Bank
+from shared.vision.memory_bank import LayerBank
+from shared.vision.recipe import Layer, Recipe
+from tests.events_of_chips import identity, record_of
+
+LAYER = Layer(tap="b12", input_size=64, top_fraction=0.25)
+POINTER = ImagePointer(topic="images", partition=0, offset=3, sha256="ab")
+UNIT = Spread(mean=0.0, std=1.0)
+PROMISE = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=300, tolerated=0)
+
+
+def bank(version: str = "v1", feature_space: str = "space", threshold: float = 0.5) -> Bank:
+    """Knows one direction as normal; the score is the largest 1 - cosine to it."""
+    return Bank(
+        product="soic-8",
+        version=version,
+        feature_space=feature_space,
+        recipe=Recipe(layers=(LAYER,)),
+        layers=(LayerBank(np.array([[100, 0]], np.int8), np.ones(1, np.float32)),),
+        calibration=Calibration(layers=(LayerCalibration(score=UNIT, patch=UNIT),), promise=PROMISE),
+        threshold=threshold,
+        mask_threshold=0.5,
+    )
+
+
+class Banks:
+    """Stands in for Redis: banks by feature space."""
+
+    def __init__(self, *banks: Bank) -> None:
+        self.by_space = {bank.feature_space: bank for bank in banks}
+        self.away = False
+
+    def preload(self) -> None:
+        pass
+
+    def get(self, product: str, feature_space: str) -> Bank:
+        if self.away:
+            raise BankUnavailable("Redis is away")
+        if feature_space not in self.by_space:
+            raise UnknownFeatureSpace(feature_space)
+        return self.by_space[feature_space]
+
+    def not_ready_because(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def features(number: int = 0, *, odd_patch: bool = False, **fields: object) -> FeaturesExtracted:
+    """Four patches, all normal or the last one as odd as can be."""
+    grid = np.zeros((2, 2, 2), np.float32)
+    grid[..., 0] = 1
+    if odd_patch:
+        grid[1, 1] = [0, 1]
+    plain = identity(number).fields() | {
+        "image": POINTER,
+        "width": 60,
+        "height": 40,
+        "feature_space": "space",
+        "grids": (quantise(LAYER.name, grid),),
+    }
+    return FeaturesExtracted(**(plain | fields))
+
+
+def test_a_chip_like_the_normal_ones_passes() -> None:
+    ((verdict,),) = MatcherStep(Banks(bank())).process([record_of(features())])
+    assert (verdict.event_id, verdict.verdict, verdict.uninspected) == ("event-0", Verdict.PASS, None)
+    assert verdict.score == pytest.approx(0, abs=1e-5)
+    assert (verdict.mask, verdict.regions, verdict.image) == (None, (), POINTER)
+
+
+def test_a_chip_with_an_odd_patch_is_rejected_and_shows_where() -> None:
+    ((verdict,),) = MatcherStep(Banks(bank())).process([record_of(features(odd_patch=True))])
+    assert (verdict.verdict, verdict.score) == (Verdict.REJECT, pytest.approx(1, abs=1e-5))
+    coarse = np.frombuffer(verdict.anomaly_map.values, "<f2").reshape(2, 2)
+    assert coarse.argmax() == 3
+    assert (verdict.mask.height, verdict.mask.width) == (40, 60)
+    assert verdict.regions[0].x + verdict.regions[0].width == 60
+
+
+def test_a_verdict_names_what_it_was_made_with() -> None:
+    ((verdict,),) = MatcherStep(Banks(bank("v7", threshold=0.25))).process([record_of(features())])
+    assert (verdict.bank_version, verdict.feature_space, verdict.threshold) == ("v7", "space", 0.25)
+
+
+def test_every_chip_is_judged_in_its_own_feature_space() -> None:
+    step = MatcherStep(Banks(bank("old", "old-space"), bank("new", "new-space")))
+    spaces = ["old-space", "new-space", "old-space"]
+    outcomes = step.process([record_of(features(n, feature_space=space)) for n, space in enumerate(spaces)])
+    assert [outcome[0].bank_version for outcome in outcomes] == ["old", "new", "old"]
+    assert [outcome[0].event_id for outcome in outcomes] == ["event-0", "event-1", "event-2"]
+
+
+def test_a_chip_of_an_unknown_feature_space_does_not_disturb_its_neighbours() -> None:
+    step = MatcherStep(Banks(bank()))
+    first, unknown, last = step.process(
+        [record_of(features(0)), record_of(features(1, feature_space="alien")), record_of(features(2))]
+    )
+    assert isinstance(unknown, UnknownFeatureSpace)
+    assert (first[0].verdict, last[0].verdict) == (Verdict.PASS, Verdict.PASS)
+
+
+def test_features_without_a_feature_space_are_not_judged() -> None:
+    (outcome,) = MatcherStep(Banks(bank())).process([record_of(features(feature_space=None))])
+    assert isinstance(outcome, UnknownFeatureSpace)
+
+
+def test_a_chip_the_extractor_gave_up_on_is_uninspected_for_the_extractors_reason() -> None:
+    cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="truncated", stage="extractor")
+    given_up = features(feature_space=None, grids=(), uninspected=cause)
+    ((verdict,),) = MatcherStep(Banks(bank())).process([record_of(given_up)])
+    assert (verdict.verdict, verdict.uninspected, verdict.image) == (Verdict.UNINSPECTED, cause, POINTER)
+    assert (verdict.score, verdict.threshold, verdict.bank_version) == (None, None, None)
+
+
+def test_the_first_reason_stays_when_a_given_up_chip_also_comes_late() -> None:
+    first = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="truncated", stage="extractor")
+    late = Uninspected(reason=UninspectedReason.TOO_LATE, detail="late", stage="matcher")
+    given_up = features(feature_space=None, grids=(), uninspected=first)
+    (verdict,) = MatcherStep(Banks(bank())).uninspected(identity(), Source("features", 0, 0), late, given_up)
+    assert verdict.uninspected == first
+
+
+def test_a_record_that_is_no_event_is_uninspected() -> None:
+    cause = Uninspected(reason=UninspectedReason.MALFORMED_RECORD, detail="garbage", stage="matcher")
+    (verdict,) = MatcherStep(Banks(bank())).uninspected(identity(5), Source("features", 0, 0), cause, None)
+    assert (verdict.event_id, verdict.verdict, verdict.uninspected) == ("event-5", Verdict.UNINSPECTED, cause)
+
+
+def test_without_redis_nothing_is_given_up() -> None:
+    banks = Banks(bank())
+    banks.away = True
+    with pytest.raises(NotReady):
+        MatcherStep(banks).process([record_of(features())])
