@@ -4,7 +4,7 @@ import json
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -48,6 +48,16 @@ class SchemaRegistry:
             {"url": settings.url, "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
         )
         weakref.finalize(self, self._client.close)  # its connections, whoever held the registry last
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
 
     def id_of(self, topic: Topic) -> int:
         """Id of this version of the topic's schema.

@@ -1,0 +1,137 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.cli.dead_letters import Selection, parse_since
+from services.cli.replay import Ledger, Letter, format_ranges, parse_ranges, replayable, without_deadline
+from shared.errors import ConfigurationError
+from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
+from shared.topics import load_topics
+from shared.wire.codec import Codec
+from tests.registry_double import RegistryInMemory
+
+NOW = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
+TOPICS = load_topics()
+LETTER = DeadLetter(
+    dead_letter_id="extractor:images:3:17",
+    stage="extractor",
+    topic="images",
+    partition=3,
+    offset=17,
+    key=b"line-1",
+    value=b"garbage",
+    headers=(Header(name="chip_id", value=b"c"), Header(name="verdict_by", value=b"1")),
+    reason=UninspectedReason.MALFORMED_RECORD,
+    error="MalformedRecord",
+    detail="garbage",
+    event_id="e",
+    chip_id="c",
+    line_id="line-1",
+    product="p",
+    failed_at=NOW,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        (None, None),
+        ("90s", NOW - timedelta(seconds=90)),
+        ("15m", NOW - timedelta(minutes=15)),
+        ("2h", NOW - timedelta(hours=2)),
+        ("3d", NOW - timedelta(days=3)),
+        ("2026-11-24T12:00:00Z", NOW.replace(hour=12, minute=0)),
+        ("2026-11-24T13:00:00+01:00", NOW.replace(hour=12, minute=0)),
+        ("2026-11-24T12:00", NOW.replace(hour=12, minute=0)),
+    ],
+)
+def test_since_takes_a_span_or_a_time(text: str | None, instant: datetime | None):
+    assert parse_since(text, NOW) == instant
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "5", "5w", "-5m"])
+def test_since_refuses_anything_else(text: str):
+    with pytest.raises(ConfigurationError, match="--since"):
+        parse_since(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("selection", "takes"),
+    [
+        (Selection(), True),
+        (Selection(stage="extractor", cause=UninspectedReason.MALFORMED_RECORD, line="line-1", since=NOW), True),
+        (Selection(stage="matcher"), False),
+        (Selection(cause=UninspectedReason.UNKNOWN_PRODUCT), False),
+        (Selection(line="line-2"), False),
+        (Selection(since=NOW + timedelta(seconds=1)), False),
+        (Selection(ids=frozenset({"extractor:images:3:17"})), True),
+        (Selection(ids=frozenset({"extractor:images:3:18"})), False),
+    ],
+)
+def test_a_selection_takes_what_fits_all_its_filters(selection: Selection, takes: bool):
+    assert selection.takes(LETTER) is takes
+
+
+@given(offsets=st.sets(st.integers(0, 10_000)))
+def test_offsets_come_back_from_their_ranges(offsets: set[int]):
+    assert parse_ranges(format_ranges(offsets)) == offsets
+
+
+def test_neighbouring_offsets_share_a_range():
+    assert format_ranges({9, 3, 4, 5, 7}) == "3-5,7,9"
+
+
+def test_the_ledger_remembers_what_was_sent_back_and_forgets_what_the_topic_no_longer_keeps():
+    ledger = Ledger()
+    ledger.enter([Letter(LETTER, partition=1, offset=offset) for offset in (2, 7, 8)])
+    topic = TOPICS.topic_of(DeadLetter)
+
+    (place,) = ledger.to_commit(topic, kept_from={1: 5})
+
+    assert ledger.has(Letter(LETTER, 1, 7))
+    assert not ledger.has(Letter(LETTER, 1, 3))
+    assert not ledger.has(Letter(LETTER, 2, 7))
+    assert (place.topic, place.partition, place.offset, place.metadata) == (topic.name, 1, 9, "7-8")
+
+
+def test_a_ledger_too_scattered_to_be_written_down_says_what_to_do():
+    ledger = Ledger({0: set(range(0, 10_000, 2))})
+
+    with pytest.raises(ConfigurationError, match="replay the ones between them too"):
+        ledger.to_commit(TOPICS.topic_of(DeadLetter), kept_from={})
+
+
+@pytest.mark.parametrize(
+    ("letter", "why"),
+    [
+        (LETTER, None),
+        (replace(LETTER, topic="plant-7-images"), "none of this line's"),
+        (replace(LETTER, value=None), "has no value"),
+        (replace(LETTER, value=b""), None),
+    ],
+)
+def test_what_has_no_topic_or_no_value_cannot_be_sent_back(letter: DeadLetter, why: str | None):
+    found = replayable(letter, TOPICS)
+
+    assert found is why is None or why in found
+
+
+def test_a_deadline_is_taken_out_of_headers_and_payload():
+    codec = Codec(RegistryInMemory(), TOPICS)
+    event = ImageCaptured(
+        event_id="e", chip_id="c", line_id="line-1", product="p", captured_at=NOW, verdict_by=NOW, sha256="ab" * 32
+    )
+
+    freed = without_deadline(replace(LETTER, value=codec.encode(event)), TOPICS, codec)
+
+    assert freed.headers == (Header(name="chip_id", value=b"c"),)
+    assert codec.decode(freed.value, ImageCaptured) == replace(event, verdict_by=None)
+
+
+def test_a_payload_that_cannot_be_decoded_keeps_its_bytes():
+    freed = without_deadline(LETTER, TOPICS, Codec(RegistryInMemory(), TOPICS))
+
+    assert freed == replace(LETTER, headers=(Header(name="chip_id", value=b"c"),))

@@ -1,0 +1,58 @@
+"""librdkafka takes the configurations, and they say what delivery needs. What they do is tested on a real broker."""
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from shared.kafka import BrokerUnavailable, consumer_config, create_topics, producer_config, reader_config
+from shared.kafka import transactional_producer_config as transactional
+from shared.settings import KafkaSettings
+from shared.topics import load_topics
+
+NOBODY = KafkaSettings(bootstrap_servers="127.0.0.1:9")  # the discard port: nothing listens
+TOPICS = load_topics()
+
+
+@pytest.mark.parametrize("config", [consumer_config(NOBODY, TOPICS, "group"), reader_config(NOBODY, TOPICS)])
+def test_consumers_see_committed_records_only_and_never_commit_by_themselves(config):
+    Consumer({**config, "log_level": 0}).close()
+
+    assert config["isolation.level"] == "read_committed"
+    assert config["enable.auto.commit"] is False
+
+
+@pytest.mark.parametrize("config", [producer_config(NOBODY, TOPICS), transactional(NOBODY, TOPICS, "stage-0")])
+def test_producers_write_each_record_once_to_all_replicas(config):
+    Producer({**config, "log_level": 0})
+
+    assert config["enable.idempotence"] is True
+    assert config["acks"] == "all"
+
+
+def test_a_worker_keeps_its_transactional_id_and_timeout():
+    config = transactional(NOBODY, TOPICS, "stage-0", transaction_timeout_ms=5000)
+
+    assert (config["transactional.id"], config["transaction.timeout.ms"]) == ("stage-0", 5000)
+
+
+def test_credentials_reach_every_client():
+    settings = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_username="matcher", sasl_password="secret", ssl_ca_location="/etc/ca.pem"
+    )
+
+    for config in (
+        consumer_config(settings, TOPICS, "g"),
+        reader_config(settings, TOPICS),
+        producer_config(settings, TOPICS),
+        transactional(settings, TOPICS, "t"),
+    ):
+        assert config["security.protocol"] == "SASL_SSL"
+        assert config["sasl.username"] == "matcher"
+        assert config["sasl.password"] == "secret"
+        assert config["ssl.ca.location"] == "/etc/ca.pem"
+
+
+def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shared.kafka.ADMIN_TIMEOUT_S", 0.5)
+
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9.*CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"):
+        create_topics(NOBODY, TOPICS)

@@ -1,0 +1,132 @@
+"""The registry's answers, good and bad, from a small server that plays one."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from shared.settings import RegistrySettings
+from shared.topics import load_topics
+from shared.wire.errors import IncompatibleSchema, RegistryUnavailable, SchemaNotRegistered
+from shared.wire.registry import SchemaRegistry, schema_source
+
+IMAGES = load_topics().by_name["images"]
+
+
+class Played:
+    """Answers by method and path, and what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.asked: list[tuple[str, str, Any]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def played() -> Iterator[Played]:
+    script = Played()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            path = self.path.partition("?")[0]
+            script.asked.append((self.command, path, body))
+            status, answer = script.answers.get((self.command, path), (404, "<html>no such page</html>"))
+            data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if isinstance(answer, str) else "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PUT = answer  # noqa: N815 (the names that http.server calls)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        script.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield script
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def registry(played: Played) -> Iterator[SchemaRegistry]:
+    with SchemaRegistry(RegistrySettings(url=played.url)) as registry:
+        yield registry
+
+
+def test_a_schema_is_looked_up_under_the_topics_subject(played: Played, registry: SchemaRegistry):
+    found = {"subject": "images-value", "id": 42, "version": 1, "schema": schema_source(IMAGES.event)}
+    played.answers["POST", "/subjects/images-value"] = (200, found)
+
+    assert registry.id_of(IMAGES) == 42
+
+
+def test_a_schema_that_was_never_registered_says_how_to_register_it(played: Played, registry: SchemaRegistry):
+    played.answers["POST", "/subjects/images-value"] = (404, {"error_code": 40401, "message": "Subject not found"})
+
+    with pytest.raises(SchemaNotRegistered, match="chipsieve topics create"):
+        registry.id_of(IMAGES)
+
+
+def test_a_schema_id_is_resolved(played: Played, registry: SchemaRegistry):
+    played.answers["GET", "/schemas/ids/7"] = (200, {"schema": '{"type": "string"}'})
+
+    assert registry.schema_of(7) == {"type": "string"}
+
+
+def test_an_unknown_schema_id_is_none(played: Played, registry: SchemaRegistry):
+    played.answers["GET", "/schemas/ids/7"] = (404, {"error_code": 40403, "message": "Schema not found"})
+
+    assert registry.schema_of(7) is None
+
+
+@pytest.mark.parametrize("answer", [(500, {"error_code": 50001, "message": "store"}), (404, "<html>nginx</html>")])
+def test_a_server_that_answers_as_no_registry_would_is_not_mistaken_for_one_without_the_schema(
+    played: Played, registry: SchemaRegistry, answer: tuple[int, Any]
+):
+    played.answers["GET", "/schemas/ids/7"] = answer
+
+    with pytest.raises(RegistryUnavailable, match="CHIPSIEVE_REGISTRY__URL"):
+        registry.schema_of(7)
+
+
+def test_a_registry_that_cannot_be_reached_is_named():
+    with (
+        SchemaRegistry(RegistrySettings(url="http://127.0.0.1:9")) as registry,
+        pytest.raises(RegistryUnavailable, match=r"http://127\.0\.0\.1:9"),
+    ):
+        registry.schema_of(7)
+
+
+def test_the_compatibility_is_set_before_the_schema_is_registered(played: Played, registry: SchemaRegistry):
+    played.answers["PUT", "/config/images-value"] = (200, {"compatibility": "FULL_TRANSITIVE"})
+    played.answers["POST", "/subjects/images-value/versions"] = (200, {"id": 42})
+
+    registration = registry.register(IMAGES)
+
+    assert registration.schema_id == 42
+    assert registration.compatibility == "FULL_TRANSITIVE"
+    assert [(method, path) for method, path, _ in played.asked] == [
+        ("PUT", "/config/images-value"),
+        ("POST", "/subjects/images-value/versions"),
+    ]
+    assert played.asked[0][2]["compatibility"] == "FULL_TRANSITIVE"
+    assert json.loads(played.asked[1][2]["schema"]) == json.loads(schema_source(IMAGES.event))
+
+
+def test_a_refused_schema_is_incompatible_with_the_registrys_reason(played: Played, registry: SchemaRegistry):
+    played.answers["PUT", "/config/images-value"] = (200, {"compatibility": "FULL_TRANSITIVE"})
+    refusal = {"error_code": 409, "message": "READER_FIELD_MISSING_DEFAULT_VALUE at /fields/9"}
+    played.answers["POST", "/subjects/images-value/versions"] = (409, refusal)
+
+    with pytest.raises(IncompatibleSchema, match="READER_FIELD_MISSING_DEFAULT_VALUE"):
+        registry.register(IMAGES)
