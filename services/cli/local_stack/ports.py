@@ -1,5 +1,6 @@
 """Ports on the loopback interface: free ones, and who holds a taken one."""
 
+import secrets
 import socket
 from contextlib import ExitStack
 
@@ -8,6 +9,8 @@ import psutil
 from services.cli.local_stack.errors import PortTaken
 
 HOST = "127.0.0.1"
+# Below the ports that the kernel gives to outgoing connections: until its server has started, nothing else takes one.
+UNCLAIMED = range(15_000, 32_000)
 
 
 def choose(wanted: dict[str, int | None], remembered: dict[str, int]) -> dict[str, int]:
@@ -19,7 +22,7 @@ def choose(wanted: dict[str, int | None], remembered: dict[str, int]) -> dict[st
     chosen: dict[str, int] = {}
     with ExitStack() as held:  # all are held until all are chosen, so that no two get the same
         for name, port in sorted(wanted.items(), key=lambda item: item[1] is None):
-            bound = _bind(port) if port else _bind(remembered.get(name, 0)) or _bind(0)
+            bound = _bind(port) if port else _bind(remembered.get(name)) or _bind_any()
             if bound is None:
                 raise PortTaken(
                     f"port {port} for {name} is taken by {holder(port or 0)}: "
@@ -43,8 +46,16 @@ def holder(port: int) -> str:
     return "another process"
 
 
-def _bind(port: int) -> socket.socket | None:
-    """A socket bound to `port` (0: any free one), or None where it is taken."""
+def _bind_any() -> socket.socket:
+    while True:
+        if bound := _bind(secrets.choice(UNCLAIMED)):
+            return bound
+
+
+def _bind(port: int | None) -> socket.socket | None:
+    """A socket bound to `port`, or None where there is none or it is taken."""
+    if port is None:
+        return None
     candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not count
     try:

