@@ -64,6 +64,14 @@ BUFFERED = Gauge("chipsieve_buffered_records", "Records waiting for the worker",
 
 # 1 while /readyz says so.
 READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now", ["stage"])
+
+# The gateway: pictures offered, by the way they came (http, folder) and what became of them: STORED, or why not.
+IMAGES = Counter("chipsieve_images", "Pictures offered to the gateway", ["source", "outcome"])
+
+# From the first byte of a request to its answer; most of it is the sender's network and Kafka's acknowledgement.
+STORE_SECONDS = Histogram(
+    "chipsieve_store_seconds", "Seconds until a picture was answered", ["source"], buckets=_LATENCY_BUCKETS
+)
 # ---------------------------------------------------------------------------------------------------------------------
 
 

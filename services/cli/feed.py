@@ -1,0 +1,103 @@
+"""`chipsieve feed DIR`: send a folder's pictures down a line."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.gateway.feed import DELIVERY_TIMEOUT_MS, LINGER_MS, Fed, FeedOrder
+from services.gateway.feed import feed as send
+from services.gateway.folder import look_into
+from services.gateway.producer import ImageProducer
+from shared.errors import ConfigurationError
+from shared.settings import Settings
+
+PROGRESS_EVERY_S = 0.2  # as often as an eye follows
+NAMED = 10  # refused pictures that are named on the terminal; JSON has all
+
+
+def feed(  # noqa: PLR0917 - typer passes them by name
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures, walked recursively.")],
+    line: Annotated[str, typer.Option(help="Line the pictures come from.")],
+    product: Annotated[str, typer.Option(help="Product they show.")],
+    rate: Annotated[
+        float | None, typer.Option(help="Pictures a second; as fast as Kafka takes them by default.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="How many times the folder is sent.")] = 1,
+    deadline_ms: Annotated[int | None, typer.Option(min=1, help="Verdicts are due this long after sending.")] = None,
+    by_reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ROOT", help="Send references to the files; DIR lies below ROOT, the extractor's image root."
+        ),
+    ] = None,
+    all_files: Annotated[bool, typer.Option(help="Send files without a picture's suffix too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Send every picture below DIR as it is, and return when Kafka has acknowledged them.
+
+    A chip's id is its picture's path below DIR, from the second time on with #2, #3, … Nothing is judged here: a file
+    that is no picture gets its verdict, UNINSPECTED, like any other. Exit status 1 where a picture could not be sent.
+    """
+    if rate is not None and rate <= 0:
+        raise ConfigurationError(f"--rate is {rate}: give pictures a second above 0, or leave it out")
+    found = look_into(folder)
+    pictures = tuple(sorted(found.pictures + found.others)) if all_files else found.pictures
+    if not pictures:
+        raise ConfigurationError(f"{folder} has no picture in it: give another folder, or --all-files")
+    skipped = 0 if all_files else len(found.others)
+    if skipped:
+        typer.echo(f"{skipped} files without a picture's suffix are left out (--all-files sends them)", err=True)
+    order = FeedOrder(
+        folder=folder,
+        pictures=pictures,
+        line_id=line,
+        product=product,
+        repeat=repeat,
+        rate=rate,
+        deadline_ms=deadline_ms,
+        reference_root=by_reference,
+    )
+    with ImageProducer(Settings(), delivery_timeout_ms=DELIVERY_TIMEOUT_MS, linger_ms=LINGER_MS) as producer:
+        fed = send(order, producer, _Progress(len(pictures) * repeat))
+    _tell(order, fed, skipped, as_json=as_json)
+    if fed.refused:
+        raise typer.Exit(1)
+
+
+class _Progress:
+    """Counts on one line of a terminal's standard error; says nothing where that is a file."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = 0.0
+
+    def __call__(self, sent: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and (now - self._shown >= PROGRESS_EVERY_S or sent == self._total):
+            self._shown = now
+            typer.echo(f"\r{sent} of {self._total} sent", err=True, nl=sent == self._total)
+
+
+def _tell(order: FeedOrder, fed: Fed, skipped: int, *, as_json: bool) -> None:
+    if as_json:
+        document = {
+            "line": order.line_id,
+            "product": order.product,
+            "sent": fed.sent,
+            "seconds": round(fed.seconds, 3),
+            "skipped": skipped,
+            "refused": [asdict(refused) for refused in fed.refused],
+        }
+        typer.echo(json.dumps(document))
+    else:
+        rate = f", {fed.sent / fed.seconds:.1f} a second" if fed.seconds > 0 else ""
+        typer.echo(f"{fed.sent} pictures sent to line {order.line_id} in {fed.seconds:.1f} s{rate}")
+    for refused in fed.refused[:NAMED]:
+        typer.echo(f"not sent: {refused.chip_id}: {refused.detail}", err=True)
+    if len(fed.refused) > NAMED:
+        typer.echo(f"… and {len(fed.refused) - NAMED} more", err=True)

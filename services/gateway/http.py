@@ -1,0 +1,228 @@
+"""``POST /v1/images``: one encoded picture in, one stored event out.
+
+The body is the picture, bare; who it is about stands in the query:
+
+    curl --data-binary @chip.jpg 'http://gateway:8080/v1/images?line=line-1&product=qfn32&chip=4711'
+
+Query: ``line``, ``product``, ``chip``; optional ``captured_at`` and ``verdict_by`` (ISO 8601 with a zone, or
+milliseconds since 1970), ``deadline_ms`` (instead of ``verdict_by``, counted from ``captured_at``), ``event_id`` (the
+sender's own, so that a request which is sent again is not stored again), ``sha256`` (of the body, lower-case hex).
+
+The answer comes after Kafka has acknowledged: 201, or 200 where the event was stored before, with ``event_id``,
+``topic``, ``partition`` and ``offset``. Otherwise nothing is stored, and the answer has ``reason`` and ``detail``: 4xx
+where the same request would be refused again, 503 with ``Retry-After`` where it is worth sending again.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from services.gateway.capture import capture, identify, oversize
+from services.gateway.errors import (
+    ChecksumMismatch,
+    ConflictingEvent,
+    GatewayBusy,
+    InvalidIdentity,
+    OversizeImage,
+    SlowBody,
+    UnsupportedBody,
+    reason_of,
+)
+from services.gateway.producer import ImageProducer, Stored
+from services.gateway.recent_events import RecentEvents
+from services.gateway.settings import DoorSettings
+from shared import telemetry
+from shared.errors import ChipsieveError, NotReady
+from shared.events import ImageCaptured
+from shared.identity import EPOCH, Identity
+from shared.vision.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
+from shared.vision.picture import decode
+
+STATUS: Mapping[type[ChipsieveError], int] = {
+    InvalidIdentity: 400,
+    SlowBody: 408,
+    ConflictingEvent: 409,
+    OversizeImage: 413,
+    ImageTooLarge: 413,
+    UnsupportedBody: 415,
+    UnsupportedImage: 415,
+    UndecodableImage: 422,
+    ChecksumMismatch: 422,
+}
+SOURCE = "http"  # in the metrics
+RETRY_AFTER_S = 2  # a broker that changes its leader, or restarts, is back about then
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+PARAMETERS = frozenset({"line", "product", "chip", "captured_at", "verdict_by", "deadline_ms", "event_id", "sha256"})
+
+
+def application(producer: ImageProducer, settings: DoorSettings) -> Starlette:
+    """The gateway's HTTP interface."""
+    door = _Door(producer, settings)
+    return Starlette(
+        routes=[Route("/v1/images", door.post_image, methods=["POST"])],
+        exception_handlers={
+            ChipsieveError: _refusal,
+            HTTPException: _http_error,
+            ClientDisconnect: _nobody_there,
+            Exception: _internal_error,
+        },
+    )
+
+
+class _Door:
+    def __init__(self, producer: ImageProducer, settings: DoorSettings) -> None:
+        self._producer = producer
+        self._settings = settings
+        self._recent = RecentEvents(settings.remembered_events)
+        self._judges = CapacityLimiter(settings.judge_threads)
+        self._in_flight = 0
+
+    async def post_image(self, request: Request) -> JSONResponse:
+        with telemetry.STORE_SECONDS.labels(SOURCE).time():
+            try:
+                answer = await self._admit(request)
+            except Exception as error:
+                telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
+                raise
+        telemetry.IMAGES.labels(SOURCE, "STORED").inc()
+        return answer
+
+    async def _admit(self, request: Request) -> JSONResponse:
+        if self._in_flight >= self._settings.max_in_flight:
+            raise GatewayBusy(
+                f"{self._in_flight} pictures are under way, the limit is {self._settings.max_in_flight}: try again"
+            )
+        self._in_flight += 1
+        try:
+            return await self._store(request)
+        finally:
+            self._in_flight -= 1
+
+    async def _store(self, request: Request) -> JSONResponse:
+        query = request.query_params
+        identity = _identity(query)
+        data = await self._body(request)
+        event = await to_thread.run_sync(self._judge, identity, data, query.get("sha256"), limiter=self._judges)
+        known = self._recent.find(event)
+        storing = known or asyncio.ensure_future(self._publish(event))
+        if known is None and "event_id" in query:
+            self._recent.remember(event, storing)
+        # Shielded: whether Kafka has the picture does not depend on whether this sender still listens.
+        return JSONResponse(asdict(await asyncio.shield(storing)), status_code=200 if known else 201)
+
+    def _judge(self, identity: Identity, data: bytes, expected_sha256: str | None) -> ImageCaptured:
+        event = capture(identity, data, max_image_bytes=self._producer.max_image_bytes, expected_sha256=expected_sha256)
+        # Decoded to the last pixel: a truncated picture tells by nothing less, and here its sender can still be told.
+        decode(data, max_pixels=self._settings.max_pixels)
+        return event
+
+    async def _publish(self, event: ImageCaptured) -> Stored:
+        # In a thread, because the first one asks the registry for the schema's id.
+        return await asyncio.wrap_future(await to_thread.run_sync(self._producer.publish, event))
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, never more of it than the limit; the server throws away what is still on its way."""
+        _check_body_is_bare(request.headers)
+        limit = self._producer.max_image_bytes
+        announced = request.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            raise oversize(int(announced), limit)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise oversize(len(body), limit)
+        except TimeoutError as error:
+            raise SlowBody(
+                f"{len(body)} bytes came in {self._settings.body_timeout_ms} ms, then no end: send faster, or raise "
+                "CHIPSIEVE_GATEWAY__BODY_TIMEOUT_MS"
+            ) from error
+        return bytes(body)
+
+
+def _identity(query: QueryParams) -> Identity:
+    if unknown := sorted(set(query) - PARAMETERS):
+        raise InvalidIdentity(f"no such parameter: {', '.join(unknown)}; there are {', '.join(sorted(PARAMETERS))}")
+    if missing := [name for name in ("line", "product", "chip") if name not in query]:
+        raise InvalidIdentity(f"missing in the query: {', '.join(missing)}; add ?line=…&product=…&chip=…")
+    return identify(
+        line_id=query["line"],
+        product=query["product"],
+        chip_id=query["chip"],
+        event_id=query.get("event_id"),
+        captured_at=_instant(query, "captured_at"),
+        verdict_by=_instant(query, "verdict_by"),
+        deadline_ms=_whole_number(query, "deadline_ms"),
+    )
+
+
+def _instant(query: QueryParams, name: str) -> datetime | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        instant = EPOCH + timedelta(milliseconds=int(text)) if text.isdecimal() else datetime.fromisoformat(text)
+        # Within what every consumer's clock can tell; also keeps arithmetic with deadlines from overflowing.
+        if instant.tzinfo is not None and EPOCH <= instant < LATEST:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidIdentity(
+        f"{name} is {text!r}: give ISO 8601 with a zone (2026-05-01T08:00:00Z; a plus sign is %2B in a query), or "
+        "milliseconds since 1970"
+    )
+
+
+def _whole_number(query: QueryParams, name: str) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidIdentity(f"{name} is {text!r}: give a whole number of milliseconds")
+    return int(text)
+
+
+def _check_body_is_bare(headers: Headers) -> None:
+    content_type = headers.get("content-type", "").lower()
+    if content_type.startswith("multipart/"):
+        raise UnsupportedBody(f"the body is {content_type}: send the picture's bytes alone (curl --data-binary @FILE)")
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedBody(f"the body is encoded with {encoding}: send the picture as it is, it does not compress")
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    if isinstance(error, NotReady):
+        return _answer(503, reason_of(error), str(error), {"retry-after": str(RETRY_AFTER_S)})
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    return _answer(status, reason_of(error), str(error))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
+    return _answer(status, detail.upper().replace(" ", "_"), f"{detail}: the interface is POST /v1/images")
+
+
+async def _nobody_there(_: Request, _error: Exception) -> Response:
+    return _answer(400, "SENDER_GONE", "the sender went away before the picture was whole")
+
+
+async def _internal_error(_: Request, error: Exception) -> Response:
+    return _answer(
+        500, "INTERNAL_ERROR", f"{type(error).__name__}; the gateway's log says more. It may be stored or not"
+    )
+
+
+def _answer(status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"reason": reason, "detail": detail}, status_code=status, headers=headers)

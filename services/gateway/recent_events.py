@@ -1,0 +1,64 @@
+"""Remembers what was stored lately, so that a request that comes again is answered without storing it again.
+
+Only while the process lives, and only the latest ones: over a restart of the gateway a repeated request is stored a
+second time, with the same event id, by which consumers can tell.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from services.gateway.errors import ConflictingEvent
+from services.gateway.producer import Stored
+from shared.events import ImageCaptured
+
+Content = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    content: Content
+    storing: asyncio.Future[Stored]
+
+
+class RecentEvents:
+    """The latest events by id, stored or being stored. For one event loop.
+
+    Args:
+        limit: how many are remembered.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_id: OrderedDict[str, _Remembered] = OrderedDict()
+
+    def find(self, event: ImageCaptured) -> asyncio.Future[Stored] | None:
+        """Where the event lies or is about to, None where it is new.
+
+        Raises:
+            ConflictingEvent: its id was used for another picture, line, product or chip.
+        """
+        remembered = self._by_id.get(event.event_id)
+        if remembered is None:
+            return None
+        if remembered.content != _content(event):
+            raise ConflictingEvent(
+                f"event_id {event.event_id!r} was used for another picture or chip: give every picture its own"
+            )
+        return remembered.storing
+
+    def remember(self, event: ImageCaptured, storing: asyncio.Future[Stored]) -> None:
+        """Keep an event from now on; if storing it fails it is forgotten, so that it can be sent again."""
+        self._by_id[event.event_id] = _Remembered(_content(event), storing)
+        storing.add_done_callback(lambda done: self._forget_failed(event.event_id, done))
+        while len(self._by_id) > self._limit:
+            self._by_id.popitem(last=False)
+
+    def _forget_failed(self, event_id: str, storing: asyncio.Future[Stored]) -> None:
+        remembered = self._by_id.get(event_id)
+        if (storing.cancelled() or storing.exception() is not None) and remembered and remembered.storing is storing:
+            del self._by_id[event_id]
+
+
+def _content(event: ImageCaptured) -> Content:
+    return event.sha256, event.line_id, event.product, event.chip_id

@@ -1,0 +1,130 @@
+"""The gateway as a process: HTTP, folder watch and admin port over one producer."""
+
+import signal
+import socket
+import threading
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from services.gateway.http import application
+from services.gateway.producer import ImageProducer
+from services.gateway.settings import DoorSettings, GatewaySettings
+from services.gateway.watch import FolderWatch
+from shared.errors import ConfigurationError
+from shared.stream.admin import AdminServer
+from shared.stream.errors import ExitStatus
+from shared.stream.vitals import Vitals
+from shared.telemetry import configure_logs
+
+NAME = "gateway"
+# Of SIGTERM's 5 s: answers that wait for Kafka get 3, the rest closes the producer and the ports.
+DRAIN_BUDGET_S = 3
+# Connections that wait to be accepted while the process is busy with others.
+BACKLOG = 128
+
+log = structlog.get_logger()
+
+
+class GatewayVitals(Vitals):
+    """Alive while its producer can go on, ready while broker and registry answer."""
+
+    def __init__(self, producer: ImageProducer) -> None:
+        super().__init__(producer.not_ready_because)
+        self._producer = producer
+
+    def dead_because(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        return self._producer.fatal_error
+
+    def not_ready_because(self) -> str | None:
+        """Why no picture could be stored now, or None."""
+        return "draining: told to stop" if self.draining else self._producer.not_ready_because()
+
+
+def run(settings: GatewaySettings) -> int:
+    """Take in pictures until SIGTERM or SIGINT; the process's exit status (`ExitStatus`)."""
+    configure_logs(settings.log, stage=NAME)
+    try:
+        return _run(settings)
+    except ConfigurationError as error:
+        log.error("misconfigured", reason=str(error))
+        return ExitStatus.MISCONFIGURED
+
+
+def _run(settings: GatewaySettings) -> int:
+    stopping = threading.Event()
+    server: uvicorn.Server | None = None
+
+    def stop() -> None:
+        stopping.set()
+        if server is not None:
+            server.should_exit = True
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop()
+
+    # Also because uvicorn, once drained, raises the signal again for the handler that stood before its own.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+
+    door = settings.gateway
+    with (
+        _listen(door) as listening,
+        ImageProducer(settings, delivery_timeout_ms=door.delivery_timeout_ms, on_fatal=stop) as producer,
+    ):
+        vitals = GatewayVitals(producer)
+        admin = AdminServer(settings.admin, vitals, NAME)
+        watching = _watch(door, producer, stopping)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application(producer, door),
+                log_config=None,  # it logs like everything else here, …
+                access_log=False,  # … but not every picture: the metrics count them
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_BUDGET_S,
+            )
+        )
+        admin.start()
+        log.info("listening", host=door.host, port=listening.getsockname()[1], admin_port=admin.port)
+        try:
+            if not stopping.is_set():
+                server.run(sockets=[listening])
+        finally:
+            stopping.set()
+            vitals.draining = True
+            if watching:
+                watching.join()
+            admin.close()
+    if producer.fatal_error:
+        return ExitStatus.FAILED
+    log.info("drained")
+    return ExitStatus.DRAINED
+
+
+def _listen(door: DoorSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
+    try:
+        return socket.create_server((door.host, door.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{door.host}:{door.port} cannot be opened: {error.strerror or error}; set CHIPSIEVE_GATEWAY__HOST and "
+            "CHIPSIEVE_GATEWAY__PORT to a free one, or the port to 0 to have one chosen"
+        ) from error
+
+
+def _watch(door: DoorSettings, producer: ImageProducer, stopping: threading.Event) -> threading.Thread | None:
+    if door.watch_dir is None:
+        return None
+    watch = FolderWatch(
+        door.watch_dir,
+        line_id=door.watch_line or "",
+        product=door.watch_product or "",
+        deadline_ms=door.watch_deadline_ms,
+        producer=producer,
+    )
+    thread = threading.Thread(target=watch.run, args=(stopping, door.watch_interval_ms / 1000), name="folder-watch")
+    thread.start()
+    return thread

@@ -1,0 +1,50 @@
+"""Settings of the gateway."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from shared.settings import AdminSettings, Settings
+
+
+class DoorSettings(BaseModel):
+    """How pictures come in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535, description="of POST /v1/images; 0 takes a free one and logs it")
+    # Each holds an encoded picture of up to 8 MiB twice for a moment: half a gigabyte at the very worst.
+    max_in_flight: int = Field(default=32, ge=1, description="requests at once; more are told to come again")
+    # Each holds a decoded picture, up to 3 bytes for each of max_pixels.
+    judge_threads: int = Field(default=2, ge=1, description="pictures that are decoded at once")
+    body_timeout_ms: int = Field(default=30_000, ge=1, description="how long a request's body may take to arrive")
+    delivery_timeout_ms: int = Field(
+        default=5_000, ge=1000, description="how long Kafka may take to acknowledge a picture before the answer is 503"
+    )
+    remembered_events: int = Field(
+        default=10_000, ge=1, description="latest event ids for which a request that comes again is not stored again"
+    )
+    # The extractor's own limit (CHIPSIEVE_IMAGES__MAX_PIXELS) decides in the end; here it keeps bombs out of Kafka.
+    max_pixels: int = Field(default=50_000_000, ge=1, description="largest picture accepted, pixels")
+
+    watch_dir: Path | None = Field(default=None, description="folder whose pictures are taken in as they appear")
+    watch_line: str | None = Field(default=None, description="line that the watched folder's pictures come from")
+    watch_product: str | None = Field(default=None, description="product that the watched folder's pictures show")
+    watch_deadline_ms: int | None = Field(default=None, ge=1, description="verdict due this long after the picture")
+    watch_interval_ms: int = Field(default=200, ge=1, description="pause between two looks into the folder")
+
+    @model_validator(mode="after")
+    def _names_what_is_watched(self) -> Self:
+        if self.watch_dir is not None and not (self.watch_line and self.watch_product):
+            raise ValueError(
+                f"the folder {self.watch_dir} is watched, but not for which line and product: set "
+                "CHIPSIEVE_GATEWAY__WATCH_LINE and CHIPSIEVE_GATEWAY__WATCH_PRODUCT"
+            )
+        return self
+
+
+class GatewaySettings(Settings):
+    """Everything the gateway reads from its environment."""
+
+    admin: AdminSettings = AdminSettings()
+    gateway: DoorSettings = DoorSettings()

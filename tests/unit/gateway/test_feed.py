@@ -1,0 +1,127 @@
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.gateway.errors import GatewayBusy
+from services.gateway.feed import FeedOrder, feed
+from services.gateway.folder import look_into
+from shared.errors import ConfigurationError
+from shared.kafka import BrokerUnavailable
+from tests.unit.gateway.doubles import FakeProducer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a/z.JPG", "a/b.webp", ".hidden.png", ".git/c.png", "notes.txt", "a-1.png"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "pictures"
+
+
+def order(folder: Path, **options: Any) -> FeedOrder:
+    pictures = look_into(folder).pictures
+    return FeedOrder(folder=folder, pictures=pictures, line_id="line-1", product="qfn32", **options)
+
+
+def test_pictures_are_found_by_suffix_and_sorted_by_their_path(folder: Path) -> None:
+    found = look_into(folder)
+    assert [path.relative_to(folder).as_posix() for path in found.pictures] == [
+        "a-1.png",
+        "a/b.webp",
+        "a/z.JPG",
+        "b.png",
+    ]
+    assert [path.name for path in found.others] == ["notes.txt"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere is no folder"):
+        look_into(tmp_path / "nowhere")
+
+
+def test_a_chips_id_is_the_path_of_its_picture(folder: Path) -> None:
+    producer = FakeProducer()
+    fed = feed(order(folder), producer)
+    assert fed.sent == 4
+    assert [event.chip_id for event in producer.published] == ["a-1.png", "a/b.webp", "a/z.JPG", "b.png"]
+    assert {(event.line_id, event.product) for event in producer.published} == {("line-1", "qfn32")}
+
+
+def test_a_repetition_has_chips_and_events_of_its_own(folder: Path) -> None:
+    producer = FakeProducer()
+    feed(order(folder, repeat=3), producer)
+    assert [event.chip_id for event in producer.published][::4] == ["a-1.png", "a-1.png#2", "a-1.png#3"]
+    assert len({event.event_id for event in producer.published}) == 12
+
+
+def test_what_is_no_picture_is_sent_as_it_is(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"")
+    producer = FakeProducer()
+    feed(order(folder), producer)
+    assert producer.published[-1].image_bytes == b""
+    assert producer.published[-1].sha256 == hashlib.sha256(b"").hexdigest()
+
+
+def test_an_oversize_picture_is_left_out_and_named_with_the_limit(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"x" * 101)
+    fed = feed(order(folder), FakeProducer(max_image_bytes=100))
+    assert fed.sent == 3
+    assert [refused.chip_id for refused in fed.refused] == ["b.png"]
+    assert "the limit is 100 bytes" in fed.refused[0].detail
+
+
+def test_an_oversize_picture_goes_by_reference(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"x" * 101)
+    producer = FakeProducer(max_image_bytes=100)
+    fed = feed(order(folder, reference_root=folder.parent), producer)
+    assert (fed.sent, fed.refused) == (4, ())
+    assert producer.published[-1].image_uri == (folder / "b.png").resolve().as_uri()
+    assert all(event.image_bytes is None for event in producer.published)
+
+
+def test_a_folder_outside_the_root_is_refused_picture_by_picture(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    fed = feed(order(folder, reference_root=root), FakeProducer())
+    assert fed.sent == 0
+    assert all("outside the image root" in refused.detail for refused in fed.refused)
+
+
+def test_a_deadline_counts_from_sending(folder: Path) -> None:
+    producer = FakeProducer()
+    feed(order(folder, deadline_ms=100), producer)
+    event = producer.published[0]
+    assert event.verdict_by == event.captured_at + timedelta(milliseconds=100)
+
+
+def test_a_full_queue_makes_the_feed_wait_for_earlier_pictures(folder: Path) -> None:
+    class BusyOnceAPictureIsUnderWay(FakeProducer):
+        def publish(self, event: Any) -> Any:
+            if len(self.published) == 2 and not self.told:
+                self.told = True
+                raise GatewayBusy("full")
+            return super().publish(event)
+
+        told = False
+
+    producer = BusyOnceAPictureIsUnderWay()
+    assert feed(order(folder), producer).sent == 4
+    assert len(producer.published) == 4
+
+
+def test_a_picture_that_kafka_did_not_take_ends_the_feed(folder: Path) -> None:
+    producer = FakeProducer()
+    producer.fails = BrokerUnavailable("gone")
+    with pytest.raises(BrokerUnavailable):
+        feed(order(folder), producer)
+
+
+def test_progress_counts_up_to_all(folder: Path) -> None:
+    told: list[int] = []
+    feed(order(folder), FakeProducer(), told.append)
+    assert told == sorted(told)
+    assert told[-1] == 4
