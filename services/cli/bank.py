@@ -1,6 +1,7 @@
 """`chipsieve bank`: publish memory banks, see what is published, choose what judges."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from shared.bank.bundle import read_bundle
 from shared.bank.errors import CorruptBundle
 from shared.bank.store import BankStore
 from shared.settings import Settings
+
+PIPE_WIDTH = 200
 
 app = typer.Typer(help="Memory banks in Redis: publish, inspect, activate, roll back.", no_args_is_help=True)
 
@@ -54,16 +58,18 @@ def list_products(*, as_json: Json = False) -> None:
     if not rows:
         typer.echo("no bank is published; `chipsieve train`, then `chipsieve bank publish`")
         return
-    table = Table("product", "active version", "versions", "feature space", "threshold")
+    table = Table(
+        Column("product", overflow="fold"), _whole("active version"), "versions", _whole("feature space"), "threshold"
+    )
     for row in rows:
         table.add_row(
-            row["product"],
+            escape(row["product"]),
             row["active"] or "-",
             str(row["versions"]),
             row["feature_space"] or "-",
             "-" if row["threshold"] is None else f"{row['threshold']:.4f}",
         )
-    Console().print(table)
+    _print(table)
 
 
 @app.command()
@@ -88,21 +94,31 @@ def show(
     if as_json:
         typer.echo(json.dumps({"product": product, "active": active, "versions": rows, "history": history}))
         return
-    table = Table("", "version", "made (UTC)", "feature space", "threshold", "layers", "MB", title=product)
+    table = Table(
+        "",
+        _whole("version"),
+        _whole("feature space"),
+        "threshold",
+        Column("layers", overflow="fold"),
+        "MB",
+        title=escape(product),
+    )
     for row in rows:
         if "damaged" in row:
-            table.add_row("", row["version"], f"[red]damaged[/red]: {row['damaged']}")
+            table.add_row("[red]damaged", row["version"])
             continue
         table.add_row(
             "active" if row["active"] else "",
             row["version"],
-            row["created_at"][:16].replace("T", " "),
             row["feature_space"],
             f"{row['threshold']:.4f}",
             " ".join(row["layers"]),
             f"{row['bytes'] / 1e6:.1f}",
         )
-    Console().print(table)
+    _print(table)
+    for row in rows:
+        if "damaged" in row:
+            typer.echo(row["damaged"])
 
 
 @app.command()
@@ -133,6 +149,16 @@ def rollback(product: Product, *, as_json: Json = False) -> None:
         f"{product}: {version} is active again, in place of {before}",
         as_json=as_json,
     )
+
+
+def _whole(title: str) -> Column:
+    """A column that people copy from: never cut, however narrow the terminal."""
+    return Column(title, no_wrap=True, min_width=16)
+
+
+def _print(table: Table) -> None:
+    """In a pipe, lines are as long as they need to be: what reads them looks for whole words."""
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 @contextmanager

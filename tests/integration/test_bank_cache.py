@@ -1,0 +1,476 @@
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from shared.bank.bundle import Bundle
+from shared.bank.cache import BankCache, RecipeCache
+from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
+from shared.bank.store import BankStore
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
+from tests.banks import WEIGHTS, assert_same, make
+from tests.integration.conftest import Valkey, wait_until
+
+OTHER_RECIPE = Recipe(layers=(Layer(tap="b4"), Layer(tap="b7", metric="l2")))
+SPACE = DEFAULT_RECIPE.feature_space(WEIGHTS)
+OTHER_SPACE = OTHER_RECIPE.feature_space(WEIGHTS)
+NEVER = 3600.0  # seconds: such a test calls `refresh` itself
+
+
+class Clock:
+    """A clock that the test winds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def banks(shared_valkey: Valkey, namespace: str, clock: Clock) -> Iterator[BankCache]:
+    """A cache that follows only when the test says so."""
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, clock=clock) as cache:
+        yield cache
+
+
+@pytest.fixture
+def recipes(shared_valkey: Valkey, namespace: str, clock: Clock) -> Iterator[RecipeCache]:
+    with RecipeCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, clock=clock) as cache:
+        yield cache
+
+
+def version_of(bundle: Bundle) -> str:
+    return bundle.manifest.version
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, method: str) -> list[tuple[Any, ...]]:
+    """The arguments of every call of a store's method from now on."""
+    calls: list[tuple[Any, ...]] = []
+    original = getattr(BankStore, method)
+
+    def counted(self: BankStore, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(BankStore, method, counted)
+    return calls
+
+
+class Vandal:
+    """Does to the test's keys what a careless hand would."""
+
+    def __init__(self, valkey: Valkey, namespace: str) -> None:
+        self._valkey = valkey
+        self._namespace = namespace
+
+    def flush(self) -> None:
+        with self._valkey.client() as client:
+            client.delete(*client.keys(f"{self._namespace}:*"))
+
+    def damage(self, bundle: Bundle) -> None:
+        with self._valkey.client() as client:
+            key = f"{self._namespace}:bank:arrays:{bundle.manifest.product}:{version_of(bundle)}"
+            client.hset(key, "layer0.values.npy:0", b"damaged")
+
+    def damage_manifest(self, bundle: Bundle) -> None:
+        with self._valkey.client() as client:
+            client.hset(f"{self._namespace}:bank:manifests:{bundle.manifest.product}", version_of(bundle), b"damaged")
+
+
+@pytest.fixture
+def vandal(shared_valkey: Valkey, namespace: str) -> Vandal:
+    return Vandal(shared_valkey, namespace)
+
+
+def test_the_active_bank_is_loaded_once(store: BankStore, banks: BankCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = make()
+    store.publish(bundle)
+    loads = count_calls(monkeypatch, "bundle")
+    assert_same(banks.get("chip", SPACE), bundle.bank)
+    assert banks.get("chip", SPACE) is banks.get("chip", SPACE)
+    assert len(loads) == 1
+
+
+def test_an_activation_and_a_rollback_are_followed(store: BankStore, banks: BankCache) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+    assert banks.get("chip", SPACE).version == version_of(old)
+    store.publish(new)
+    assert banks.get("chip", SPACE).version == version_of(old)
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(new)
+    store.rollback("chip")
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(old)
+
+
+def test_the_background_thread_follows_by_itself(shared_valkey: Valkey, namespace: str, store: BankStore) -> None:
+    old, new = make(seed=1), make(recipe=OTHER_RECIPE, minute=1)
+    store.publish(old)
+    with (
+        BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=0.01) as banks,
+        RecipeCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=0.01) as recipes,
+    ):
+        assert banks.get("chip", SPACE).version == version_of(old)
+        assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
+        store.publish(new)
+        wait_until(lambda: recipes.recipe("chip") == (OTHER_RECIPE, OTHER_SPACE))
+        wait_until(lambda: {bank.version for bank in banks.held()} == {version_of(old), version_of(new)})
+
+
+def test_both_spaces_are_judged_during_a_change_over(store: BankStore, banks: BankCache) -> None:
+    old, new = make(seed=1), make(recipe=OTHER_RECIPE, minute=1)
+    store.publish(old)
+    banks.get("chip", SPACE)
+    store.publish(new)
+    # The extractor was quicker than our next poll: the pointer is looked at when the first chip comes.
+    assert banks.get("chip", OTHER_SPACE).version == version_of(new)
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(old)
+
+
+def test_a_matcher_started_during_a_change_over_takes_what_was_active_last_in_the_old_space(
+    store: BankStore, banks: BankCache
+) -> None:
+    earlier, last, never, new = (
+        make(seed=1),
+        make(seed=2, minute=1),
+        make(seed=3, minute=2),
+        make(recipe=OTHER_RECIPE, minute=3),
+    )
+    store.publish(earlier)
+    store.publish(last)
+    store.publish(never, activate=False)
+    store.publish(new)
+    assert banks.get("chip", SPACE).version == version_of(last)
+    banks.refresh()  # the active one is taken too, before its first chip comes
+    assert {bank.version for bank in banks.held()} == {version_of(last), version_of(new)}
+
+
+def test_features_ahead_of_the_pointer_are_judged_by_the_newest_published_bank_of_their_space(
+    store: BankStore, banks: BankCache
+) -> None:
+    store.publish(make(seed=1))
+    for seed in (1, 2):
+        store.publish(make(recipe=OTHER_RECIPE, seed=seed, minute=seed), activate=False)
+    assert banks.get("chip", OTHER_SPACE).version == version_of(make(recipe=OTHER_RECIPE, seed=2, minute=2))
+
+
+def test_an_unknown_feature_space_is_refused(store: BankStore, banks: BankCache) -> None:
+    store.publish(make())
+    for space in ("0" * 16, ""):
+        with pytest.raises(UnknownFeatureSpace, match="no published bank of chip lives in feature space"):
+            banks.get("chip", space)
+    assert banks.not_ready_because() is None
+
+
+def test_a_flood_of_unknown_chips_asks_redis_once_in_a_while(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make())
+    asked = count_calls(monkeypatch, "active")
+    for _ in range(100):
+        with pytest.raises(UnknownProduct, match="'ghost'"):
+            banks.get("ghost", SPACE)
+        with pytest.raises(UnknownFeatureSpace):
+            banks.get("chip", OTHER_SPACE)
+        with pytest.raises(UnknownProduct):
+            recipes.recipe("ghost")
+    assert sorted(asked) == [("chip",), ("ghost",), ("ghost",)]
+    store.publish(make("ghost"))
+    clock.now += 1.0
+    assert banks.get("ghost", SPACE).product == "ghost"
+    assert recipes.recipe("ghost") == (DEFAULT_RECIPE, SPACE)
+
+
+def test_the_memory_of_unknown_products_is_bounded(banks: BankCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.bank.following.MAX_NEGATIVES", 10)
+    for number in range(50):
+        with pytest.raises(UnknownProduct):
+            banks.get(f"ghost-{number}", SPACE)
+    assert len(banks._negatives) <= 10
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_banks": 2}, {"max_bytes": 2 * 5 * make().manifest.size}], ids=["count", "bytes"]
+)
+def test_the_least_recently_used_bank_makes_room(
+    shared_valkey: Valkey, namespace: str, store: BankStore, limit: dict[str, int]
+) -> None:
+    for product in ("a", "b", "c"):
+        store.publish(make(product))
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, **limit) as banks:
+        for product in ("a", "b", "a", "c"):
+            banks.get(product, SPACE)
+        assert [bank.product for bank in banks.held()] == ["a", "c"]
+        banks.refresh()
+        assert [bank.product for bank in banks.held()] == ["a", "c"]
+        assert banks.get("b", SPACE).product == "b"
+
+
+def test_a_bank_larger_than_the_limit_still_judges(shared_valkey: Valkey, namespace: str, store: BankStore) -> None:
+    store.publish(make())
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, max_bytes=1) as banks:
+        assert banks.get("chip", SPACE).product == "chip"
+        assert len(banks.held()) == 1
+
+
+def test_room_for_one_bank_does_not_load_two_in_turn_while_nothing_changes(
+    shared_valkey: Valkey, namespace: str, store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make(seed=1))
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, max_banks=1) as banks:
+        banks.get("chip", SPACE)
+        store.publish(make(recipe=OTHER_RECIPE, minute=1))
+        banks.refresh()
+        banks.get("chip", SPACE)
+        loads = count_calls(monkeypatch, "bundle")
+        for _ in range(5):
+            banks.refresh()
+            banks.get("chip", SPACE)
+        assert loads == []
+
+
+def test_all_active_banks_are_there_before_the_first_chip(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make("a"))
+    store.publish(make("b"))
+    store.publish(make("c", recipe=OTHER_RECIPE))
+    banks.preload()
+    assert sorted(bank.product for bank in banks.held()) == ["a", "b", "c"]
+    assert sorted(recipes.published(), key=str) == sorted([DEFAULT_RECIPE, OTHER_RECIPE], key=str)
+    asked = count_calls(monkeypatch, "active")
+    banks.get("a", SPACE)
+    recipes.recipe("c")
+    assert asked == []
+
+
+def test_the_recipe_is_read_without_the_arrays(
+    store: BankStore, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make())
+    downloads = count_calls(monkeypatch, "_download")
+    assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
+    store.publish(make(recipe=OTHER_RECIPE, minute=1))
+    downloads.clear()  # publishing looks whether the version is there already
+    recipes.refresh()
+    assert recipes.recipe("chip") == (OTHER_RECIPE, OTHER_SPACE)
+    assert downloads == []
+
+
+def test_without_redis_what_is_held_goes_on_and_what_is_not_pauses(valkey: Valkey, clock: Clock) -> None:
+    store = BankStore(valkey.settings)
+    store.publish(make("held"))
+    store.publish(make("other"))
+    with (
+        BankCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as banks,
+        RecipeCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes,
+    ):
+        banks.get("held", SPACE)
+        recipes.recipe("held")
+        valkey.stop()
+        with capture_logs() as logs:
+            for _ in range(3):
+                banks.refresh()
+                recipes.refresh()
+        assert [line["event"] for line in logs] == ["redis_unreachable"] * 2
+        assert banks.get("held", SPACE).product == "held"
+        assert recipes.recipe("held") == (DEFAULT_RECIPE, SPACE)
+        for cache in (banks, recipes):
+            assert cache.not_ready_because() is None
+            assert "cannot be reached" in (cache.degraded_because() or "")
+        for ask in (lambda: banks.get("other", SPACE), lambda: recipes.recipe("other")):
+            for _ in range(2):  # the second time without waiting for Redis again
+                with pytest.raises(BankUnavailable, match="cannot be reached"):
+                    ask()
+        for cache in (banks, recipes):
+            assert "cannot be reached" in (cache.not_ready_because() or "")
+        valkey.start()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert cache.not_ready_because() is None
+            assert cache.degraded_because() is None
+        clock.now += 1.0
+        assert banks.get("other", SPACE).product == "other"
+        assert recipes.recipe("other") == (DEFAULT_RECIPE, SPACE)
+    store.close()
+
+
+def test_a_frozen_redis_holds_up_nobody_who_holds_banks(
+    valkey: Valkey, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.bank.connection.REPLY_SECONDS", 0.1)
+    store = BankStore(valkey.settings)
+    store.publish(make())
+    with BankCache(BankStore(valkey.settings), poll_seconds=0.01, clock=clock) as banks:
+        banks.get("chip", SPACE)
+        valkey.send(signal.SIGSTOP)
+        try:
+            wait_until(lambda: "cannot be reached" in (banks.degraded_because() or ""))
+            assert banks.get("chip", SPACE).product == "chip"
+            with pytest.raises(BankUnavailable, match="cannot be reached"):
+                banks.get("ghost", SPACE)
+        finally:
+            valkey.send(signal.SIGCONT)
+        wait_until(lambda: banks.degraded_because() is None and banks.not_ready_because() is None)
+    store.close()
+
+
+def test_nothing_held_and_no_redis_is_not_ready(valkey: Valkey, clock: Clock) -> None:
+    valkey.stop()
+    with (
+        BankCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as banks,
+        RecipeCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes,
+    ):
+        with pytest.raises(BankUnavailable):
+            banks.preload()
+        with pytest.raises(BankUnavailable):
+            recipes.published()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert "cannot be reached" in (cache.not_ready_because() or "")
+        valkey.start()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert cache.not_ready_because() is None
+
+
+def test_a_flushed_redis_takes_nothing_from_those_who_hold_banks(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, vandal: Vandal
+) -> None:
+    store.publish(make())
+    banks.get("chip", SPACE)
+    recipes.recipe("chip")
+    vandal.flush()
+    with capture_logs() as logs:
+        for cache in (banks, recipes):
+            cache.refresh()
+            cache.refresh()
+            assert cache.condition().lost == {"chip"}
+            assert "lost the active bank of chip" in (cache.degraded_because() or "")
+            assert cache.not_ready_because() is None
+    assert [line["event"] for line in logs] == ["bank_lost_in_redis"] * 2
+    assert banks.get("chip", SPACE).product == "chip"
+    assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
+    # A space that is not held is an outage of a known product, not an unknown product.
+    with pytest.raises(BankUnavailable, match="lost it: publish it again"):
+        banks.get("chip", OTHER_SPACE)
+    store.publish(make(seed=1, minute=1))
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(make(seed=1, minute=1))
+    assert banks.degraded_because() is None
+
+
+def test_a_damaged_version_does_not_take_the_place_of_a_good_one(
+    store: BankStore,
+    banks: BankCache,
+    clock: Clock,
+    vandal: Vandal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+    banks.get("chip", SPACE)
+    store.publish(new)
+    vandal.damage(new)
+    loads = count_calls(monkeypatch, "bundle")
+    with capture_logs() as logs:
+        for _ in range(3):
+            banks.refresh()
+    assert [line["event"] for line in logs] == ["bank_version_refused"]
+    assert len(loads) == 1  # not at every poll
+    assert banks.get("chip", SPACE).version == version_of(old)
+    assert banks.not_ready_because() is None
+    assert f"{version_of(new)} of chip is not used" in (banks.degraded_because() or "")
+    store.publish(new)
+    clock.now += 10.0
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(new)
+    assert banks.degraded_because() is None
+
+
+def test_a_damaged_active_bank_pauses_a_fresh_matcher_until_it_is_mended(
+    store: BankStore, banks: BankCache, clock: Clock, vandal: Vandal
+) -> None:
+    bundle = make()
+    store.publish(bundle)
+    store.publish(make("fine"))
+    vandal.damage(bundle)
+    banks.preload()
+    assert [bank.product for bank in banks.held()] == ["fine"]
+    with pytest.raises(BankUnavailable, match=r"layer0\.values\.npy does not have the sha256"):
+        banks.get("chip", SPACE)
+    banks.refresh()
+    assert "sha256" in (banks.not_ready_because() or "")
+    store.publish(bundle)
+    clock.now += 10.0
+    banks.refresh()
+    assert banks.not_ready_because() is None
+    assert banks.get("chip", SPACE).version == version_of(bundle)
+
+
+def test_damage_in_a_version_that_nobody_asks_for_stops_nothing(
+    store: BankStore, banks: BankCache, vandal: Vandal
+) -> None:
+    forgotten = make(seed=1)
+    store.publish(forgotten)
+    store.publish(make(seed=2, minute=1))
+    vandal.damage_manifest(forgotten)
+    with pytest.raises(UnknownFeatureSpace):
+        banks.get("chip", OTHER_SPACE)
+
+
+def test_a_bank_is_swapped_whole_under_the_hands_of_many_threads(
+    shared_valkey: Valkey, namespace: str, store: BankStore
+) -> None:
+    bundles = [make(seed=seed, minute=seed, vectors=200, channels=32) for seed in range(6)]
+    expected = {version_of(bundle): bundle.bank for bundle in bundles}
+    store.publish(bundles[0])
+    done = threading.Event()
+    failures: list[BaseException] = []
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=0.001) as banks:
+
+        def judge() -> None:
+            try:
+                while not done.is_set():
+                    bank = banks.get("chip", SPACE)
+                    for layer, truth in zip(bank.layers, expected[bank.version].layers, strict=True):
+                        assert np.array_equal(layer.values, truth.values)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=judge) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for bundle in bundles[1:]:
+            store.publish(bundle)
+            wait_until(lambda bundle=bundle: banks.get("chip", SPACE).version == version_of(bundle))
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_what_matching_needs_is_computed_before_the_bank_is_handed_out(store: BankStore, banks: BankCache) -> None:
+    store.publish(make())
+    for layer in banks.get("chip", SPACE).layers:
+        assert "directions" in vars(layer)
+
+
+def test_a_closed_cache_follows_no_more(shared_valkey: Valkey, namespace: str, store: BankStore) -> None:
+    store.publish(make())
+    cache = BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=0.001)
+    cache.get("chip", SPACE)
+    cache.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "BankCache-follow"]

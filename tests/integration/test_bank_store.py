@@ -1,0 +1,406 @@
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from shared.bank.bundle import Bundle
+from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
+from shared.bank.store import BankStore
+from shared.errors import ConfigurationError, NotReady, Uninspectable
+from shared.settings import RedisSettings
+from tests.banks import assert_same, make, make_bank
+from tests.integration.conftest import Valkey
+
+
+def test_a_published_bundle_comes_back_and_judges(store: BankStore) -> None:
+    bundle = make()
+    done = store.publish(bundle)
+    version = bundle.manifest.version
+    assert (done.stored, done.activated) == (True, True)
+    assert store.products() == ["chip"]
+    assert store.versions("chip") == [version]
+    assert store.active("chip") == version
+    assert store.all_active() == {"chip": version}
+    assert store.manifest("chip", version) == bundle.manifest
+    assert_same(store.load("chip", version), bundle.bank)
+
+
+def test_arrays_larger_than_a_chunk_come_back(store: BankStore) -> None:
+    bundle = make(vectors=30_000, channels=192)  # 5.8 MB a layer: more chunks than one round trip takes
+    store.publish(bundle)
+    assert_same(store.load("chip", bundle.manifest.version), bundle.bank)
+
+
+def test_publishing_the_same_version_twice_changes_nothing(store: BankStore) -> None:
+    store.publish(make(seed=1))
+    done = store.publish(make(seed=1))
+    assert (done.stored, done.activated) == (False, False)
+    assert store.history("chip") == [make(seed=1).manifest.version]
+
+
+def test_publishing_an_older_version_again_activates_it(store: BankStore) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+    store.publish(new)
+    done = store.publish(old)
+    assert (done.stored, done.activated) == (False, True)
+    assert store.active("chip") == old.manifest.version
+
+
+def test_a_version_can_be_published_without_judging(store: BankStore) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+    assert not store.publish(new, activate=False).activated
+    assert store.active("chip") == old.manifest.version
+    assert store.versions("chip") == [new.manifest.version, old.manifest.version]
+
+
+def test_a_product_of_which_nothing_is_active_is_unknown(store: BankStore) -> None:
+    store.publish(make(), activate=False)
+    with pytest.raises(UnknownProduct, match=r"no active bank of product 'chip'.*activate"):
+        store.active("chip")
+
+
+def test_an_unknown_product_is_uninspectable_and_no_outage(store: BankStore) -> None:
+    for ask in (store.active, store.versions, store.rollback):
+        with pytest.raises(UnknownProduct, match="'ghost'") as caught:
+            ask("ghost")
+        assert isinstance(caught.value, Uninspectable)
+        assert not isinstance(caught.value, NotReady)
+    with pytest.raises(UnknownProduct):
+        store.activate("ghost", "20261124T161500-00000000")
+
+
+@pytest.mark.parametrize("product", ["a:b", "a", "a:b:c", "*", "74HC/00 [rev {B}]", "芯片", "%3A"])
+def test_products_of_any_name_do_not_disturb_each_other(store: BankStore, product: str) -> None:
+    others = [make("a:b:active", seed=1), make("a%3Ab", seed=2), make("b", seed=3)]
+    for other in others:
+        store.publish(other)
+    bundle = make(product, seed=4)
+    store.publish(bundle)
+    assert_same(store.load(product, store.active(product)), bundle.bank)
+    for other in others:
+        assert store.versions(other.manifest.product) == [other.manifest.version]
+
+
+def test_activating_an_unknown_version_is_refused_and_the_pointer_stays(store: BankStore) -> None:
+    store.publish(make())
+    with pytest.raises(UnknownVersion, match=r"no version 20200101T000000-00000000.*bank show chip"):
+        store.activate("chip", "20200101T000000-00000000")
+    assert store.active("chip") == make().manifest.version
+
+
+def test_a_bundle_that_contradicts_itself_is_refused_and_leaves_nothing(store: BankStore) -> None:
+    with pytest.raises(CorruptBundle):
+        store.publish(Bundle(make().manifest, make_bank(threshold=0.5)))
+    assert store.products() == []
+
+
+def test_rollback_goes_back_step_by_step_and_never_forward(store: BankStore) -> None:
+    first, second, third = (make(seed=seed, minute=seed) for seed in range(3))
+    for bundle in (first, second, third):
+        store.publish(bundle)
+    assert store.rollback("chip") == second.manifest.version
+    assert store.rollback("chip") == first.manifest.version
+    with pytest.raises(UnknownVersion, match="is the first that was activated"):
+        store.rollback("chip")
+    assert store.active("chip") == first.manifest.version
+    store.activate("chip", third.manifest.version)
+    assert store.rollback("chip") == first.manifest.version
+
+
+def damage_an_array(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
+    key = f"{namespace}:bank:arrays:{bundle.manifest.product}:{bundle.manifest.version}"
+    with valkey.client() as client:
+        assert client.hexists(key, "layer0.values.npy:0")
+        client.hset(key, "layer0.values.npy:0", b"x" * bundle.manifest.arrays[0].size)
+
+
+def evict_an_array(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
+    with valkey.client() as client:
+        client.delete(f"{namespace}:bank:arrays:{bundle.manifest.product}:{bundle.manifest.version}")
+
+
+def damage_the_manifest(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
+    key = f"{namespace}:bank:manifests:{bundle.manifest.product}"
+    with valkey.client() as client:
+        client.hset(key, bundle.manifest.version, bundle.manifest.to_json().replace("3.5", "0.5"))
+
+
+def swap_the_manifest(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
+    with valkey.client() as client:
+        key = f"{namespace}:bank:manifests:{bundle.manifest.product}"
+        client.hset(key, bundle.manifest.version, make("another").manifest.to_json())
+
+
+DAMAGE = pytest.mark.parametrize(
+    "damage", [damage_an_array, evict_an_array, damage_the_manifest, swap_the_manifest], ids=lambda way: way.__name__
+)
+Damage = Callable[[Valkey, str, Bundle], None]
+
+
+@DAMAGE
+def test_what_was_damaged_in_redis_is_never_loaded_or_activated(
+    shared_valkey: Valkey, namespace: str, store: BankStore, damage: Damage
+) -> None:
+    bad, good = make(seed=1), make(seed=2, minute=1)
+    store.publish(bad)
+    store.publish(good)
+    damage(shared_valkey, namespace, bad)
+    for act in (store.load, store.activate):
+        with pytest.raises(CorruptBundle, match=r"127\.0\.0\.1"):
+            act("chip", bad.manifest.version)
+    with pytest.raises(CorruptBundle):
+        store.rollback("chip")
+    assert store.active("chip") == good.manifest.version
+
+
+@DAMAGE
+def test_publishing_again_mends_what_was_damaged(
+    shared_valkey: Valkey, namespace: str, store: BankStore, damage: Damage
+) -> None:
+    bundle = make()
+    store.publish(bundle)
+    damage(shared_valkey, namespace, bundle)
+    assert store.publish(bundle).stored
+    assert_same(store.load("chip", bundle.manifest.version), bundle.bank)
+
+
+def test_a_publish_that_dies_half_way_leaves_nothing_visible_and_cleans_up(
+    shared_valkey: Valkey, namespace: str, store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+
+    def killed(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as death:
+        death.setattr(BankStore, "_commit", killed)
+        death.setattr(BankStore, "_discard", lambda *_: None)  # the dead clean up nothing
+        with pytest.raises(KeyboardInterrupt):
+            store.publish(new)
+    assert store.versions("chip") == [old.manifest.version]
+    assert store.active("chip") == old.manifest.version
+    with shared_valkey.client() as client:
+        leftovers = client.keys(f"{namespace}:bank:staging:*")
+        assert [0 < client.ttl(key) <= 600 for key in leftovers] == [True]
+    store.publish(new)
+    assert_same(store.load("chip", store.active("chip")), new.bank)
+    with shared_valkey.client() as client:
+        assert client.ttl(f"{namespace}:bank:arrays:chip:{new.manifest.version}") == -1
+
+
+def test_a_publish_that_fails_cleans_up_at_once(
+    shared_valkey: Valkey, namespace: str, store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BankStore, "_commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.publish(make())
+    with shared_valkey.client() as client:
+        assert client.keys(f"{namespace}:*") == []
+
+
+def test_arrays_that_vanish_on_their_way_are_not_made_visible(
+    shared_valkey: Valkey, store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = BankStore._upload
+
+    def upload_and_lose(self: BankStore, key: str, blobs: dict[str, bytes]) -> int:
+        chunks = upload(self, key, blobs)
+        with shared_valkey.client() as client:
+            client.delete(key)
+        return chunks
+
+    monkeypatch.setattr(BankStore, "_upload", upload_and_lose)
+    with pytest.raises(BankUnavailable, match=r"lost chip .* on its way.*noeviction"):
+        store.publish(make())
+    assert store.products() == []
+
+
+def test_a_transaction_whose_answer_was_lost_is_not_done_twice(
+    store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = store._connection.transaction
+
+    def twice(queue: Callable[[Any], bool], *watched: str) -> bool:
+        once(queue, *watched)
+        return once(queue, *watched)
+
+    monkeypatch.setattr(store._connection, "transaction", twice)
+    first, second, third = (make(seed=seed, minute=seed) for seed in range(3))
+    for bundle in (first, second, third):
+        store.publish(bundle)
+    versions = [bundle.manifest.version for bundle in (third, second, first)]
+    assert store.history("chip") == versions
+    assert store.rollback("chip") == versions[1]
+    assert store.history("chip") == versions[1:]
+    store.activate("chip", versions[0])
+    assert store.history("chip") == versions
+
+
+def test_readers_see_whole_versions_only_while_others_publish(shared_valkey: Valkey, namespace: str) -> None:
+    bundles = [make(seed=seed, minute=seed, vectors=500, channels=64) for seed in range(12)]
+    done = threading.Event()
+    failures: list[BaseException] = []
+    seen = set()
+
+    def publish(mine: list[Bundle]) -> None:
+        try:
+            with_own_connection = BankStore(shared_valkey.settings, namespace=namespace)
+            for bundle in mine:
+                with_own_connection.publish(bundle)
+            with_own_connection.close()
+        except BaseException as error:
+            failures.append(error)
+
+    def read() -> None:
+        reader = BankStore(shared_valkey.settings, namespace=namespace)
+        try:
+            while not done.is_set():
+                for product, version in reader.all_active().items():
+                    seen.add(reader.load(product, version).version)
+        except BaseException as error:
+            failures.append(error)
+        reader.close()
+
+    # Two publishers of the same versions in opposite order, and two readers.
+    publishers = [threading.Thread(target=publish, args=(order,)) for order in (bundles, bundles[::-1])]
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for thread in (*readers, *publishers):
+        thread.start()
+    for thread in publishers:
+        thread.join()
+    done.set()
+    for thread in readers:
+        thread.join()
+    assert failures == []
+    assert seen <= {bundle.manifest.version for bundle in bundles}
+    store = BankStore(shared_valkey.settings, namespace=namespace)
+    assert len(store.versions("chip")) == len(bundles)
+    assert store.history("chip")[0] == store.active("chip")
+    store.close()
+
+
+def test_a_redis_that_is_not_there_is_an_outage_and_no_unknown_product(valkey: Valkey) -> None:
+    store = BankStore(valkey.settings)
+    bundle = make()
+    store.publish(bundle)
+    valkey.stop()
+    for ask in (
+        store.ping,
+        store.products,
+        store.all_active,
+        lambda: store.active("chip"),
+        lambda: store.versions("chip"),
+        lambda: store.load("chip", bundle.manifest.version),
+        lambda: store.publish(bundle),
+        lambda: store.activate("chip", bundle.manifest.version),
+        lambda: store.rollback("chip"),
+    ):
+        with pytest.raises(
+            BankUnavailable, match=r"127\.0\.0\.1:\d+ cannot be reached.*CHIPSIEVE_REDIS__URL"
+        ) as caught:
+            ask()
+        assert isinstance(caught.value, NotReady)
+        assert not isinstance(caught.value, Uninspectable)
+    valkey.start()
+    assert_same(store.load("chip", store.active("chip")), bundle.bank)
+    store.close()
+
+
+def test_a_redis_that_refuses_is_an_outage_and_says_why(valkey: Valkey) -> None:
+    store = BankStore(valkey.settings)
+    with valkey.client() as client:
+        client.config_set("maxmemory", "1mb")
+    with pytest.raises(BankUnavailable, match=r"refused.*maxmemory"):
+        store.publish(make())
+    with valkey.client() as client:
+        client.config_set("maxmemory", "0")
+        client.config_set("requirepass", "secret")
+    with pytest.raises(BankUnavailable, match="Authentication required"):
+        BankStore(valkey.settings).products()
+    store.close()
+
+
+def test_an_address_that_is_none_is_a_configuration_error_that_keeps_the_password() -> None:
+    with pytest.raises(ConfigurationError, match="CHIPSIEVE_REDIS__URL") as caught:
+        BankStore(RedisSettings(url="http://user:secret@host:80"))
+    assert "secret" not in str(caught.value)
+
+
+BUNDLES = {product: [make(product, seed=seed, minute=seed) for seed in range(3)] for product in ("one", "two")}
+PRODUCTS = st.sampled_from(sorted(BUNDLES))
+NUMBERS = st.integers(0, 2)
+
+
+def test_publish_activate_and_rollback_behave_as_a_stack_of_immutable_versions(shared_valkey: Valkey) -> None:
+    class Banks(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.store = BankStore(shared_valkey.settings, namespace=uuid.uuid4().hex)
+            self.published: dict[str, set[str]] = {"one": set(), "two": set()}
+            self.stack: dict[str, list[str]] = {"one": [], "two": []}
+
+        @rule(product=PRODUCTS, number=NUMBERS, activate=st.booleans())
+        def publish(self, product: str, number: int, activate: bool) -> None:
+            bundle = BUNDLES[product][number]
+            version = bundle.manifest.version
+            done = self.store.publish(bundle, activate=activate)
+            assert done.stored == (version not in self.published[product])
+            assert done.activated == (activate and self.stack[product][-1:] != [version])
+            self.published[product].add(version)
+            if done.activated:
+                self.stack[product].append(version)
+
+        @rule(product=PRODUCTS, number=NUMBERS)
+        def activate(self, product: str, number: int) -> None:
+            version = BUNDLES[product][number].manifest.version
+            if version not in self.published[product]:
+                with pytest.raises((UnknownVersion, UnknownProduct)):
+                    self.store.activate(product, version)
+            elif self.store.activate(product, version):
+                self.stack[product].append(version)
+            else:
+                assert self.stack[product][-1] == version
+
+        @precondition(lambda self: any(self.stack.values()))
+        @rule(product=PRODUCTS)
+        def rollback(self, product: str) -> None:
+            if len(self.stack[product]) < 2:
+                with pytest.raises((UnknownVersion, UnknownProduct)):
+                    self.store.rollback(product)
+            else:
+                self.stack[product].pop()
+                assert self.store.rollback(product) == self.stack[product][-1]
+
+        @invariant()
+        def the_store_says_what_the_model_says(self) -> None:
+            assert self.store.all_active() == {p: stack[-1] for p, stack in self.stack.items() if stack}
+            assert self.store.products() == sorted(p for p, versions in self.published.items() if versions)
+            for product, versions in self.published.items():
+                assert self.store.history(product) == self.stack[product][::-1]
+                if versions:
+                    assert self.store.versions(product) == sorted(versions, reverse=True)
+
+        def teardown(self) -> None:
+            for product, versions in self.published.items():
+                for version in versions:
+                    bundle = next(b for b in BUNDLES[product] if b.manifest.version == version)
+                    assert_same(self.store.load(product, version), bundle.bank)
+            self.store.close()
+
+    run_state_machine_as_test(
+        Banks,
+        settings=settings(
+            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )
