@@ -183,7 +183,7 @@ class Loop(Generic[E]):
 
     def _begin_next(self) -> None:
         """Give the worker the next batch if it is free and one is ready, and the clock's tick if that is due."""
-        if self._in_flight:
+        if self._in_flight or self._stopping.is_set():
             return
         now = time.monotonic()
         batch = self._buffer.take() if now >= self._held_until else ()
@@ -342,6 +342,7 @@ class Loop(Generic[E]):
         owned = self._partitions.owned
         self._vitals.partitions = frozenset(owned)
         if owned:
+            self._vitals.group_up = True
             self._vitals.no_subscription_because = None
         telemetry.REBALANCES.labels(self._step.name, change).inc()
         telemetry.ASSIGNED_PARTITIONS.labels(self._step.name).set(len(owned))

@@ -1,0 +1,268 @@
+"""One stage in this process, against the real broker."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+
+import pytest
+
+from shared.events import AlertKind, AlertRaised, UninspectedReason
+from shared.settings import ServiceSettings, StreamSettings
+from shared.stream.errors import ExitStatus
+from shared.stream.service import Service
+from shared.topics import Topics
+from tests.events_of_chips import image_captured
+from tests.kafka_records import Records, wait_for
+from tests.toy_stage import ToyStep
+
+
+class RunningStage:
+    """A stage on a thread of this process."""
+
+    def __init__(self, step: ToyStep, **stream: object) -> None:
+        self.step = step
+        self.service = Service(step, ServiceSettings(stream=StreamSettings(**stream)))
+        self.exit_status: int | None = None
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.exit_status = self.service.run()
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Status and body of the admin port's answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.service.admin_port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def readiness(self) -> dict[str, object]:
+        """What /readyz says."""
+        return json.loads(self.ask("/readyz")[1])
+
+    def wait_until_it_owns(self, partitions: int) -> None:
+        """Return once it has that many partitions and is ready."""
+        wait_for(
+            lambda: (
+                self.service.admin_port
+                and (answer := self.readiness())["ready"]
+                and len(answer["partitions"]) == partitions
+            ),
+            f"{partitions} partitions",
+        )
+
+    def stop(self) -> int | None:
+        """Drain it; its exit status."""
+        self.service.stop()
+        self.step.may_go_on.set()
+        return self.join()
+
+    def join(self) -> int | None:
+        """Wait until it has ended; its exit status."""
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        return self.exit_status
+
+
+@pytest.fixture
+def start(topics: Topics) -> Iterator[Callable[..., RunningStage]]:
+    """Starts stages on the test's topics, and ends them with the test."""
+    stages: list[RunningStage] = []
+
+    def start_stage(step: ToyStep | None = None, **stream: object) -> RunningStage:
+        stages.append(RunningStage(step or ToyStep(), **stream))
+        return stages[-1]
+
+    yield start_stage
+    for stage in stages:
+        stage.stop()
+
+
+@pytest.fixture
+def records(topics: Topics) -> Records:
+    """The test's topics from outside."""
+    return Records(topics)
+
+
+def chips(count: int, *, lines: int = 1, **fields: object) -> list:
+    return [image_captured(b"picture", number, line_id=f"line-{number % lines}", **fields) for number in range(count)]
+
+
+def test_every_chip_leads_to_one_record_and_a_lines_chips_keep_their_order(start, records):
+    sent = chips(200, lines=7)
+    start()
+    records.send(sent)
+    forwarded = records.wait_for("features", len(sent))
+    for line in range(7):
+        of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
+        assert of_line == [event.event_id for event in sent if event.line_id == f"line-{line}"]
+    assert len(forwarded) == len(sent)
+
+
+def test_outputs_carry_the_line_as_key_and_the_identity_in_their_headers(start, records):
+    (sent,) = chips(1)
+    start()
+    records.send([sent])
+    records.wait_for("features", 1)
+    (message,) = records.committed_messages("features")
+    assert message.key() == b"line-0"
+    assert dict(message.headers())["event_id"] == b"event-0"
+
+
+def test_a_failed_record_is_a_dead_letter_and_an_uninspected_chip_in_its_place(start, records):
+    sent = chips(12)
+    sent[5] = image_captured(b"picture", 5, line_id="line-0", product="poison")
+    sent[9] = image_captured(b"picture", 9, line_id="line-0", product="bug")
+    stage = start()
+    records.send(sent)
+    forwarded = records.wait_for("features", len(sent))
+    assert [event.event_id for event in forwarded] == [event.event_id for event in sent]
+    reasons = {event.event_id: event.uninspected.reason for event in forwarded if event.uninspected}
+    assert reasons == {"event-5": UninspectedReason.UNKNOWN_PRODUCT, "event-9": UninspectedReason.INTERNAL_ERROR}
+    letters = {letter.event_id: letter for letter in records.committed("dead-letters")}
+    assert {event_id: letter.error for event_id, letter in letters.items()} == {
+        "event-5": "NoSuchProduct",
+        "event-9": "ZeroDivisionError",
+    }
+    originals = {dict(message.headers())["event_id"]: message for message in records.committed_messages("images")}
+    letter, original = letters["event-9"], originals[b"event-9"]
+    assert (letter.value, letter.key) == (original.value(), original.key())
+    assert [(header.name, header.value) for header in letter.headers] == original.headers()
+    assert 'chipsieve_dead_letters_total{stage="toy"}' in stage.ask("/metrics")[1]
+
+
+@pytest.mark.parametrize("garbage", [None, b"", b"text", b"\x00\x7f\xff\xff\xff", b"\x00"])
+def test_bytes_that_are_no_event_belong_to_the_chip_that_their_headers_name(start, records, garbage):
+    start()
+    records.send_bytes("images", garbage, b"line-0", headers=[("event_id", b"event-7"), ("chip_id", b"chip-7")])
+    records.send(chips(1))
+    of_garbage, after = sorted(records.wait_for("features", 2), key=lambda event: event.uninspected is None)
+    assert (of_garbage.event_id, of_garbage.chip_id, of_garbage.line_id) == ("event-7", "chip-7", "line-0")
+    assert of_garbage.uninspected.reason is UninspectedReason.MALFORMED_RECORD
+    assert after.event_id == "event-0"
+    (letter,) = records.committed("dead-letters")
+    assert (letter.value or b"", letter.event_id) == (garbage or b"", "event-7")
+
+
+def test_a_record_without_headers_is_named_by_its_position(start, records):
+    start()
+    records.send_bytes("images", b"text")
+    (event,) = records.wait_for("features", 1)
+    assert event.event_id == f"{event.image.topic}:{event.image.partition}:{event.image.offset}"
+
+
+def test_an_outcome_too_large_for_its_topic_is_a_dead_letter(start, records):
+    start()
+    records.send([image_captured(b"picture", 0, product="huge")])
+    (event,) = records.wait_for("features", 1)
+    assert "max_message_bytes" in event.uninspected.detail
+    (letter,) = records.committed("dead-letters")
+    assert letter.error == "OutputTooLarge"
+
+
+def test_a_stage_that_is_not_ready_keeps_its_records_and_says_why(start, records):
+    step = ToyStep()
+    step.ready.clear()
+    stage = start(step)
+    records.send(chips(40, lines=3))
+    wait_for(lambda: len(step.batches) >= 3, "three attempts")
+    status, answer = stage.ask("/readyz")
+    assert status == 503
+    assert json.loads(answer)["because"] == "the toy waits for its test"
+    assert stage.ask("/healthz")[0] == 200
+    assert records.committed("features") == []
+    step.ready.set()
+    forwarded = records.wait_for("features", 40)
+    assert len({event.event_id for event in forwarded}) == len(forwarded) == 40
+    wait_for(lambda: stage.readiness()["ready"], "readiness")
+
+
+def test_deadlines_pass_while_a_stage_is_not_ready(start, records):
+    step = ToyStep()
+    step.ready.clear()
+    start(step)
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    records.send(chips(3, verdict_by=deadline))
+    forwarded = records.wait_for("features", 3)
+    assert {event.uninspected.reason for event in forwarded} == {UninspectedReason.TOO_LATE}
+    assert records.committed("dead-letters") == []
+
+
+def test_late_chips_are_shed_without_work_or_dead_letter(start, records):
+    step = ToyStep()
+    start(step)
+    late = datetime.now(UTC) - timedelta(seconds=1)
+    records.send(chips(5, verdict_by=late))
+    forwarded = records.wait_for("features", 5)
+    assert {event.uninspected.reason for event in forwarded} == {UninspectedReason.TOO_LATE}
+    assert step.batches == []
+    assert records.committed("dead-letters") == []
+
+
+def test_what_the_clock_makes_due_is_committed_without_any_record(start, records):
+    step = ToyStep()
+    start(step)
+    alert = AlertRaised(
+        alert_id="a", line_id="line-0", kind=AlertKind.LINE_SILENT, rule="r", message="m", raised_at=datetime.now(UTC)
+    )
+    step.alerts = [alert]
+    assert records.wait_for("alerts", 1)[0].alert_id == "a"
+
+
+def test_told_to_stop_a_stage_commits_the_batch_in_flight_and_leaves_the_rest(start, records):
+    step = ToyStep()
+    step.may_go_on.clear()
+    stage = start(step, batch_size=4)
+    records.send(chips(12))
+    wait_for(lambda: step.batches, "a batch in flight")
+    assert stage.stop() == ExitStatus.DRAINED
+    assert step.closed
+    first = len(step.batches[0])
+    assert [event.event_id for event in records.committed("features")] == [f"event-{n}" for n in range(first)]
+    start()
+    assert [event.event_id for event in records.wait_for("features", 12)] == [f"event-{n}" for n in range(12)]
+
+
+def test_too_many_failures_in_a_row_stop_the_stage_before_that_batch_is_committed(start, records, capfd):
+    stage = start(batch_size=4, dead_letter_streak=10, linger_ms=200)
+    records.send(chips(30, product="poison"))
+    assert stage.join() == ExitStatus.TOO_MANY_DEAD_LETTERS
+    assert len(records.committed("dead-letters")) < 10
+    assert len(records.committed("features")) == len(records.committed("dead-letters"))
+
+
+def test_a_second_worker_takes_over_partitions_without_loss_or_repetition(start, records):
+    first = start(worker="0")
+    first.wait_until_it_owns(6)
+    records.send(chips(60, lines=12))
+    second = start(worker="1")
+    second.wait_until_it_owns(3)
+    records.send([image_captured(b"picture", number, line_id=f"line-{number % 12}") for number in range(60, 120)])
+    first.stop()
+    records.send([image_captured(b"picture", number, line_id=f"line-{number % 12}") for number in range(120, 180)])
+    forwarded = records.wait_for("features", 180)
+    for line in range(12):
+        of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
+        assert of_line == [f"event-{number}" for number in range(180) if number % 12 == line]
+    assert len(forwarded) == 180
+    assert sum(first.step.forgotten.values()) >= 3
+
+
+def test_a_worker_without_partitions_is_ready_to_take_over(start, topics):
+    workers = [start(worker=str(number)) for number in range(7)]
+    wait_for(lambda: all(worker.service.admin_port and worker.readiness()["ready"] for worker in workers), "7 workers")
+    wait_for(lambda: sorted(len(worker.readiness()["partitions"]) for worker in workers) == [0] + [1] * 6, "a rest")
+
+
+def test_a_worker_whose_slot_is_taken_ends_and_names_the_slot(start, records, capfd):
+    old = start(worker="7")
+    old.wait_until_it_owns(6)
+    start(worker="7").wait_until_it_owns(3)
+    records.send(chips(50, lines=20))
+    assert old.join() == ExitStatus.FENCED
+    assert len(records.wait_for("features", 50)) == 50

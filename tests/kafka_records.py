@@ -1,0 +1,84 @@
+"""Records in and out of a test's topics, and waiting for them."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from shared.events import Event
+from shared.identity import identity_of, to_headers
+from shared.kafka import producer_config, reader_config
+from shared.settings import Settings
+from shared.topics import Topics
+from shared.wire.codec import Codec
+from shared.wire.registry import SchemaRegistry
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0  # for a machine that does many things at once; a condition that holds ends the wait at once
+
+
+def wait_for(condition: Callable[[], T], what: str) -> T:
+    """The condition's first true value."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Records:
+    """A test's topics as a producer and a reader of committed records see them."""
+
+    def __init__(self, topics: Topics) -> None:
+        settings = Settings()
+        self._topics = topics
+        self._kafka = settings.kafka
+        self._codec = Codec(SchemaRegistry(settings.registry), topics)
+        self._producer = Producer(producer_config(settings.kafka, topics))
+
+    def send(self, events: Iterable[Event]) -> None:
+        """Produce events, keyed by line, with their identity in the headers, and wait until they are acknowledged."""
+        for event in events:
+            topic = self._topics.topic_of(type(event)).name
+            headers = to_headers(identity_of(event))
+            self._producer.produce(topic, self._codec.encode(event), event.line_id, headers=headers)
+        assert self._producer.flush(PATIENCE_S) == 0
+
+    def send_bytes(self, topic: str, value: bytes | None, key: bytes | None = None, **more: object) -> None:
+        """Produce anything to a topic, by the name it is declared with."""
+        self._producer.produce(self._topics.by_name[topic].name, value, key, **more)
+        assert self._producer.flush(PATIENCE_S) == 0
+
+    def committed_messages(self, topic: str) -> list[Message]:
+        """All committed records of a topic that are there now, partition by partition."""
+        name = self._topics.by_name[topic].name
+        reader = Consumer(reader_config(self._kafka, self._topics))
+        try:
+            waiting = set(range(self._topics.by_name[topic].partitions))
+            reader.assign([TopicPartition(name, partition, 0) for partition in waiting])
+            messages = []
+            while waiting:
+                for message in reader.consume(100, 0.05):
+                    if message.error() is None:
+                        messages.append(message)
+                    elif message.error().code() == KafkaError._PARTITION_EOF:
+                        waiting.discard(message.partition())
+        finally:
+            reader.close()
+        return sorted(messages, key=lambda message: (message.partition(), message.offset()))
+
+    def committed(self, topic: str) -> list[Event]:
+        """The events of `committed_messages`."""
+        event = self._topics.by_name[topic].event
+        return [self._codec.decode(message.value(), event) for message in self.committed_messages(topic)]
+
+    def wait_for(self, topic: str, number: int) -> list[Event]:
+        """The committed events of a topic, once there are that many."""
+
+        def enough() -> list[Event] | None:
+            events = self.committed(topic)
+            return events if len(events) >= number else None
+
+        return wait_for(enough, f"{number} records in {topic}")

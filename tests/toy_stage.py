@@ -1,0 +1,93 @@
+"""A stage without pictures, for tests of the runtime: what it does to a chip is written in the chip's product.
+
+Started as a program it runs until SIGTERM, like any service.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from threading import Event as Flag
+from typing import ClassVar
+
+from shared.errors import NotReady, Uninspectable
+from shared.events import (
+    Event,
+    FeatureGrid,
+    FeaturesExtracted,
+    ImageCaptured,
+    ImagePointer,
+    Uninspected,
+    UninspectedReason,
+)
+from shared.identity import Identity
+from shared.settings import ServiceSettings
+from shared.stream.service import run
+from shared.stream.step import Outcome, Record, Source, Step
+
+
+class NoSuchProduct(Uninspectable):
+    """Any chip of the product ``poison``."""
+
+    reason: ClassVar[UninspectedReason] = UninspectedReason.UNKNOWN_PRODUCT
+
+
+class ToyStep(Step[ImageCaptured]):
+    """Forwards chips, except those of the products poison, bug, huge and slow."""
+
+    name = "toy"
+    consumes = ImageCaptured
+
+    def __init__(self, *, slow_s: float = 0.0) -> None:
+        self.ready = Flag()
+        self.ready.set()
+        self.may_go_on = Flag()
+        self.may_go_on.set()
+        self.batches: list[list[str]] = []
+        """Event ids of each call of `process`."""
+        self.forgotten: Counter[int] = Counter()
+        self.alerts: list[Event] = []
+        """What the next tick returns."""
+        self.closed = False
+        self._slow_s = slow_s
+
+    def process(self, records: Sequence[Record[ImageCaptured]]) -> Sequence[Outcome]:
+        self.batches.append([record.identity.event_id for record in records])
+        if not self.ready.is_set():
+            raise NotReady("the toy waits for its test")
+        self.may_go_on.wait(timeout=60)
+        time.sleep(self._slow_s)
+        return [self._outcome(record) for record in records]
+
+    def _outcome(self, record: Record[ImageCaptured]) -> Outcome:
+        if record.identity.product == "poison":
+            return NoSuchProduct("product poison is unknown")
+        if record.identity.product == "bug":
+            raise ZeroDivisionError("an unforeseen chip")
+        size = 9_000_000 if record.identity.product == "huge" else 1
+        grid = FeatureGrid(layer="toy", height=1, width=1, channels=size, values=bytes(size), scales=bytes(4))
+        return [self._forward(record.identity, record.source, grids=(grid,))]
+
+    def uninspected(
+        self, identity: Identity, source: Source, cause: Uninspected, event: ImageCaptured | None
+    ) -> Sequence[Event]:
+        return [self._forward(identity, source, uninspected=cause)]
+
+    def tick(self, now: object) -> Sequence[Event]:
+        due, self.alerts = self.alerts, []
+        return due
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        self.forgotten.update(partitions)
+
+    def close(self) -> None:
+        self.closed = True
+
+    @staticmethod
+    def _forward(identity: Identity, source: Source, **fields: object) -> FeaturesExtracted:
+        pointer = ImagePointer(topic=source.topic, partition=source.partition, offset=source.offset)
+        return FeaturesExtracted(**identity.fields(), image=pointer, **fields)
+
+
+if __name__ == "__main__":
+    sys.exit(run(ToyStep(slow_s=0.02), ServiceSettings()))
