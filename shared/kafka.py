@@ -58,6 +58,7 @@ def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsie
         **_reading(topics),
         "enable.auto.commit": False,
         "enable.partition.eof": True,  # tells when everything that was there has been read
+        "fetch.wait.max.ms": 50,  # an empty partition tells so after this; someone waits for it
     }
 
 
@@ -88,8 +89,9 @@ def transactional_producer_config(
         # CONCURRENT_TRANSACTIONS and comes back after this wait. With the default of 100 every back-to-back transaction
         # took 100 ms whatever its size; with 5 it takes 8-14 ms.
         "retry.backoff.ms": 5,
-        # Costs no latency: committing flushes, and a flush does not linger. Saves requests while a batch is produced.
-        "linger.ms": 20,
+        # Committing flushes, and a flush does not linger. Measured with 16 records of 25 KB a transaction: 5 is as quick
+        # as 0 (4 ms) and sends fewer requests; 20 adds 5 ms at p90.
+        "linger.ms": 5,
     }
 
 
