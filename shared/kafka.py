@@ -89,8 +89,8 @@ def transactional_producer_config(
         # CONCURRENT_TRANSACTIONS and comes back after this wait. With the default of 100 every back-to-back transaction
         # took 100 ms whatever its size; with 5 it takes 8-14 ms.
         "retry.backoff.ms": 5,
-        # Committing flushes, and a flush does not linger. Measured with 16 records of 25 KB a transaction: 5 is as quick
-        # as 0 (4 ms) and sends fewer requests; 20 adds 5 ms at p90.
+        # Committing flushes, and a flush does not linger. Measured with 16 records of 25 KB a transaction: 5 is as
+        # quick as 0 (4 ms) and sends fewer requests; 20 adds 5 ms at p90.
         "linger.ms": 5,
     }
 
