@@ -6,7 +6,7 @@ import numpy as np
 
 from services.extractor.settings import EngineSettings
 from shared.bank.errors import UnknownFeatureSpace
-from shared.vision.backbone import backbone_weights_sha256
+from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.engine import Engine, load_engine
 from shared.vision.recipe import Recipe
 
