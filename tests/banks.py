@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from shared.bank.bundle import Bundle, make_bundle
+from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
-from shared.vision.inspection import Bank
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from shared.bank.bundle import read_bundle
-from shared.bank.errors import CorruptBundle
+from shared.bank.errors import CorruptBundle, UnknownVersion
 from shared.bank.store import BankStore
 from shared.settings import Settings
 
@@ -188,7 +188,7 @@ def _version_row(store: BankStore, product: str, version: str, active: str | Non
     row: dict[str, Any] = {"version": version, "active": version == active}
     try:
         manifest = store.manifest(product, version)
-    except CorruptBundle as error:
+    except (CorruptBundle, UnknownVersion) as error:
         return row | {"damaged": str(error)}
     return row | {
         "created_at": manifest.created_at.isoformat(),

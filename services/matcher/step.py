@@ -11,7 +11,8 @@ from shared.errors import Uninspectable
 from shared.events import AnomalyMap, ChipInspected, FeaturesExtracted, Uninspected, Verdict
 from shared.identity import Identity
 from shared.stream.step import Outcome, Record, Source, Step
-from shared.vision.inspection import Bank, Inspection, inspect
+from shared.vision.bank import Bank
+from shared.vision.inspection import Inspection, inspect
 
 
 class MatcherStep(Step[FeaturesExtracted]):
@@ -34,19 +35,22 @@ class MatcherStep(Step[FeaturesExtracted]):
     @override
     def process(self, records: Sequence[Record[FeaturesExtracted]]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = [()] * len(records)
-        judged: dict[str, tuple[Bank, list[int]]] = {}
+        chips: dict[tuple[str, str], list[int]] = {}
         for index, record in enumerate(records):
             event = record.event
             if event.uninspected is not None:
                 outcomes[index] = self.uninspected(record.identity, record.source, event.uninspected, event)
+            else:
+                chips.setdefault((event.product, event.feature_space or ""), []).append(index)
+        # One bank for all of a batch's chips of a kind, even where a new version comes meanwhile; and all banks first:
+        # where one cannot be had because Redis is away, nothing is matched in vain.
+        banks = {kind: self._bank(*kind) for kind in chips}
+        for kind, members in chips.items():
+            bank = banks[kind]
+            if isinstance(bank, Uninspectable):
+                for index in members:
+                    outcomes[index] = bank
                 continue
-            try:
-                bank = self._banks.get(event.product, event.feature_space or "")
-            except Uninspectable as error:
-                outcomes[index] = error
-                continue
-            judged.setdefault(bank.version, (bank, []))[1].append(index)
-        for bank, members in judged.values():
             events = [records[index].event for index in members]
             sizes = [(event.height or 0, event.width or 0) for event in events]
             inspections = inspect([event.grids for event in events], sizes, bank)
@@ -77,6 +81,12 @@ class MatcherStep(Step[FeaturesExtracted]):
     @override
     def close(self) -> None:
         self._banks.close()
+
+    def _bank(self, product: str, feature_space: str) -> Bank | Uninspectable:
+        try:
+            return self._banks.get(product, feature_space)
+        except Uninspectable as error:
+            return error
 
 
 def _verdict(record: Record[FeaturesExtracted], inspection: Inspection, bank: Bank) -> ChipInspected:

@@ -17,8 +17,8 @@ from shared.bank.bundle import read_bundle
 from shared.events import Verdict
 from shared.vision.anomaly_map import upsample
 from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.bank import Bank
 from shared.vision.engine import EngineKind, load_engine
-from shared.vision.inspection import Bank
 
 
 def evaluate(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from services.trainer.picture_features import Unreadable, look_at
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
+from shared.vision.bank import Bank
 from shared.vision.engine import Engine
-from shared.vision.inspection import Bank, Inspection, inspect
+from shared.vision.inspection import Inspection, inspect
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
 from shared.vision.anomaly_map import MAP_SIDE, smooth
 from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, Spread, promised_threshold
 from shared.vision.engine import EngineKind, load_engine
-from shared.vision.inspection import Bank, coarse_maps, picture_scores, top_mean
+from shared.vision.inspection import coarse_maps, picture_scores, top_mean
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of

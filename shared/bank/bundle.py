@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from shared.bank.errors import CorruptBundle, NotABundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
-from shared.vision.inspection import Bank
+from shared.vision.bank import Bank
 from shared.vision.memory_bank import LayerBank
 
 MANIFEST = "manifest.json"

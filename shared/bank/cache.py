@@ -11,7 +11,7 @@ from shared.bank.bundle import Bundle
 from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownFeatureSpace, UnknownProduct
 from shared.bank.following import Follower
 from shared.bank.store import BankStore
-from shared.vision.inspection import Bank
+from shared.vision.bank import Bank
 from shared.vision.recipe import Recipe
 
 MAX_BANKS: Final = 64
@@ -52,7 +52,7 @@ class BankCache(Follower):
         Raises:
             BankUnavailable: Redis cannot be reached.
         """
-        self._preload(list(self._store.all_active().items())[: self._max_banks])
+        self._preload(self._max_banks)
 
     def get(self, product: str, feature_space: str) -> Bank:
         """The bank that judges the product's chips in this feature space.
@@ -159,7 +159,7 @@ class RecipeCache(Follower):
         Raises:
             BankUnavailable: Redis cannot be reached.
         """
-        self._preload(list(self._store.all_active().items())[:MAX_RECIPES])
+        self._preload(MAX_RECIPES)
         with self._lock:
             return list(dict.fromkeys(recipe for _, recipe, _ in self._recipes.values()))
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Self, TypeVar
 
@@ -61,7 +61,8 @@ class Follower(ABC):
         self._loading = threading.Lock()
         """One loads at a time, so that a miss and the background thread do not fetch the same bank twice."""
         self._condition = Condition()
-        self._negatives: dict[tuple[str, ...], tuple[float, BankError]] = {}
+        self._negatives: dict[tuple[str, ...], tuple[float, type[BankError], str]] = {}
+        """Until when to give the same answer again. No exception is kept: its traceback would keep whole batches."""
         self._corrupt_until: dict[tuple[str, str], float] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -138,10 +139,13 @@ class Follower(ABC):
     def _holds_anything(self) -> bool:
         """Whether anything is held; called under the lock."""
 
-    def _preload(self, products: Iterable[tuple[str, str]]) -> None:
-        """Take these active versions, and leave out what is damaged."""
+    def _preload(self, limit: int) -> None:
+        """Take the active versions of at most so many products, and leave out what is damaged.
+
+        Raises `BankUnavailable` where Redis cannot be reached.
+        """
         self._start()
-        for product, version in products:
+        for product, version in list(self._store.all_active().items())[:limit]:
             self._take(product, version)
 
     def _ask(self, key: tuple[str, ...], load: Callable[[], T]) -> T:
@@ -198,15 +202,16 @@ class Follower(ABC):
 
     def _raise_if_refused_lately(self, key: tuple[str, ...]) -> None:
         with self._lock:
-            until, error = self._negatives.get(key, (0.0, None))
-        if error is not None and self._clock() < until:
-            raise type(error)(*error.args)
+            found = self._negatives.get(key)
+        if found is not None and self._clock() < found[0]:
+            _, kind, message = found
+            raise kind(message)
 
     def _remember(self, key: tuple[str, ...], error: BankError) -> BankError:
         with self._lock:
             if len(self._negatives) >= MAX_NEGATIVES:
                 self._negatives.clear()
-            self._negatives[key] = (self._clock() + self._negative_seconds, error)
+            self._negatives[key] = (self._clock() + self._negative_seconds, type(error), str(error))
             if isinstance(error, BankUnavailable):
                 self._condition.lacking[key[0]] = str(error)
             else:

@@ -23,7 +23,7 @@ from shared.bank.connection import Connection
 from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.manifest import Manifest
 from shared.settings import RedisSettings
-from shared.vision.inspection import Bank
+from shared.vision.bank import Bank
 
 CHUNK_BYTES: Final = 1 << 20  # no single value blocks Redis or a slow network for long
 CHUNKS_AT_ONCE: Final = 4  # a round trip, which has to fit shared.bank.connection.REPLY_SECONDS

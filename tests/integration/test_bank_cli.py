@@ -111,6 +111,9 @@ def test_damage_is_shown_and_hides_nothing_else(valkey: Valkey, bundles: list[tu
     with valkey.client() as client:
         client.hset("chipsieve:bank:manifests:chip", new.manifest.version, b"damaged")
     assert "damaged" in run_json("list")["products"][0]
+    with valkey.client() as client:
+        client.hdel("chipsieve:bank:manifests:chip", new.manifest.version)
+    assert "damaged" in run_json("list")["products"][0]
     assert new.manifest.version in run("list")
 
 

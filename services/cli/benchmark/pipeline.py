@@ -29,10 +29,11 @@ from shared.events import ChipInspected
 from shared.kafka import create_topics, reader_config
 from shared.settings import Settings, StreamSettings
 from shared.topics import load_topics
+from shared.vision.bank import Bank
 from shared.vision.engine import load_engine
 from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
-from shared.vision.inspection import Bank, inspect
+from shared.vision.inspection import inspect
 from shared.vision.picture import Picture, decode
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry

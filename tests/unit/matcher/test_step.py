@@ -6,9 +6,9 @@ from shared.bank.errors import BankUnavailable, UnknownFeatureSpace
 from shared.errors import NotReady
 from shared.events import FeaturesExtracted, ImagePointer, Uninspected, UninspectedReason, Verdict
 from shared.stream.step import Source
+from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
 from shared.vision.features import quantise
-from shared.vision.inspection import Bank
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
 from tests.events_of_chips import identity, record_of

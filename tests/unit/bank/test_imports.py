@@ -1,0 +1,12 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["shared.bank.cache", "shared.bank.store", "shared.bank.bundle"])
+def test_banks_are_read_without_what_matching_or_looking_needs(module: str) -> None:
+    heavy = ["cv2", "pycocotools", "PIL", "tensorflow", "openvino", "sklearn"]
+    program = f"import sys, {module}; print(*[name for name in sys.argv[1:] if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == []
