@@ -47,7 +47,7 @@ def identify(
     for name, value in (("line", line_id), ("product", product), ("chip", chip_id), ("event_id", event_id)):
         if value is not None:
             _check_id(name, value)
-    captured_at = captured_at or datetime.now(UTC)
+    captured_at = _to_milliseconds(captured_at or datetime.now(UTC))
     if deadline_ms is not None:
         if verdict_by is not None:
             raise InvalidIdentity("verdict_by and deadline_ms are both given: keep one")
@@ -60,7 +60,7 @@ def identify(
         line_id=line_id,
         product=product,
         captured_at=captured_at,
-        verdict_by=verdict_by,
+        verdict_by=_to_milliseconds(verdict_by) if verdict_by else None,
     )
 
 
@@ -104,6 +104,11 @@ def oversize(size: int, limit: int) -> OversizeImage:
         f"the picture has {size} bytes or more; the limit is {limit} bytes (max_image_bytes in schemas/topics.yaml): "
         "compress it, or send it by reference"
     )
+
+
+def _to_milliseconds(instant: datetime) -> datetime:
+    """What the schema carries, so that an event is the same before Kafka and after."""
+    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
 
 
 def _check_id(name: str, value: str) -> None:

@@ -71,27 +71,18 @@ def _run(settings: GatewaySettings) -> int:
         signal.signal(number, on_signal)
 
     door = settings.gateway
-    with (
-        _listen(door) as listening,
-        ImageProducer(settings, delivery_timeout_ms=door.delivery_timeout_ms, on_fatal=stop) as producer,
-    ):
+    with ImageProducer(settings, delivery_timeout_ms=door.delivery_timeout_ms, on_fatal=stop) as producer:
         vitals = GatewayVitals(producer)
         admin = AdminServer(settings.admin, vitals, NAME)
-        watching = _watch(door, producer, stopping)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application(producer, door),
-                log_config=None,  # it logs like everything else here, …
-                access_log=False,  # … but not every picture: the metrics count them
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_BUDGET_S,
-            )
-        )
         admin.start()
-        log.info("listening", host=door.host, port=listening.getsockname()[1], admin_port=admin.port)
+        watching: threading.Thread | None = None
         try:
-            if not stopping.is_set():
-                server.run(sockets=[listening])
+            with _listen(door) as listening:
+                watching = _watch(door, producer, stopping)
+                server = _server(door, producer)
+                log.info("listening", host=door.host, port=listening.getsockname()[1], admin_port=admin.port)
+                if not stopping.is_set():
+                    server.run(sockets=[listening])
         finally:
             stopping.set()
             vitals.draining = True
@@ -102,6 +93,18 @@ def _run(settings: GatewaySettings) -> int:
         return ExitStatus.FAILED
     log.info("drained")
     return ExitStatus.DRAINED
+
+
+def _server(door: DoorSettings, producer: ImageProducer) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(producer, door),
+            log_config=None,  # it logs like everything else here, …
+            access_log=False,  # … but not every picture: the metrics count them
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_BUDGET_S,
+        )
+    )
 
 
 def _listen(door: DoorSettings) -> socket.socket:

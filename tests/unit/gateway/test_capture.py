@@ -65,6 +65,12 @@ def test_a_deadline_in_milliseconds_counts_from_the_picture() -> None:
     assert by == NOON + timedelta(milliseconds=250)
 
 
+def test_times_are_cut_to_the_milliseconds_that_the_schema_carries() -> None:
+    fine = NOON.replace(microsecond=123_456)
+    cut = identify(line_id="l", product="p", chip_id="c", captured_at=fine, verdict_by=fine)
+    assert cut.captured_at == cut.verdict_by == NOON.replace(microsecond=123_000)
+
+
 def test_two_deadlines_contradict_each_other() -> None:
     with pytest.raises(InvalidIdentity, match="keep one"):
         identify(line_id="l", product="p", chip_id="c", verdict_by=NOON, deadline_ms=250)
