@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from services.router.partition_lines import PartitionLines
-from services.router.rules import RoutedChip, Rules
+from services.router.rules import LineState, RoutedChip, Rules, observe, observe_silence
 from shared.events import ChipInspected, ChipRejected, Event, Uninspected, Verdict
 from shared.identity import Identity
 from shared.stream.step import Outcome, Record, Source, Step
@@ -13,7 +12,8 @@ from shared.stream.step import Outcome, Record, Source, Step
 class RouterStep(Step[ChipInspected]):
     """Sends out what must leave the line, and watches every line for what a single chip does not show.
 
-    The windows of a line live in this process alone: they begin anew when its partition comes here.
+    What is known of a line lives in this process alone: it begins anew when the line's partition comes here, and when
+    the runtime goes back to an earlier record, so that no chip counts twice.
 
     Args:
         rules: when an alert is raised.
@@ -28,7 +28,7 @@ class RouterStep(Step[ChipInspected]):
     def __init__(self, rules: Rules, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._rules = rules
         self._clock = clock
-        self._partitions: dict[int, PartitionLines] = {}
+        self._lines: dict[int, dict[str, LineState]] = {}  # by partition and line
 
     def process(self, records: Sequence[Record[ChipInspected]]) -> Sequence[Outcome]:
         """A reject for every chip that did not pass, and the alerts it sets off."""
@@ -53,12 +53,17 @@ class RouterStep(Step[ChipInspected]):
 
     def tick(self, now: datetime) -> Sequence[Event]:
         """Alerts for the lines that have fallen silent."""
-        return [alert for lines in self._partitions.values() for alert in lines.observe_silences(now)]
+        raised: list[Event] = []
+        for lines in self._lines.values():
+            for line_id, before in lines.items():
+                lines[line_id], alerts = observe_silence(before, line_id, now, self._rules)
+                raised += alerts
+        return raised
 
     def revoked(self, partitions: Sequence[int]) -> None:
         """Their lines are another router's now."""
         for partition in partitions:
-            self._partitions.pop(partition, None)
+            self._lines.pop(partition, None)
 
     def _route(self, record: Record[ChipInspected]) -> Sequence[Event]:
         now = self._clock()
@@ -68,9 +73,7 @@ class RouterStep(Step[ChipInspected]):
         return (_rejected(record.identity, record.event, now), *alerts)
 
     def _observe(self, source: Source, identity: Identity, verdict: Verdict, now: datetime) -> Sequence[Event]:
-        lines = self._partitions.get(source.partition)
-        if lines is None:
-            lines = self._partitions[source.partition] = PartitionLines(self._rules)
+        lines = self._lines.setdefault(source.partition, {})
         chip = RoutedChip(
             event_id=identity.event_id,
             chip_id=identity.chip_id,
@@ -78,7 +81,9 @@ class RouterStep(Step[ChipInspected]):
             verdict=verdict,
             seen_at=now,
         )
-        return lines.observe(source.offset, identity.line_id, chip)
+        before = lines.get(identity.line_id)
+        lines[identity.line_id], alerts = observe(before, identity.line_id, chip, self._rules)
+        return alerts
 
 
 def _rejected(identity: Identity, event: ChipInspected, now: datetime) -> ChipRejected:
