@@ -55,8 +55,9 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     """A directory for a stack of the test's own."""
-    yield tmp_path / "own"
-    local("down", "--dir", tmp_path / "own", "--purge")
+    own = tmp_path / "own stack"  # a blank, as in many a home directory
+    yield own
+    local("down", "--dir", own, "--purge")
 
 
 def test_the_stack_listens_on_loopback_alone(stack: Addresses) -> None:
@@ -120,7 +121,7 @@ def test_data_survive_down_and_up_on_other_ports(directory: Path) -> None:
     assert second["kafka"] != first["kafka"]
     assert second["redis"] == first["redis"]
     sourced = subprocess.run(
-        ["bash", "-c", f"source {directory}/env; env"], capture_output=True, text=True, check=True, env={}
+        ["bash", "-c", f'source "{directory}/env"; env'], capture_output=True, text=True, check=True, env={}
     ).stdout.splitlines()
     assert f"CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS={second['kafka']}" in sourced
     consumer = Consumer({"bootstrap.servers": second["kafka"], "group.id": "reader", "auto.offset.reset": "earliest"})

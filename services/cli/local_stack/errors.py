@@ -19,6 +19,10 @@ class ArtifactsUnavailable(LocalStackError):
     """The programs are neither cached nor to be had."""
 
 
+class DirectoryUnusable(LocalStackError):
+    """The stack's directory cannot be written."""
+
+
 class PortTaken(LocalStackError):
     """A port is in use by somebody else."""
 

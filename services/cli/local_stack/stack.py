@@ -21,7 +21,7 @@ import psutil
 
 from services.cli.local_stack import kafka, ports, process, registry, valkey
 from services.cli.local_stack.artifacts import Artifacts, fetch
-from services.cli.local_stack.errors import PortTaken, ServerFailed, StackBusy
+from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, ServerFailed, StackBusy
 from services.cli.local_stack.lock import exclusive
 from services.cli.local_stack.server import Server
 from shared.topics import load_topics
@@ -79,12 +79,20 @@ def up(directory: Path, *, wanted_ports: Mapping[str, int | None] | None = None)
 
     Raises:
         ArtifactsUnavailable: the programs are neither cached nor to be had.
+        DirectoryUnusable: the directory cannot be written.
         PortTaken: a wanted port is in use, or its server runs on another one.
         ServerFailed: a server ended or was not ready in time. What this call started is stopped again.
         StackBusy: another `up` or `down` works on the directory.
     """
     artifacts = fetch()
     directory = directory.resolve()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "lock").touch()
+    except OSError as refused:
+        raise DirectoryUnusable(
+            f"the stack cannot be kept in {directory}: {refused}; choose another --dir"
+        ) from refused
     with _locked(directory) as lock:
         running = _running(directory)
         chosen = _choose_ports(directory, wanted_ports or {}, set(running))
@@ -122,7 +130,7 @@ def down(directory: Path, *, purge: bool = False) -> list[str]:
         if purge:
             for name in (*ANSWERS, "run", "logs"):
                 shutil.rmtree(directory / name, ignore_errors=True)
-            for name in ("env", "ports.json", "lock"):
+            for name in ("env", "ports.json", "ports.unfinished", "lock"):
                 (directory / name).unlink(missing_ok=True)
     if purge and not any(directory.iterdir()):
         directory.rmdir()

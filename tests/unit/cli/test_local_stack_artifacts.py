@@ -80,3 +80,10 @@ def test_an_interrupted_download_is_discarded_and_done_anew(cache: Path, maven: 
     assert list(cache.glob("unfinished-*"))
     assert artifacts.fetch().kafka.is_dir()
     assert not list(cache.glob("unfinished-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CHIPSIEVE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ArtifactsUnavailable, match=rf"{tmp_path}/file/cache cannot be written.*CHIPSIEVE_CACHE_DIR"):
+        artifacts.fetch()

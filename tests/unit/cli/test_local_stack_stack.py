@@ -1,0 +1,51 @@
+"""What `up`, `down` and `status` decide before any server is started."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.cli.local_stack import stack
+from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, StackBusy
+from services.cli.local_stack.lock import exclusive
+
+
+def test_down_in_a_directory_that_never_held_a_stack_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    assert stack.down(tmp_path, purge=True) == []
+    assert stack.down(tmp_path / "missing") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_purge_leaves_what_is_not_the_stacks(tmp_path: Path) -> None:
+    for name in ("lock", "env", "ports.json", "thesis.tex"):
+        (tmp_path / name).touch()
+    (tmp_path / "kafka" / "data").mkdir(parents=True)
+    stack.down(tmp_path, purge=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_cannot_work_on_one_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "BUSY_S", 0.0)
+    with exclusive(tmp_path / "lock", timeout_s=0), pytest.raises(StackBusy, match=str(tmp_path)):
+        stack.down(tmp_path)
+
+
+def test_a_running_server_is_not_moved_to_another_port(tmp_path: Path) -> None:
+    """This very process stands in for a broker that runs."""
+    (tmp_path / "run").mkdir()
+    ours = psutil.Process()
+    (tmp_path / "run" / "kafka.json").write_text(json.dumps({"pid": ours.pid, "started": ours.create_time()}))
+    (tmp_path / "ports.json").write_text(json.dumps({"kafka": 19092, "kafka-controller": 19093}))
+    with pytest.raises(PortTaken, match="kafka runs on port 19092, not 19999: run `chipsieve local down` first"):
+        stack.up(tmp_path, wanted_ports={"kafka": 19999})
+    found = {server.name: server for server in stack.status(tmp_path)}
+    assert (found["kafka"].running, found["kafka"].ready, found["kafka"].pid) == (True, False, ours.pid)
+    assert (found["redis"].running, found["redis"].address) == (False, None)
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DirectoryUnusable, match=f"{tmp_path}/file/stack"):
+        stack.up(tmp_path / "file" / "stack")
