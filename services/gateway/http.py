@@ -9,8 +9,9 @@ milliseconds since 1970), ``deadline_ms`` (instead of ``verdict_by``, counted fr
 sender's own, so that a request which is sent again is not stored again), ``sha256`` (of the body, lower-case hex).
 
 The answer comes after Kafka has acknowledged: 201, or 200 where the event was stored before, with ``event_id``,
-``topic``, ``partition`` and ``offset``. Otherwise nothing is stored, and the answer has ``reason`` and ``detail``: 4xx
-where the same request would be refused again, 503 with ``Retry-After`` where it is worth sending again.
+``topic``, ``partition`` and ``offset``. Any other has ``reason`` and ``detail``: 4xx where the same request would be
+refused again, and nothing is stored; 503 with ``Retry-After`` where it is worth sending again. After a 503 Kafka may
+still have taken a picture whose acknowledgement was lost: a sender that gives its own ``event_id`` lets consumers tell.
 """
 
 import asyncio

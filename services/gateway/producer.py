@@ -116,7 +116,7 @@ class ImageProducer:
         except ChipsieveError as error:
             return str(error)
         except KafkaException as error:
-            return str(self._unavailable(error.args[0]))
+            return f"no answer from Kafka at {self._settings.kafka.bootstrap_servers} ({error.args[0].str()})"
         if missing := metadata.topics[self._topic.name].error:
             return f"topic {self._topic.name}: {missing.str()}; run `chipsieve topics create`"
         return None

@@ -21,6 +21,8 @@ from shared.telemetry import configure_logs
 NAME = "gateway"
 # Of SIGTERM's 5 s: answers that wait for Kafka get 3, the rest closes the producer and the ports.
 DRAIN_BUDGET_S = 3
+# Somebody waits for every picture, and under load requests fill while earlier ones are under way.
+LINGER_MS = 0
 # Connections that wait to be accepted while the process is busy with others.
 BACKLOG = 128
 
@@ -71,7 +73,9 @@ def _run(settings: GatewaySettings) -> int:
         signal.signal(number, on_signal)
 
     door = settings.gateway
-    with ImageProducer(settings, delivery_timeout_ms=door.delivery_timeout_ms, on_fatal=stop) as producer:
+    with ImageProducer(
+        settings, delivery_timeout_ms=door.delivery_timeout_ms, linger_ms=LINGER_MS, on_fatal=stop
+    ) as producer:
         vitals = GatewayVitals(producer)
         admin = AdminServer(settings.admin, vitals, NAME)
         admin.start()
@@ -110,12 +114,16 @@ def _server(door: DoorSettings, producer: ImageProducer) -> uvicorn.Server:
 def _listen(door: DoorSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in door.host else socket.AF_INET
     try:
-        return socket.create_server((door.host, door.port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((door.host, door.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"{door.host}:{door.port} cannot be opened: {error.strerror or error}; set CHIPSIEVE_GATEWAY__HOST and "
             "CHIPSIEVE_GATEWAY__PORT to a free one, or the port to 0 to have one chosen"
         ) from error
+    # Accepted connections inherit it. asyncio sets it only on sockets it made itself; without it the second half of
+    # every answer waits 40 ms for the sender's delayed acknowledgement of the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _watch(door: DoorSettings, producer: ImageProducer, stopping: threading.Event) -> threading.Thread | None:
