@@ -1,5 +1,7 @@
 """Which pixels are anomalous: threshold, small components removed, COCO run-length encoding, regions."""
 
+import warnings
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -51,4 +53,7 @@ def encode(pixels: NDArray[np.uint8]) -> Mask:
 def decode(mask: Mask) -> NDArray[np.uint8]:
     """The (height, width) uint8 mask of 0 and 1 that `encode` made the runs from."""
     runs = {"size": [mask.height, mask.width], "counts": mask.counts.encode("ascii")}
-    return np.ascontiguousarray(coco.decode(runs), dtype=np.uint8)
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 predates a keyword that numpy 2 asks array classes to take; the result is right.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return np.ascontiguousarray(coco.decode(runs), dtype=np.uint8)

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.trainer.errors import NoPictures, TooFewNormals, UnusableGroups
+from services.trainer.train import train
+from shared.bank.bundle import read_bundle
+from shared.bank.manifest import Manifest
+from tests.unit.trainer.conftest import RECIPE, draw
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Path:
+    for seed in range(24):
+        draw(tmp_path / "normal" / f"tray{seed % 3}" / f"{seed:02}.png", seed)
+    return tmp_path / "normal"
+
+
+def learn(normal: Path, out: Path, **options: object) -> Manifest:
+    return train(product="plate", normal=normal, out=out, recipe=RECIPE, **options)  # type: ignore[arg-type]
+
+
+def test_a_bundle_can_be_read_again_and_holds_what_was_learnt(normal: Path, tmp_path: Path) -> None:
+    manifest = learn(normal, tmp_path / "bundle")
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.manifest.version == manifest.version == bundle.bank.version
+    assert bundle.bank.product == "plate"
+    assert len(bundle.bank.layers[0].values) == min(2000, 24 * 64)
+    assert manifest.training["normals"] == 24
+    assert manifest.training["split"] == "random"
+
+
+def test_few_normals_are_warned_of_with_the_rate_that_can_be_promised(tmp_path: Path) -> None:
+    for seed in range(2):
+        draw(tmp_path / "normal" / f"{seed}.png", seed)
+    manifest = learn(tmp_path / "normal", tmp_path / "bundle")
+    warnings = json.dumps(manifest.training["warnings"])
+    assert "2 normal pictures are too few to promise a false-reject rate of 1.000%" in warnings
+    assert "give 20 at least" in warnings
+    assert np.isfinite([manifest.threshold, manifest.mask_threshold]).all()
+    assert not manifest.calibration.promise.kept
+
+
+def test_two_copies_of_one_picture_make_no_degenerate_bank(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        draw(tmp_path / "normal" / f"{name}.png", 0)
+    manifest = learn(tmp_path / "normal", tmp_path / "bundle")
+    assert manifest.calibration.layers[0].patch.std > 0
+    assert np.isfinite(manifest.threshold)
+
+
+def test_a_normal_is_never_above_the_threshold_it_helped_to_set_when_few(tmp_path: Path) -> None:
+    from services.trainer.evaluate import evaluate
+
+    for seed in range(5):
+        draw(tmp_path / "normal" / f"{seed}.png", seed)
+    learn(tmp_path / "normal", tmp_path / "bundle")
+    assert evaluate(bundle=tmp_path / "bundle", normal=tmp_path / "normal")["false_reject_rate"] == 0
+
+
+def test_one_picture_is_a_clear_error(tmp_path: Path) -> None:
+    draw(tmp_path / "normal" / "only.png", 0)
+    with pytest.raises(TooFewNormals, match=r"1 normal picture\(s\).*needs two at least"):
+        learn(tmp_path / "normal", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_files_that_are_no_pictures_are_left_out_and_named(normal: Path, tmp_path: Path) -> None:
+    (normal / "broken.png").write_bytes(b"not a picture")
+    manifest = learn(normal, tmp_path / "bundle")
+    assert manifest.training["normals"] == 24
+    assert manifest.training["unreadable"] == ["broken.png"]
+    assert any("broken.png" in str(warning) for warning in manifest.training["warnings"])  # type: ignore[union-attr]
+
+
+def test_a_folder_of_nothing_readable_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "normal").mkdir()
+    (tmp_path / "normal" / "broken.png").write_bytes(b"")
+    with pytest.raises(NoPictures, match="not one of 1 pictures"):
+        learn(tmp_path / "normal", tmp_path / "bundle")
+
+
+def test_groups_are_held_out_together_and_named_in_the_bundle(normal: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    rows = [f"{seed:02}.png,{seed % 4}" for seed in range(24)]
+    table.write_text("\n".join(["file,group", *rows]))
+    training = learn(normal, tmp_path / "bundle", groups=table).training
+    assert (training["split"], training["groups"], training["folds"]) == ("grouped", 4, 4)
+
+
+def test_a_table_of_groups_beside_the_pictures_is_not_read_unasked(normal: Path, tmp_path: Path) -> None:
+    (normal / "groups.csv").write_text("nonsense")
+    assert learn(normal, tmp_path / "bundle").training["groups"] is None
+
+
+def test_groups_that_leave_a_picture_out_are_refused(normal: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n00.png,1\n")
+    with pytest.raises(UnusableGroups, match="23 of 24"):
+        learn(normal, tmp_path / "bundle", groups=table)
+
+
+def test_the_same_seed_learns_the_same_and_abnormals_move_no_threshold(normal: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))
+    first = learn(normal, tmp_path / "first")
+    second = learn(normal, tmp_path / "second", abnormal=tmp_path / "abnormal")
+    assert first.threshold == second.threshold
+    assert [entry.sha256 for entry in first.arrays] == [entry.sha256 for entry in second.arrays]
+    assert second.training["on_abnormals"] == {"image_auroc": 1.0, "escape_rate": 0.0}
+
+
+def test_progress_of_every_stage_ends_at_its_total(normal: Path, tmp_path: Path) -> None:
+    told: dict[str, tuple[int, int]] = {}
+    learn(normal, tmp_path / "bundle", progress=lambda stage, done, total: told.update({stage: (done, total)}))
+    assert told == {"normal pictures": (24, 24), "calibrating": (10, 10)}

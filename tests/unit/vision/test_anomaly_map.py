@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from shared.vision.anomaly_map import fuse, upsample
+
+COARSE = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-50, 50, width=32))
+
+
+@given(coarse=COARSE, height=st.integers(16, 60), width=st.integers(16, 60))
+def test_upsampling_goes_beyond_no_extreme(coarse: NDArray[np.float32], height: int, width: int) -> None:
+    pixels = upsample(coarse, height, width)
+    assert pixels.shape == (height, width)
+    assert pixels.dtype == np.float32
+    assert pixels.min() >= coarse.min() - 1e-3
+    assert pixels.max() <= coarse.max() + 1e-3
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 5), (7, 7)])
+def test_a_patch_lights_up_the_pixels_that_it_looked_at(row: int, column: int) -> None:
+    coarse = np.zeros((8, 8), np.float32)
+    coarse[row, column] = 1
+    pixels = upsample(coarse, 80, 240)
+    top, left = np.unravel_index(np.argmax(pixels), pixels.shape)
+    assert (top // 10, left // 30) == (row, column)
+
+
+def test_layers_meet_at_the_finest_grid() -> None:
+    coarse, fine = np.full((2, 4, 4), 2, np.float32), np.full((2, 8, 8), 4, np.float32)
+    fused = fuse([coarse, fine])
+    assert fused.shape == (2, 8, 8)
+    assert fused == pytest.approx(3)
