@@ -12,10 +12,10 @@ DTYPES = {"f32": "float32", "bf16": "mixed_bfloat16"}
 
 
 def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
-    """A TensorFlow function for those of the recipe's layers that read one input size.
+    """A concrete TensorFlow function for those of the recipe's layers that read one input size.
 
-    It maps uint8 RGB (N, input_size, input_size, 3) to float32 (N, h, w, C) by `output_names`. Its one signature is
-    fixed, so that it is traced once. The average over a pooling window counts only patches inside the grid: edges are
+    It maps uint8 RGB (N, input_size, input_size, 3) to float32 (N, h, w, C) by `output_names`. It is traced
+    here, once, for any N. The average over a pooling window counts only patches inside the grid: edges are
     not dimmed by zeros around it.
     """
     backbone = load_backbone(recipe.backbone, dtype)
@@ -28,4 +28,5 @@ def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
             outputs[name] = pool(backbone.tap(layer.tap))
     model = keras.Model(backbone.model.inputs[0], outputs)
     signature = [tf.TensorSpec((None, input_size, input_size, 3), tf.uint8, name="pixels")]
-    return tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    function = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
+    return function.get_concrete_function()

@@ -9,6 +9,7 @@ The orientation tag of EXIF is ignored, so that masks lie on the pixels as the c
 
 import io
 import struct
+import warnings
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from shared.vision.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
+from shared.vision.errors import ImageTooLarge, PictureError, UndecodableImage, UnsupportedImage
 
 Picture: TypeAlias = NDArray[np.uint8]
 """RGB pixels, (height, width, 3)."""
@@ -36,6 +37,7 @@ _PNG_SIGNATURE_LENGTH = 8
 
 # What is wrong with a picture is said by our errors; the decoders' own lines on standard error name no picture.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,18 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS + REFUSED_FORMATS) as image:
             return _accept(image, max_pixels)
+    except PictureError:
+        raise
     except UnidentifiedImageError:
         raise UndecodableImage(
             f"no picture in {len(data)} bytes that begin with {data[:8]!r}; send {', '.join(FORMATS)}"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
-        raise ImageTooLarge(f"{bomb}; the limit is {max_pixels} pixels: send a smaller picture or raise it") from None
-    except (OSError, SyntaxError, ValueError, struct.error) as damage:
+        claim, _, _ = str(bomb).partition(" exceeds")
+        raise ImageTooLarge(
+            f"the header is a bomb's ({claim}); the limit is {max_pixels} pixels: send a smaller picture"
+        ) from None
+    except Exception as damage:  # Pillow's parsers raise whatever a damaged header leads them to
         raise UndecodableImage(f"the picture's header is damaged ({damage}); capture it again") from None
 
 

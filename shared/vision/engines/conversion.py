@@ -21,8 +21,8 @@ TIMEOUT = 600  # seconds; a conversion takes ten, importing TensorFlow on a busy
 GRAPH_FILE = "graph.xml"
 
 
-def converted_graph(recipe: Recipe, input_size: int, cache_dir: Path) -> Path:
-    """The OpenVINO graph (``.xml``) of the recipe's layers of one input size, converted where it is not there yet.
+def converted_graphs(recipe: Recipe, cache_dir: Path) -> dict[int, Path]:
+    """The OpenVINO graph (``.xml``) of each of the recipe's input sizes; what is not there yet is converted.
 
     A graph is float32 whatever the recipe's precision, which OpenVINO applies when it compiles. Processes that convert
     the same graph at once do so twice and keep one: a graph appears whole, by a rename.
@@ -30,19 +30,23 @@ def converted_graph(recipe: Recipe, input_size: int, cache_dir: Path) -> Path:
     Raises:
         ConversionFailed: TensorFlow is missing, a tap is unknown, or the cache cannot be written.
     """
-    folder = cache_dir / "openvino" / _key(recipe, input_size)
-    if not (folder / GRAPH_FILE).exists():
+    sizes = sorted({layer.input_size for layer in recipe.layers})
+    folders = {size: cache_dir / "openvino" / _key(recipe, size) for size in sizes}
+    missing = [size for size in sizes if not (folders[size] / GRAPH_FILE).exists()]
+    if missing:
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as work:
-                _convert(recipe, input_size, Path(work) / "graph" / GRAPH_FILE)
-                _put(Path(work) / "graph", folder)
+            (cache_dir / "openvino").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache_dir / "openvino", prefix=".converting-") as work:
+                made = {size: Path(work) / str(size) for size in missing}
+                _convert(recipe, {size: folder / GRAPH_FILE for size, folder in made.items()})
+                for size in missing:
+                    _put(made[size], folders[size])
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConversionFailed(
-                f"the graph of {recipe.backbone} cannot be kept in {cache_dir}: {error}; "
+                f"the graphs of {recipe.backbone} cannot be kept in {cache_dir}: {error}; "
                 "point CHIPSIEVE_CACHE_DIR to a folder that can be written"
             ) from error
-    return folder / GRAPH_FILE
+    return {size: folder / GRAPH_FILE for size, folder in folders.items()}
 
 
 def _put(made: Path, folder: Path) -> None:
@@ -67,15 +71,9 @@ def _key(recipe: Recipe, input_size: int) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _convert(recipe: Recipe, input_size: int, path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "shared.vision.engines.convert",
-        json.dumps(recipe.to_json()),
-        str(input_size),
-        str(path),
-    ]
+def _convert(recipe: Recipe, paths: dict[int, Path]) -> None:
+    command = [sys.executable, "-m", "shared.vision.engines.convert", json.dumps(recipe.to_json())]
+    command += [f"{size}={path}" for size, path in paths.items()]
     root = str(Path(shared.__file__).parents[1])
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),

@@ -1,4 +1,4 @@
-"""Converts one feature graph to OpenVINO: ``python -m shared.vision.engines.convert RECIPE INPUT_SIZE PATH``.
+"""Converts feature graphs to OpenVINO: ``python -m shared.vision.engines.convert RECIPE INPUT_SIZE=PATH...``.
 
 Run by `shared.vision.engines.conversion` in a process of its own, which TensorFlow's memory leaves with it.
 """
@@ -13,12 +13,14 @@ from shared.vision.openvino_quietly import ov
 from shared.vision.recipe import Recipe
 
 
-def main(recipe_json: str, input_size: str, path: str) -> None:
-    """Write the graph to ``path`` and its weights beside it."""
+def main(recipe_json: str, *targets: str) -> None:
+    """Write each input size's graph to its path, and its weights beside it."""
     recipe = Recipe.from_json(json.loads(recipe_json))
-    graph = build_feature_graph(recipe, int(input_size), "float32")
-    Path(path).parent.mkdir(parents=True)
-    ov.save_model(ov.convert_model(graph.get_concrete_function()), path, compress_to_fp16=False)
+    for target in targets:
+        input_size, _, path = target.partition("=")
+        graph = build_feature_graph(recipe, int(input_size), "float32")
+        Path(path).parent.mkdir(parents=True)
+        ov.save_model(ov.convert_model(graph), path, compress_to_fp16=False)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.vision.engine import Features, output_names
-from shared.vision.engines.conversion import converted_graph
+from shared.vision.engines.conversion import converted_graphs
 from shared.vision.errors import UnsupportedPrecision
 from shared.vision.openvino_quietly import ov
 from shared.vision.recipe import Recipe
@@ -30,10 +30,8 @@ class OpenVinoEngine:
             )
         threads = threads or len(os.sched_getaffinity(0))
         self._graphs = {
-            size: _Graph(
-                converted_graph(recipe, size, cache_dir), recipe.precision, threads, output_names(recipe, size)
-            )
-            for size in dict.fromkeys(layer.input_size for layer in recipe.layers)
+            size: _Graph(path, recipe.precision, threads, output_names(recipe, size))
+            for size, path in converted_graphs(recipe, cache_dir).items()
         }
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:

@@ -1,0 +1,144 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.vision.backbone import load_backbone
+from shared.vision.engine import Engine, default_cache_dir, load_engine
+from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
+from shared.vision.tensorflow_quietly import keras
+from tests.unit.vision.conftest import VARIED_RECIPE
+from tests.unit.vision.rendered_pictures import chip, ramp
+
+SIZES = (96, 256)
+ENGINES = ("openvino_engine", "tensorflow_engine")
+
+
+def pictures(count: int, size: int) -> NDArray[np.uint8]:
+    """Ramps and chips in turn, each brighter than the one before."""
+    drawn = [(chip if index % 2 else ramp)(size) // 2 + np.uint8(2 * index) for index in range(count)]
+    return np.stack(drawn)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_both_engines_give_the_same_features(openvino_engine: Engine, tensorflow_engine: Engine, size: int) -> None:
+    ours, reference = (each.features(pictures(4, size), size) for each in (openvino_engine, tensorflow_engine))
+    assert ours.keys() == reference.keys()
+    for layer, expected in reference.items():
+        assert np.abs(ours[layer] - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+def test_an_engine_gives_the_grids_of_the_asked_size_by_layer_name(engine: Engine) -> None:
+    shapes = {layer: grid.shape for layer, grid in engine.features(pictures(3, 256), 256).items()}
+    assert shapes == {"b7@256/3": (3, 16, 16, 80), "b7@256/1": (3, 16, 16, 80), "b12@256/3": (3, 8, 8, 192)}
+    assert {layer: grid.shape for layer, grid in engine.features(pictures(1, 96), 96).items()} == {
+        "b4@96/2": (1, 12, 12, 40)
+    }
+
+
+def test_features_are_float32_taken_from_the_backbones_taps(engine: Engine) -> None:
+    backbone = load_backbone("efficientnet-lite0")
+    tap = keras.Model(backbone.model.inputs[0], backbone.tap("b7"))
+    found = engine.features(pictures(2, 256), 256)["b7@256/1"]
+    expected = tap(pictures(2, 256), training=False).numpy()
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+
+
+def test_pooling_averages_over_real_neighbours_only(engine: Engine) -> None:
+    found = engine.features(pictures(1, 256), 256)
+    raw, pooled = found["b7@256/1"][0], found["b7@256/3"][0]
+    assert pooled[0, 0] == pytest.approx(raw[:2, :2].mean(axis=(0, 1)), abs=1e-4)
+    assert pooled[0, 5] == pytest.approx(raw[:2, 4:7].mean(axis=(0, 1)), abs=1e-4)
+    assert pooled[7, 7] == pytest.approx(raw[6:9, 6:9].mean(axis=(0, 1)), abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 35])  # within, between and beyond the sizes that batches are padded to
+def test_a_pictures_features_do_not_depend_on_its_neighbours_in_the_batch(engine: Engine, count: int) -> None:
+    batch = pictures(count, 96)
+    together = engine.features(batch, 96)["b4@96/2"]
+    alone = np.concatenate([engine.features(batch[index : index + 1], 96)["b4@96/2"] for index in range(count)])
+    assert np.abs(together - alone).max() <= 1e-5 * np.abs(alone).max()
+
+
+@pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
+def test_bf16_features_point_nearly_where_f32_ones_do(kind: Any, cache_dir: Path) -> None:
+    found = {}
+    for precision in ("f32", "bf16"):
+        recipe = dataclasses.replace(VARIED_RECIPE, precision=precision)
+        found[precision] = load_engine(kind, recipe, threads=2, cache_dir=cache_dir).features(pictures(2, 256), 256)
+    for layer, expected in found["f32"].items():
+        lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(found["bf16"][layer], axis=-1)
+        cosines = (found["bf16"][layer] * expected).sum(axis=-1) / lengths
+        assert cosines.mean() > 0.97
+
+
+@pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
+def test_a_precision_that_an_engine_cannot_compute_in_is_refused(kind: Any, cache_dir: Path) -> None:
+    recipe = dataclasses.replace(DEFAULT_RECIPE, precision="int8")
+    with pytest.raises(UnsupportedPrecision, match=r"int8.*; choose f32 or bf16"):
+        load_engine(kind, recipe, cache_dir=cache_dir)
+
+
+def test_an_unknown_engine_is_refused_with_the_choices() -> None:
+    with pytest.raises(UnknownBackbone, match="no engine 'onnx'; choose openvino or tensorflow"):
+        load_engine("onnx", DEFAULT_RECIPE)  # type: ignore[arg-type]
+
+
+def test_an_unknown_tap_is_refused_by_name(cache_dir: Path) -> None:
+    recipe = Recipe(layers=(Layer(tap="b99"),))
+    with pytest.raises(UnknownBackbone, match="no tap 'b99'"):
+        load_engine("tensorflow", recipe)
+    with pytest.raises(ConversionFailed, match="no tap 'b99'"):
+        load_engine("openvino", recipe, cache_dir=cache_dir)
+    assert not list(cache_dir.glob("openvino/.converting-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConversionFailed, match="point CHIPSIEVE_CACHE_DIR to a folder that can be written"):
+        load_engine("openvino", DEFAULT_RECIPE, cache_dir=tmp_path / "file")
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CHIPSIEVE_CACHE_DIR", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.delenv("CHIPSIEVE_CACHE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache_dir() == tmp_path / "home" / ".cache" / "chipsieve"
+
+
+def test_a_graph_is_converted_once_and_found_again(openvino_engine: Engine, cache_dir: Path) -> None:
+    graphs = {path: path.stat().st_mtime_ns for path in cache_dir.glob("openvino/*/graph.xml")}
+    again = load_engine("openvino", VARIED_RECIPE, threads=1, cache_dir=cache_dir)
+    assert {path: path.stat().st_mtime_ns for path in cache_dir.glob("openvino/*/graph.xml")} == graphs
+    batch = pictures(2, 96)
+    assert np.allclose(again.features(batch, 96)["b4@96/2"], openvino_engine.features(batch, 96)["b4@96/2"], atol=1e-4)
+
+
+def test_a_serving_process_never_imports_tensorflow_even_where_it_must_convert(
+    serving_process: subprocess.CompletedProcess[str],
+) -> None:
+    assert serving_process.stderr == ""
+    assert serving_process.stdout == "['b4@96/2', 'b7@256/3', 'b7@256/1', 'b12@256/3']\nset()\n"
+
+
+def test_tensorflow_says_nothing_of_its_own_on_standard_error() -> None:
+    program = (
+        "import sys; from shared.vision.tensorflow_quietly import tf; print(float(tf.constant(1.0)));"
+        "print('ours', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1.0\n", "ours\n")
