@@ -12,7 +12,6 @@ CHIPS ?= 600
 DEMO_DIR ?= out/demo
 # Slow package mirrors: wait for large wheels.
 export UV_HTTP_TIMEOUT ?= 300
-export PYTHONWARNINGS ?=
 
 .PHONY: help install demo test test-fast check format events lock clean
 
@@ -55,11 +54,12 @@ events: $(INSTALLED) ## make shared/events.py from schemas/*.avsc
 
 lock: $(INSTALLED) ## pin every dependency anew, for development and for each service
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra cli --group dev -o requirements/dev.lock
-	@grep -A3 '^uv==' requirements/dev.lock >/dev/null
 	for service in $(SERVICES); do \
 		$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra $$service \
-			-c requirements/dev.lock -o requirements/$$service.lock; \
+			-c requirements/dev.lock -o requirements/$$service.lock || exit 1; \
 	done
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra extractor --extra gpu \
+		-c requirements/dev.lock -o requirements/extractor-gpu.lock
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes - -o requirements/uv.lock
 
 clean: ## remove what was built and rendered; keeps the download cache

@@ -5,10 +5,15 @@ Every setting is a variable with the prefix ``CHIPSIEVE_``, nested by two unders
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from shared.errors import ConfigurationError
+
+PREFIX = "CHIPSIEVE_"
+NESTED = "__"
 
 
 class KafkaSettings(BaseModel):
@@ -75,9 +80,13 @@ class StreamSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Settings that every process shares."""
+    """Settings that every process shares.
 
-    model_config = SettingsConfigDict(env_prefix="CHIPSIEVE_", env_nested_delimiter="__", extra="ignore")
+    Raises:
+        ConfigurationError: a variable has a value that cannot be; the message names each, its value and what is wanted.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="ignore")
 
     kafka: KafkaSettings = KafkaSettings()
     registry: RegistrySettings = RegistrySettings()
@@ -87,9 +96,24 @@ class Settings(BaseSettings):
         default="", description="put before every topic name and consumer group; lets plants share a cluster"
     )
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_explained(dict(each)) for each in error.errors())) from None
+        except SettingsError as error:  # a nested group given as text that is not JSON
+            raise ConfigurationError(f"{error}: set its fields one by one, as {PREFIX}GROUP{NESTED}FIELD") from None
+
 
 class ServiceSettings(Settings):
     """Settings of a stage that the runtime runs."""
 
     admin: AdminSettings = AdminSettings()
     stream: StreamSettings = StreamSettings()
+
+
+def _explained(error: dict[str, Any]) -> str:
+    """One wrong setting: the variable that sets it, its value, and what is wanted. Secrets are not repeated."""
+    variable = PREFIX + NESTED.join(str(part).upper() for part in error["loc"])
+    value = "" if "PASSWORD" in variable else f" is {error['input']!r}"
+    return f"{variable}{value}: {error['msg']}"
