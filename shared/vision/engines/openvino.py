@@ -14,6 +14,7 @@ from shared.vision.openvino_quietly import ov
 from shared.vision.recipe import Recipe
 
 PRECISIONS = ("f32", "bf16")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class OpenVinoEngine:
@@ -28,7 +29,7 @@ class OpenVinoEngine:
             raise UnsupportedPrecision(
                 f"OpenVINO does not compute features in {recipe.precision} yet; choose {' or '.join(PRECISIONS)}"
             )
-        threads = threads or len(os.sched_getaffinity(0))
+        threads = threads or usable_cpus()
         self._graphs = {
             size: _Graph(path, recipe.precision, threads, output_names(recipe, size))
             for size, path in converted_graphs(recipe, cache_dir).items()
@@ -67,10 +68,20 @@ class _Graph:
         waiting = len(self._requests)
         for index in range(len(pictures) + waiting):
             request: Any = self._requests[index % waiting]
-            if index >= waiting and index - waiting < len(pictures):
+            if index >= waiting:
                 request.wait()
                 for layer, output in self._outputs.items():
                     found[layer][index - waiting] = request.get_tensor(output).data[0]
             if index < len(pictures):
                 request.start_async({0: pictures[index : index + 1]})
         return found
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: those it may run on, or fewer where its container has a quota (cgroup v2)."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return allowed

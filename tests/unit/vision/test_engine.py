@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.vision.backbone import load_backbone
 from shared.vision.engine import Engine, default_cache_dir, load_engine
+from shared.vision.engines import openvino
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from shared.vision.tensorflow_quietly import keras
@@ -142,3 +144,30 @@ def test_tensorflow_says_nothing_of_its_own_on_standard_error() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("1.0\n", "ours\n")
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"), [("max 100000", None), ("150000 100000", 1), ("10000 100000", 1), ("6400000 100000", None)]
+)
+def test_a_container_with_a_cpu_quota_gets_no_more_threads_than_it_may_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, threads: int | None
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(openvino, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(4)))
+    assert openvino.usable_cpus() == (threads or 4)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, while it saves
+@pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
+def test_an_engine_runs_a_keras_file_in_place_of_the_backbone(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "line7.keras"
+    pixels = keras.Input((None, None, 3))
+    halved = keras.layers.AveragePooling2D(2, name="halved")(keras.layers.Rescaling(1 / 255)(pixels))
+    keras.Model(pixels, halved, name="line7").save(path)
+    recipe = Recipe(layers=(Layer(tap="halved", input_size=32, pool=1),), backbone=str(path))
+
+    features = load_engine(kind, recipe, threads=1, cache_dir=tmp_path).features(pictures(2, 32), 32)
+
+    expected = pictures(2, 32).reshape(2, 16, 2, 16, 2, 3).mean(axis=(2, 4)) / 255
+    assert features["halved@32/1"] == pytest.approx(expected, abs=1e-5)
