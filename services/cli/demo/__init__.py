@@ -1,0 +1,1 @@
+"""The demo: rendered chips, two lines of them, through the real pipeline."""

@@ -1,0 +1,45 @@
+"""`chipsieve demo`: the whole line on rendered chips, with nothing to prepare."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+SET_UP_FAILED = 2  # exit status, apart from 1: chips without exactly one verdict
+
+
+def demo(
+    chips: Annotated[int, typer.Option(min=1, help="Chips that both lines send together.")] = 600,
+    directory: Annotated[
+        Path, typer.Option("--dir", help="Where pictures, bundles, logs and the sheet of rejects are kept.")
+    ] = Path("out/demo"),
+) -> None:
+    """Render chips, learn two products, start the whole line and inspect two lines, live.
+
+    One line posts its pictures to the gateway, the other writes them to Kafka. The last line on standard output is the
+    account as JSON. Exit status 1 if a chip has not exactly one verdict, 2 if something could not be started.
+    """
+    from services.cli.demo.run import run_demo  # noqa: PLC0415 - the other commands need no arithmetic
+    from shared.errors import ChipsieveError  # noqa: PLC0415
+
+    console = Console(stderr=True, highlight=False)
+    try:
+        result = run_demo(chips, directory.resolve(), console)
+    except ChipsieveError as error:
+        console.print(f"chipsieve demo: {error}", style="red", markup=False)
+        raise typer.Exit(SET_UP_FAILED) from error
+    except KeyboardInterrupt:
+        console.print("stopped; everything the demo started has ended")
+        raise typer.Exit(130) from None
+    figures = result.tally
+    console.print(
+        f"{figures.sent} chips, {figures.verdicts} verdicts: {figures.rejected} rejected, "
+        f"{figures.escapes} defective ones passed, {figures.false_rejects} good ones rejected"
+    )
+    console.print(f"rejects with what was found drawn in: {result.sheet}")
+    typer.echo(json.dumps(asdict(figures)))
+    if not figures.is_exact:
+        raise typer.Exit(1)
