@@ -7,7 +7,7 @@ import numpy as np
 
 from shared.bank.bundle import Bundle, make_bundle
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
@@ -27,6 +27,7 @@ def make_bank(
     """A bank of random vectors; `changes` replace fields."""
     random = np.random.default_rng(seed)
     spread = Spread(mean=0.1, std=0.02)
+    place = PlaceSpread(rows=1, columns=1, means=(0.1,), stds=(0.02,))
     promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=299, tolerated=0)
     fields: dict[str, Any] = {
         "product": product,
@@ -41,7 +42,8 @@ def make_bank(
             for _ in recipe.layers
         ),
         "calibration": Calibration(
-            layers=tuple(LayerCalibration(score=spread, patch=spread) for _ in recipe.layers), promise=promise
+            layers=tuple(LayerCalibration(patch=spread, place=place, score=spread) for _ in recipe.layers),
+            promise=promise,
         ),
         "threshold": 3.5,
         "mask_threshold": 4.25,

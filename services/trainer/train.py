@@ -19,9 +19,9 @@ from shared.events import FeatureGrid
 from shared.vision.anomaly_map import MAP_SIDE, smooth
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, Spread, promised_threshold
+from shared.vision.calibration import Calibration, LayerCalibration, promised_threshold
 from shared.vision.engine import EngineKind, load_engine
-from shared.vision.inspection import coarse_maps, picture_scores, top_mean
+from shared.vision.inspection import coarse_maps, picture_scores
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
@@ -132,7 +132,7 @@ def fit(
     patches = [LayerPatches.of(grids_per_chip, layer) for layer in recipe.layers]
     distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress)
     calibrations = tuple(
-        LayerCalibration(score=Spread.of(top_mean(of_layer, layer.top_fraction)), patch=Spread.of(of_layer))
+        LayerCalibration.of(of_layer, layer.top_fraction)
         for of_layer, layer in zip(distances, recipe.layers, strict=True)
     )
     scores = picture_scores(distances, recipe, calibrations)

@@ -8,7 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95  # of the promise: one calibration in twenty may break it
-STD_FLOOR = 1e-3  # distances below this are int8 noise: copies of one picture must not make all others infinitely odd
+PATCH_STD_FLOOR = 1e-3  # distances below it are int8 noise: copies of one picture must not make all else infinitely odd
+SCORE_STD_FLOOR = 0.05  # a score is a mean of standardised distances, so that its deviation is of the order of one
+CELLS = 8  # places a side at which patch distances are expected to differ; finer ones would be learnt from too little
+NEIGHBOUR_WEIGHT = 0.25  # of a place's either neighbour in its own figures: parts never lie exactly still
+PRIOR_PICTURES = 10  # weight of the whole picture's figures against one place's: few normals say little of a place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +23,10 @@ class Spread:
     std: float
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> Self:
-        """Spread of any array of distances; the standard deviation is at least `STD_FLOOR`."""
-        return cls(mean=float(values.mean(dtype=np.float64)), std=max(float(values.std(dtype=np.float64)), STD_FLOOR))
+    def of(cls, values: NDArray[np.float32], floor: float) -> Self:
+        """Spread of an array; the standard deviation is at least `floor`."""
+        std = float(values.std(dtype=np.float64))
+        return cls(mean=float(values.mean(dtype=np.float64)), std=max(std, floor))
 
     def standardise(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(value - mean) / std, float32 of the same shape."""
@@ -29,13 +34,79 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceSpread:
+    """Mean and standard deviation of patch distances over held-out normals, by place in the picture.
+
+    Where parts lie still, some places (an edge, a marking) are always farther from normal than others; standardised by
+    place, a fault where little ever varies counts as much. Every place's figures are drawn towards the whole picture's,
+    so that a few normals, or parts that lie anyhow, end with about the same expectation everywhere.
+    """
+
+    rows: int
+    columns: int
+    means: tuple[float, ...]
+    """rows x columns, row-major; between the places' centres they are interpolated."""
+    stds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.means) == len(self.stds) == self.rows * self.columns > 0:
+            raise ValueError(
+                f"{self.rows} x {self.columns} places with {len(self.means)} means and {len(self.stds)} deviations"
+            )
+
+    @classmethod
+    def of(cls, distances: NDArray[np.float32]) -> Self:
+        """Spread of (N, h, w) distances; a standard deviation is at least `PATCH_STD_FLOOR`."""
+        pictures, height, width = distances.shape
+        rows, columns = min(height, CELLS), min(width, CELLS)
+        down, across = (
+            _neighbourly(rows) @ _membership(height, rows),
+            _neighbourly(columns) @ _membership(width, columns),
+        )
+        exact = distances.astype(np.float64)
+        mean, mean_square = exact.mean(), (exact**2).mean()
+        own = pictures / (pictures + PRIOR_PICTURES)
+        means = own * (down @ exact.mean(axis=0) @ across.T) + (1 - own) * mean
+        mean_squares = own * (down @ (exact**2).mean(axis=0) @ across.T) + (1 - own) * mean_square
+        stds = np.sqrt(np.maximum(mean_squares - means**2, PATCH_STD_FLOOR**2))
+        return cls(rows=rows, columns=columns, means=tuple(means.ravel().tolist()), stds=tuple(stds.ravel().tolist()))
+
+    def standardise(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(distance - mean) / std, each at its place; (N, h, w) float32 of any grid."""
+        _, height, width = distances.shape
+        down, across = _interpolation(height, self.rows), _interpolation(width, self.columns)
+        means, stds = (
+            (down @ np.reshape(figures, (self.rows, self.columns)) @ across.T).astype(np.float32)
+            for figures in (self.means, self.stds)
+        )
+        standardised: NDArray[np.float32] = (distances - means) / stds
+        return standardised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCalibration:
     """How one layer's distances are standardised before layers are added."""
 
-    score: Spread
-    """Of a picture's mean over its largest patch distances."""
     patch: Spread
-    """Of single patches."""
+    """Of single patches' distances: for the anomaly map, whose unit is the same everywhere."""
+    place: PlaceSpread
+    """Of the same by place: for the score."""
+    score: Spread
+    """Of a picture's mean over its largest distances, standardised by place."""
+
+    @classmethod
+    def of(cls, distances: NDArray[np.float32], top_fraction: float) -> Self:
+        """From (N, h, w) distances of held-out normals."""
+        place = PlaceSpread.of(distances)
+        return cls(
+            patch=Spread.of(distances, PATCH_STD_FLOOR),
+            place=place,
+            score=Spread.of(top_mean(place.standardise(distances), top_fraction), SCORE_STD_FLOOR),
+        )
+
+    def scores(self, distances: NDArray[np.float32], top_fraction: float) -> NDArray[np.float32]:
+        """(N,) float32 standardised scores of (N, h, w) distances."""
+        return self.score.standardise(top_mean(self.place.standardise(distances), top_fraction))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +180,35 @@ def promised_threshold(
 def normals_needed(rate: float, confidence: float = CONFIDENCE) -> int:
     """The fewest held-out normals from which `rate` can be promised: 299 for 1 % at 95 % confidence."""
     return math.ceil(math.log(1 - confidence) / math.log(1 - rate))
+
+
+def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
+    """(N, h, w) to (N,): the mean over this fraction of each picture's largest distances, one at least."""
+    flat = distances.reshape(len(distances), -1)
+    count = max(1, math.ceil(fraction * flat.shape[1] - 1e-9))  # 0.03 x 100 is 3, not 4
+    largest = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+    return largest.mean(axis=1, dtype=np.float32)  # type: ignore[no-any-return]
+
+
+def _membership(length: int, cells: int) -> NDArray[np.float64]:
+    """(cells, length): row c averages the positions that lie in cell c of equally long ones."""
+    belongs = np.arange(length) * cells // length == np.arange(cells)[:, None]
+    return belongs / belongs.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _neighbourly(cells: int) -> NDArray[np.float64]:
+    """(cells, cells): row c averages cell c with its neighbours; an outermost cell stands in for one it lacks."""
+    weights = np.eye(cells) * (1 - 2 * NEIGHBOUR_WEIGHT)
+    for offset in (-1, 1):
+        neighbours = np.clip(np.arange(cells) + offset, 0, cells - 1)
+        weights[np.arange(cells), neighbours] += NEIGHBOUR_WEIGHT
+    return weights
+
+
+def _interpolation(length: int, cells: int) -> NDArray[np.float64]:
+    """(length, cells): row i interpolates linearly between the centres of cells, constant beyond the outermost."""
+    positions = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
+    return np.maximum(1 - np.abs(positions[:, None] - np.arange(cells)), 0)  # type: ignore[no-any-return]
 
 
 def _binomial_below(successes: int, trials: int, probability: float) -> float:

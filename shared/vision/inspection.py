@@ -1,6 +1,5 @@
 """Judging chips by their features: the one code path that the matcher, `evaluate` and `bench` share."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,29 +82,21 @@ def grid_of(grids: tuple[FeatureGrid, ...], layer: Layer) -> FeatureGrid:
 def picture_scores(
     distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
-    """(N,) float32: the layers' scores, each standardised, added. `distances` are (N, h, w) a layer."""
-    standardised = [
-        calibration.score.standardise(top_mean(of_layer, layer.top_fraction))
+    """(N,) float32: the layers' standardised scores, added; `distances` are (N, h, w) a layer."""
+    scores = [
+        calibration.scores(of_layer, layer.top_fraction)
         for of_layer, layer, calibration in zip(distances, recipe.layers, calibrations, strict=True)
     ]
-    return np.sum(standardised, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
+    return np.sum(scores, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
 
 
 def coarse_maps(
     distances: Sequence[NDArray[np.float32]], calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
-    """(N, h, w) float32: the layers' patch distances, each standardised, at the finest grid's size."""
+    """(N, h, w) float32: the layers' standardised patch distances at the finest grid; `distances` a layer."""
     return fuse(
         [calibration.patch.standardise(of_layer) for of_layer, calibration in zip(distances, calibrations, strict=True)]
     )
-
-
-def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
-    """(N, h, w) to (N,): the mean over this fraction of each picture's largest distances, one at least."""
-    flat = distances.reshape(len(distances), -1)
-    count = max(1, math.ceil(fraction * flat.shape[1] - 1e-9))  # 0.03 x 100 is 3, not 4
-    largest = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
-    return largest.mean(axis=1, dtype=np.float32)  # type: ignore[no-any-return]
 
 
 def _inspection(score: float, coarse: NDArray[np.float32], size: tuple[int, int], bank: Bank) -> Inspection:

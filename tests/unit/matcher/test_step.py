@@ -7,7 +7,7 @@ from shared.errors import NotReady
 from shared.events import FeaturesExtracted, ImagePointer, Uninspected, UninspectedReason, Verdict
 from shared.stream.step import Source
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
 from shared.vision.features import quantise
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
@@ -15,7 +15,11 @@ from tests.events_of_chips import identity, record_of
 
 LAYER = Layer(tap="b12", input_size=64, top_fraction=0.25)
 POINTER = ImagePointer(topic="images", partition=0, offset=3, sha256="ab")
-UNIT = Spread(mean=0.0, std=1.0)
+UNIT = LayerCalibration(
+    patch=Spread(mean=0.0, std=1.0),
+    place=PlaceSpread(rows=1, columns=1, means=(0.0,), stds=(1.0,)),
+    score=Spread(mean=0.0, std=1.0),
+)
 PROMISE = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=300, tolerated=0)
 
 
@@ -27,7 +31,7 @@ def bank(version: str = "v1", feature_space: str = "space", threshold: float = 0
         feature_space=feature_space,
         recipe=Recipe(layers=(LAYER,)),
         layers=(LayerBank(np.array([[100, 0]], np.int8), np.ones(1, np.float32)),),
-        calibration=Calibration(layers=(LayerCalibration(score=UNIT, patch=UNIT),), promise=PROMISE),
+        calibration=Calibration(layers=(UNIT,), promise=PROMISE),
         threshold=threshold,
         mask_threshold=0.5,
     )

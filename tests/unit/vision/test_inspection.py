@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 from shared.events import FeatureGrid
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
 from shared.vision.errors import UnusableFeatures
 from shared.vision.features import quantise
-from shared.vision.inspection import inspect, top_mean
+from shared.vision.inspection import inspect
 from shared.vision.mask import decode
 from shared.vision.memory_bank import build_layer_bank
 from shared.vision.recipe import Layer, Recipe
@@ -40,7 +40,11 @@ def bank() -> Bank:
         scales = np.concatenate([np.frombuffer(grid.scales, "<f4") for grid in grids])
         return values.reshape(-1, grids[0].channels), scales
 
-    spread = LayerCalibration(score=Spread(mean=0.01, std=0.01), patch=Spread(mean=0.01, std=0.01))
+    spread = LayerCalibration(
+        patch=Spread(mean=0.01, std=0.01),
+        place=PlaceSpread(rows=1, columns=1, means=(0.01,), stds=(0.01,)),
+        score=Spread(mean=1, std=1),
+    )
     promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=299, tolerated=0)
     return Bank(
         product="chip",
@@ -120,9 +124,3 @@ def test_numbers_that_are_not_finite_never_pass(bank: Bank) -> None:
 def test_a_picture_without_pixels_is_refused(bank: Bank) -> None:
     with pytest.raises(UnusableFeatures, match="0 x 64"):
         inspect([make_grids(0)], [(0, 64)], bank)
-
-
-@pytest.mark.parametrize(("fraction", "expected"), [(0.01, 99), (0.03, 98), (0.05, 97), (1.0, 49.5)])
-def test_the_top_mean_is_over_the_largest_and_one_at_least(fraction: float, expected: float) -> None:
-    distances = np.random.default_rng(0).permutation(100).reshape(1, 10, 10).astype(np.float32)
-    assert top_mean(distances, fraction) == pytest.approx([expected])

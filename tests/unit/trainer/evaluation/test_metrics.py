@@ -27,7 +27,9 @@ def slow_au_pro(pictures: Pictures, limit: float = 0.3) -> float:
         points.append((float(np.mean(normal >= threshold)), float(np.mean(overlaps))))
     area = 0.0
     for (left, low), (right, high) in pairwise(points):
-        share = 1.0 if right <= limit else max(0.0, (limit - left) / (right - left))  # of the step within the limit
+        if left == right:
+            continue
+        share = np.clip((limit - left) / (right - left), 0, 1)  # of the step within the limit
         area += share * (right - left) * (low + low + share * (high - low)) / 2
     return area / limit
 
