@@ -14,6 +14,9 @@ from shared.vision.errors import UnusableFeatures
 from shared.vision.recipe import Metric
 
 MAX_VECTORS = 2000  # as good as 10,000 on normals split by part, and a fifth of the time
+# Distances are means over so many nearest vectors. One alone is noisy, and a defect that slipped in among the normals
+# would hide its like: on tiles split by part, three are worth 0.004 of image AUROC and 0.01 of AU-PRO; five no more.
+NEIGHBOURS = 3
 MAX_CANDIDATES = 50_000  # patches the coreset is chosen from; more cost time and move no centre worth the name
 PROJECTED_CHANNELS = 32  # distances in 32 random dimensions rank as in 192 (Johnson-Lindenstrauss), 6 times faster
 CHUNK_ELEMENTS = 8_000_000  # similarities held at once: 32 MB of float32, however large the batch
@@ -59,7 +62,7 @@ class LayerBank:
         return self.nearest(features.reshape(-1, features.shape[-1]), metric).reshape(features.shape[:-1])
 
     def nearest(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
-        """Distance of every patch to the nearest normal one.
+        """Distance of every patch to the nearest normal ones: the mean over `NEIGHBOURS` of them.
 
         Args:
             features: (P, C) float32, not normalised.
@@ -83,16 +86,30 @@ class LayerBank:
         return distances
 
     def _cosine(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        similarities = unit(features) @ self.directions
-        return np.maximum(np.float32(1) - similarities.max(axis=1), np.float32(0))  # type: ignore[no-any-return]
+        nearest = np.float32(1) - _largest(unit(features) @ self.directions, NEIGHBOURS)
+        return np.maximum(nearest, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]
 
     def _euclidean(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        products = features @ self.vectors.T
-        products *= np.float32(-2)
-        products += self._squared_norms
-        squared = products.min(axis=1) + np.einsum("pc,pc->p", features, features)
-        scale = np.sqrt(max(self._squared_norms.mean(), TINY))
-        return np.sqrt(np.maximum(squared, np.float32(0))) / np.float32(scale)  # type: ignore[no-any-return]
+        nearness = features @ self.vectors.T  # minus half the squared distance, but for the feature's own norm
+        nearness -= self._squared_norms / np.float32(2)
+        own_squared_norms = np.einsum("pc,pc->p", features, features)
+        squared = own_squared_norms[:, None] - np.float32(2) * _largest(nearness, NEIGHBOURS)
+        scale = np.float32(np.sqrt(max(self._squared_norms.mean(), TINY)))
+        return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]
+
+
+def _largest(nearness: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """(P, M) to (P, min(count, M)): every row's largest, in order. Overwrites what it is given.
+
+    One pass over the rows for each is several times faster than partitioning them.
+    """
+    rows = np.arange(len(nearness))
+    found = np.empty((len(nearness), min(count, nearness.shape[1])), np.float32)
+    for rank in range(found.shape[1]):
+        best = nearness.argmax(axis=1)
+        found[:, rank] = nearness[rows, best]
+        nearness[rows, best] = -np.inf
+    return found
 
 
 def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
