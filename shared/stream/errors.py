@@ -1,8 +1,10 @@
 """What can end a batch, a record or a stage.
 
 StreamError                      (ChipsieveError)
-├── TransactionAborted           nothing of the batch took effect: go back to where it began and try again
-│   └── OutputRefused            … because the broker takes no record of that size; names the records that led to it
+├── TransactionFailed            read the batch again
+│   ├── TransactionAborted       nothing of it took effect: it begins where it began before
+│   │   └── OutputRefused        … because the broker takes no record of that size; names the records that led to it
+│   └── OutcomeUnknown           the broker went away: it knows by its committed offsets whether the batch took effect
 ├── InternalError                (Uninspectable) a step failed on one record with an exception it did not foresee
 ├── OutputTooLarge               (Uninspectable) a record's outcome is larger than its topic takes
 └── StageStopped                 the process must end; carries its exit status
@@ -39,8 +41,16 @@ class StreamError(ChipsieveError):
     """Anything the runtime raises on purpose."""
 
 
-class TransactionAborted(StreamError):
-    """Nothing of the batch took effect: go back to where it began and try again."""
+class TransactionFailed(StreamError):
+    """The batch is to be read again."""
+
+
+class TransactionAborted(TransactionFailed):
+    """Nothing of the batch took effect: go back to where it began."""
+
+
+class OutcomeUnknown(TransactionFailed):
+    """The broker went away during the transaction: go back to the offsets that it has as committed."""
 
 
 class OutputRefused(TransactionAborted):

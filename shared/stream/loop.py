@@ -24,7 +24,7 @@ from shared.identity import ChipEvent
 from shared.settings import StreamSettings
 from shared.stream.batch import Buffer
 from shared.stream.dead_letter import DeadLetterTally
-from shared.stream.errors import ClientFailed, OutputRefused, TransactionAborted
+from shared.stream.errors import ClientFailed, OutcomeUnknown, OutputRefused, TransactionFailed
 from shared.stream.judgement import Judge, Judgement
 from shared.stream.partitions import Partitions
 from shared.stream.record import Output, Received, first_offsets, next_offsets
@@ -123,7 +123,7 @@ class Loop(Generic[E]):
                 self._vitals.progress()
             self._drain()
         except BaseException:
-            self._read_again(())  # what follows a batch that was not committed must not be committed either
+            self._read_again()  # what follows a batch that was not committed must not be committed either
             raise
 
     # -- poll
@@ -235,14 +235,14 @@ class Loop(Generic[E]):
         offsets = next_offsets(record.received for record in settled)
         began = time.monotonic()
         try:
-            self._transactions.commit(outputs, self._topic, offsets, self._consumer.consumer_group_metadata())
-        except TransactionAborted as error:
+            self._transactions.commit(outputs, offsets)
+        except TransactionFailed as error:
             if isinstance(error, OutputRefused):
                 if error.sources <= self._refused:
                     raise ClientFailed(f"{error}; not even the dead letter without the record's value") from error
                 self._refused |= error.sources
             telemetry.TRANSACTIONS_ABORTED.labels(self._step.name).inc()
-            self._read_again([record.received for record in settled])
+            self._read_again([record.received for record in settled], unsure=isinstance(error, OutcomeUnknown))
             self._hold(str(error))
             return
         telemetry.TRANSACTION_SECONDS.labels(self._step.name).observe(time.monotonic() - began)
@@ -253,7 +253,7 @@ class Loop(Generic[E]):
         self._refused -= {record.received.source for record in settled}
         self._count(judgement)
 
-    def _read_again(self, uncommitted: Collection[Received]) -> None:
+    def _read_again(self, uncommitted: Collection[Received] = (), *, unsure: bool = False) -> None:
         """Drop everything in hand and go back to the last commit; the step forgets those partitions."""
         in_flight = self._in_flight.batch if self._in_flight else ()
         self._in_flight = None  # the worker may still be at it; nobody takes its result
@@ -261,7 +261,7 @@ class Loop(Generic[E]):
         self._deferred = False
         offsets = first_offsets([*uncommitted, *in_flight, *self._buffer.drop()])
         if offsets:
-            self._partitions.rewind(offsets)
+            self._partitions.rewind(offsets, unsure=unsure)
             self._step_forgets(offsets)
 
     def _hold(self, reason: str) -> None:
@@ -293,7 +293,7 @@ class Loop(Generic[E]):
             self._commit(finished)
         else:
             log.warning("batch_dropped", records=len(self._in_flight.batch), waited_s=budget_s)
-            self._read_again(())
+            self._read_again()
 
     # -- rebalances; called by the consumer from within `consume` and `close`
 
@@ -316,7 +316,7 @@ class Loop(Generic[E]):
         """These partitions are another's already: commit nothing of them."""
         partitions = {partition.partition for partition in lost}
         if self._holds(partitions):
-            self._read_again(())
+            self._read_again()
         self._forget(partitions)
         self._note_assignment("lost", lost)
 

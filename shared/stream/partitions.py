@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+COMMITTED_TIMEOUT_S = 2.0  # as `transaction.CALL_TIMEOUT_S`; asked again at the next poll
+
 log = structlog.get_logger()
 
 
@@ -16,6 +18,7 @@ class Partitions:
         self._topic = topic
         self._paused: set[int] = set()
         self._rewound: dict[int, int] = {}
+        self._unsure = False  # whether the broker has to be asked where to rewind to
         self.owned: set[int] = set()
 
     def gain(self, partitions: Collection[int]) -> None:
@@ -43,16 +46,20 @@ class Partitions:
             self._consumer.resume(self._named(to_resume))
         self._paused.clear()
 
-    def rewind(self, offsets: Mapping[int, int]) -> None:
+    def rewind(self, offsets: Mapping[int, int], *, unsure: bool = False) -> None:
         """Read owned partitions again from these offsets on, as soon as `seek` is called.
 
+        `unsure`: from the group's committed offsets on, where there are any, which may be further on.
         Not at once: called from a rebalance, records fetched before it may be in the poll that is under way.
         """
         for partition in self.owned & set(offsets):
             self._rewound[partition] = min(offsets[partition], self._rewound.get(partition, offsets[partition]))
+        self._unsure = self._unsure or unsure
 
     def seek(self) -> None:
-        """Do what `rewind` was asked for. To be called outside of any poll."""
+        """Do what `rewind` was asked for, or leave it for the next time. To be called outside of any poll."""
+        if self._unsure and not self._ask():
+            return
         for partition, offset in sorted(self._rewound.items()):
             try:
                 self._consumer.seek(TopicPartition(self._topic, partition, offset))
@@ -61,6 +68,21 @@ class Partitions:
                 log.warning("not_rewound", partition=partition, offset=offset, error=str(error))
             else:
                 del self._rewound[partition]
+
+    def _ask(self) -> bool:
+        """Correct the offsets to rewind to by what the group has committed; whether the broker answered."""
+        try:
+            answers = self._consumer.committed(self._named(self._rewound), COMMITTED_TIMEOUT_S)
+        except KafkaException as error:
+            log.warning("committed_offsets_unknown", error=error.args[0].str())
+            return False
+        if failed := [answer for answer in answers if answer.error]:
+            log.warning("committed_offsets_unknown", error=failed[0].error.str())
+            return False
+        for answer in answers:  # a negative offset where nothing has been committed
+            self._rewound[answer.partition] = max(answer.offset, self._rewound[answer.partition])
+        self._unsure = False
+        return True
 
     def takes(self, partition: int) -> bool:
         """Whether a record that a poll returned is one to go on with."""

@@ -20,7 +20,7 @@ from shared.identity import ChipEvent
 from shared.kafka import consumer_config, transactional_producer_config
 from shared.settings import ServiceSettings
 from shared.stream.admin import AdminServer
-from shared.stream.errors import ExitStatus, StageStopped, TransactionAborted
+from shared.stream.errors import ExitStatus, StageStopped
 from shared.stream.judgement import Judge
 from shared.stream.loop import Loop
 from shared.stream.step import Step
@@ -148,16 +148,7 @@ class Service(Generic[E]):
         producer_config = transactional_producer_config(
             kafka, topics, self.slot, transaction_timeout_ms=stream.transaction_timeout_ms
         )
-        transactions = Transactions(
-            Producer(producer_config, logger=client_log),
-            alive=self.vitals.progress,
-            stopping=self._stopping,
-            slot=self._settings.stream.worker,
-        )
-        try:
-            transactions.open()
-        except TransactionAborted:
-            return  # told to stop before the broker was reached
+        topic = topics.topic_of(self._step.consumes).name
         consumer = Consumer(
             {
                 **consumer_config(kafka, topics, self.group),
@@ -166,10 +157,19 @@ class Service(Generic[E]):
             },
             logger=client_log,
         )
+        transactions = Transactions(
+            lambda: Producer(producer_config, logger=client_log),
+            alive=self.vitals.progress,
+            stopping=self._stopping,
+            slot=stream.worker,
+            topic=topic,
+            group_metadata=consumer.consumer_group_metadata,
+            timeout_s=stream.transaction_timeout_ms / 1000,
+        )
         loop = Loop(
             step=self._step,
             judge=judge,
-            topic=topics.topic_of(self._step.consumes).name,
+            topic=topic,
             consumer=consumer,
             transactions=transactions,
             worker=worker,
@@ -178,7 +178,8 @@ class Service(Generic[E]):
             stopping=self._stopping,
         )
         try:
-            loop.run()
+            if transactions.open():  # before the group hears of this worker: its predecessor is out of the way then
+                loop.run()
         finally:
             consumer.close()
 

@@ -1,26 +1,25 @@
 """One transaction a batch: its outputs and its input offsets take effect together, or not at all."""
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import wait
 from threading import Event as Flag
 from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from shared.stream.errors import ClientFailed, Fenced, OutputRefused, TransactionAborted
+from shared.stream.errors import ClientFailed, Fenced, OutcomeUnknown, OutputRefused, TransactionAborted
 from shared.stream.record import Output
 from shared.stream.step import Source
+from shared.stream.worker import Worker
 
 T = TypeVar("T")
 
 # How long one call waits for the broker before the loop shows a sign of life and the call is made again. Must stay well
-# below `vitals.STALLED_AFTER_S`.
+# below `vitals.STALLED_AFTER_S`, and let a process that is told to stop end within 5 s.
 CALL_TIMEOUT_S = 2.0
-# Told to stop, a process has 5 s. A commit takes 10 ms where the broker is well; where it is not, the successor's
-# `open` aborts what was left.
-LAST_CALL_TIMEOUT_S = 0.5
-GIVE_UP_AFTER_S = 1.0
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0)  # the last one repeats; a broker that restarts is back in about 3 s
 QUEUE_FULL_WAIT_S = 0.05  # a full send queue of 128 MiB empties at some 300 MB/s: look again after 15 MB
 
@@ -44,53 +43,70 @@ def back_off() -> Iterator[float]:
 class Transactions:
     """A transactional producer, one transaction at a time.
 
-    While the broker cannot be reached a call is made again and again, `alive` called in between; but not for long once
-    `stopping` is set.
+    Once a call has failed because the broker was away, the producer is replaced by a new one: librdkafka 2.16 may then
+    block for ever in `send_offsets_to_transaction` whatever its timeout (its issue 5456), and be fenced by the broker,
+    which ends a transaction by itself when it has been open for too long.
     """
 
-    def __init__(self, producer: Producer, *, alive: Callable[[], None], stopping: Flag, slot: str) -> None:
-        self._producer = producer
+    def __init__(
+        self,
+        new_producer: Callable[[], Producer],
+        *,
+        alive: Callable[[], None],
+        stopping: Flag,
+        slot: str,
+        topic: str,
+        group_metadata: Callable[[], Any],
+        timeout_s: float,
+    ) -> None:
+        """Move a group's offsets on `topic`.
+
+        `group_metadata` says what the consumer knows of its membership: it lets the broker refuse offsets from a worker
+        that is no longer a member. `alive` is called while a call takes long; `timeout_s` is the producer's transaction
+        timeout.
+        """
+        self._new_producer = new_producer
         self._alive = alive
         self._stopping = stopping
         self._slot = slot
-        self._give_up_at: float | None = None
+        self._topic = topic
+        self._group_metadata = group_metadata
+        self._timeout_s = timeout_s
+        self._producer = new_producer()
+        self._sender = Worker("send-offsets")
         self._refused: set[Source] = set()
-        self._refusal: KafkaException | None = None
 
-    def open(self) -> None:
+    def open(self) -> bool:
         """Take over the worker slot: a predecessor is fenced and what it left open is aborted.
 
-        Raises `Fenced`, `ClientFailed`, and `TransactionAborted` where told to stop before the broker was reached.
+        Tries until the broker is reached; False where told to stop before. Raises `Fenced`, `ClientFailed`.
         """
         try:
-            self._persist(lambda: self._producer.init_transactions(self._timeout_s()), "init_transactions")
+            self._persist(lambda: self._producer.init_transactions(CALL_TIMEOUT_S), "init_transactions")
+            self._release_offsets()
         except KafkaException as error:
-            if error.args[0].retriable():
-                raise TransactionAborted(f"broker not reached: {error.args[0].str()}") from error
+            if _broker_away(error):
+                return self._replace_producer(error)
             raise self._stopped(error) from error
+        return True
 
-    def commit(self, outputs: Collection[Output], topic: str, offsets: Mapping[int, int], group: Any) -> None:
-        """Produce the outputs and move the group's offsets (the next to be read, by partition of `topic`), atomically.
+    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int]) -> None:
+        """Produce the outputs and move the group's offsets (the next to be read, by partition), atomically.
 
-        `group` is the consumer's group metadata: it lets the broker refuse offsets from a worker that is no longer a
-        member. Raises `TransactionAborted` (of which `OutputRefused`), `Fenced`, `ClientFailed`.
+        Raises `TransactionAborted` (of which `OutputRefused`), `OutcomeUnknown`, `Fenced`, `ClientFailed`.
         """
         self._refused.clear()
-        self._refusal = None
-        positions = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+        patience = time.monotonic() + self._timeout_s  # by then the broker has ended the transaction by itself
         try:
             self._producer.begin_transaction()
             for output in outputs:
                 self._produce(output)
-            if positions:
-                self._persist(
-                    lambda: self._producer.send_offsets_to_transaction(positions, group, self._timeout_s()),
-                    "send_offsets",
-                )
+            if offsets:
+                self._send_offsets(offsets)
             # Flushes, and fails where any record could not be delivered.
-            self._persist(lambda: self._producer.commit_transaction(self._timeout_s()), "commit_transaction")
+            self._persist(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S), "commit_transaction", patience)
         except KafkaException as error:
-            self._abort(error)
+            self._abort(error, patience)
             if self._refused:
                 places = ", ".join(map(str, self._refused))
                 raise OutputRefused(f"the broker refused the outcome of {places} by its size", self._refused) from error
@@ -115,35 +131,68 @@ class Transactions:
             else:
                 return
 
-    def _abort(self, cause: KafkaException) -> None:
-        if cause.args[0].fatal():
-            raise self._stopped(cause) from cause
-        try:
-            self._persist(lambda: self._producer.abort_transaction(self._timeout_s()), "abort_transaction")
-        except KafkaException as error:
-            raise self._stopped(error) from cause
+    def _release_offsets(self) -> None:
+        """Abort a transaction with offsets in it.
 
-    def _persist(self, call: Callable[[], T], name: str) -> T:
+        A broker that dies during a transaction, and aborts it while it starts again, may forget to tell the group
+        (Kafka 4.3): its offsets then stay pending, and no member is ever told where to begin, until the same producer
+        ends another transaction with offsets.
+        """
+        self._producer.begin_transaction()
+        try:
+            self._send_offsets({0: 0})
+        except KafkaException as error:
+            if _broker_away(error):
+                raise
+            log.debug("offsets_refused", error=error.args[0].str())  # not a member yet; the abort is told all the same
+        self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort_transaction")
+
+    def _send_offsets(self, offsets: Mapping[int, int]) -> None:
+        """On a thread of its own, since the call may not return."""
+        positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        sent = self._sender.submit(
+            self._producer.send_offsets_to_transaction, positions, self._group_metadata(), CALL_TIMEOUT_S
+        )
+        if not wait([sent], self._timeout_s).done:
+            reason = f"no answer to send_offsets_to_transaction within {self._timeout_s:g} s"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
+        sent.result()
+
+    def _abort(self, cause: KafkaException, patience: float) -> None:
+        """Leave the producer fit for the next transaction. Returns if the broker confirmed that nothing took effect."""
+        error = cause
+        if not _broker_away(cause) and not cause.args[0].fatal():
+            try:
+                self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort_transaction", patience)
+            except KafkaException as failed:
+                error = failed
+            else:
+                return
+        if not _broker_away(error) and time.monotonic() < patience:
+            raise self._stopped(error) from cause
+        self._replace_producer(error)
+        raise OutcomeUnknown(f"the broker went away during a transaction: {error.args[0].str()}") from cause
+
+    def _replace_producer(self, because: KafkaException) -> bool:
+        """Take the slot again with a new producer; False where told to stop before the broker was reached."""
+        if self._stopping.is_set():
+            return False
+        log.warning("producer_replaced", because=because.args[0].str())
+        self._producer, self._sender = self._new_producer(), Worker("send-offsets")
+        return self.open()
+
+    def _persist(self, call: Callable[[], T], name: str, patience: float = math.inf) -> T:
         """Make a call until the broker answered it. The client goes on with the same request where it left off."""
         for wait_s in back_off():
             try:
                 return call()
             except KafkaException as exception:
-                error: KafkaError = exception.args[0]
-                if not error.retriable() or error.fatal() or error.txn_requires_abort():
+                if not _broker_away(exception) or self._stopping.is_set() or time.monotonic() + wait_s > patience:
                     raise
-                if self._stopping.is_set():
-                    self._give_up_at = self._give_up_at or time.monotonic() + GIVE_UP_AFTER_S
-                    if time.monotonic() + wait_s > self._give_up_at:
-                        raise
-                log.warning("broker_unavailable", call=name, error=error.str(), next_attempt_in_s=wait_s)
+                log.warning("broker_unavailable", call=name, error=exception.args[0].str(), next_attempt_in_s=wait_s)
             self._alive()
             time.sleep(wait_s)
         raise AssertionError("back_off() never ends")
-
-    def _timeout_s(self) -> float:
-        """How long the next call may wait: less where the process has to end."""
-        return LAST_CALL_TIMEOUT_S if self._stopping.is_set() else CALL_TIMEOUT_S
 
     def _stopped(self, error: KafkaException) -> Fenced | ClientFailed:
         cause: KafkaError = error.args[0]
@@ -153,3 +202,8 @@ class Transactions:
                 "needs its own CHIPSIEVE_STREAM__WORKER"
             )
         return ClientFailed(f"the Kafka client cannot go on: {cause.name()}: {cause.str()}")
+
+
+def _broker_away(error: KafkaException) -> bool:
+    cause: KafkaError = error.args[0]
+    return cause.retriable() and not cause.fatal() and not cause.txn_requires_abort()
