@@ -7,7 +7,8 @@ import numpy as np
 from services.extractor.settings import EngineSettings
 from shared.bank.errors import UnknownFeatureSpace
 from shared.vision.backbone_weights import backbone_weights_sha256
-from shared.vision.engine import Engine, load_engine
+from shared.vision.engine import Engine
+from shared.vision.engines.loading import load_engine
 from shared.vision.recipe import Recipe
 
 # Recipes differ by product; few differ in what they extract. An engine takes some 50 to 150 MB.

@@ -18,7 +18,8 @@ from shared.events import Verdict
 from shared.vision.anomaly_map import upsample
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
-from shared.vision.engine import EngineKind, load_engine
+from shared.vision.engine import EngineKind
+from shared.vision.engines.loading import load_engine
 
 
 def evaluate(

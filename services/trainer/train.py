@@ -16,17 +16,17 @@ from services.trainer.progress import Progress, silent
 from shared.bank.bundle import make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
-from shared.vision.anomaly_map import MAP_SIDE, smooth
+from shared.vision.anomaly_map import smooth
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, promised_threshold
-from shared.vision.engine import EngineKind, load_engine
+from shared.vision.engine import EngineKind
+from shared.vision.engines.loading import load_engine
 from shared.vision.inspection import coarse_maps, picture_scores
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
-MASK_FALSE_POSITIVE_RATE = 0.005  # share of held-out normals' pixels above the mask threshold
-MASK_PIXELS = 4096  # sampled a picture for that quantile; neighbouring pixels of a smooth map tell nothing new
+MASKED_NORMALS = 0.05  # share of held-out normals that show any mask: rejects show theirs, good chips rarely one
 
 
 def train(
@@ -99,7 +99,7 @@ def train(
         "unreadable": [each.name for each in unreadable],
         "promise": str(bank.calibration.promise),
         "on_abnormals": _on_abnormals(abnormals, bank, held_out_scores) if abnormals.files else None,
-        "warnings": _warnings(bank, len(normals.files), unreadable),
+        "warnings": _warnings(bank, len(normals.files), unreadable, is_grouped=groups is not None),
     }
     bundle = make_bundle(bank, weights_sha256=weights, training=summary)
     write_bundle(out, bundle)
@@ -154,9 +154,7 @@ def fit(
 
 
 def _mask_threshold(maps: NDArray[np.float32]) -> float:
-    step = round(MAP_SIDE / MASK_PIXELS**0.5)
-    pixels = np.concatenate([smooth(coarse)[::step, ::step].ravel() for coarse in maps])
-    return float(np.quantile(pixels, 1 - MASK_FALSE_POSITIVE_RATE))
+    return float(np.quantile([smooth(coarse).max() for coarse in maps], 1 - MASKED_NORMALS))
 
 
 def _on_abnormals(abnormals: Inspected, bank: Bank, held_out_scores: NDArray[np.float32]) -> dict[str, float | None]:
@@ -167,7 +165,7 @@ def _on_abnormals(abnormals: Inspected, bank: Bank, held_out_scores: NDArray[np.
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
 
 
-def _warnings(bank: Bank, normals: int, unreadable: Sequence[Unreadable]) -> list[str]:
+def _warnings(bank: Bank, normals: int, unreadable: Sequence[Unreadable], *, is_grouped: bool) -> list[str]:
     """What a person should know before relying on the bundle."""
     warnings = []
     if not bank.calibration.promise.kept:
@@ -176,6 +174,11 @@ def _warnings(bank: Bank, normals: int, unreadable: Sequence[Unreadable]) -> lis
         warnings.append(
             f"{normals} normal pictures show little of what is normal: "
             f"give {FEW_NORMALS} at least, better some hundreds, or expect false rejects"
+        )
+    if is_grouped:
+        warnings.append(
+            "the promised rate counts every normal picture as a witness of its own; pictures of one group are alike, "
+            "so that it is surer for chips of these groups than for those of new ones"
         )
     if unreadable:
         first = unreadable[0]

@@ -128,7 +128,7 @@ def test_the_command_line_starts_with_only_its_own_packages(tmp_path: Path) -> N
 def test_the_extractor_converts_its_model_with_only_its_own_packages(tmp_path: Path) -> None:
     image = build("extractor", tmp_path)
     extract = (
-        "import numpy as np; from shared.vision.engine import load_engine;"
+        "import numpy as np; from shared.vision.engines.loading import load_engine;"
         "from shared.vision.recipe import Layer, Recipe;"
         "engine = load_engine('openvino', Recipe(layers=(Layer(tap='b12'),)), threads=1);"
         "print(*engine.features(np.zeros((1, 256, 256, 3), np.uint8), 256))"

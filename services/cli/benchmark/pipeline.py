@@ -30,7 +30,7 @@ from shared.kafka import create_topics, reader_config
 from shared.settings import Settings, StreamSettings
 from shared.topics import load_topics
 from shared.vision.bank import Bank
-from shared.vision.engine import load_engine
+from shared.vision.engines.loading import load_engine
 from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect

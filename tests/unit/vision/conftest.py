@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.vision.engine import Engine, load_engine
+from shared.vision.engine import Engine
+from shared.vision.engines.loading import load_engine
 from shared.vision.recipe import Layer, Recipe
 
 # Two input sizes, an early and a late tap, several windows: everything a recipe can vary.
@@ -32,7 +33,7 @@ def serving_process(cache_dir: Path) -> subprocess.CompletedProcess[str]:
     """What became of a process that extracts a picture's features by OpenVINO; it finds the cache empty."""
     program = (
         "import sys, numpy;"
-        "from shared.vision.engine import load_engine;"
+        "from shared.vision.engines.loading import load_engine;"
         "from shared.vision.extraction import extract;"
         "from tests.unit.vision.conftest import VARIED_RECIPE as recipe;"
         "grids = extract([numpy.zeros((40, 60, 3), numpy.uint8)], recipe, load_engine('openvino', recipe));"

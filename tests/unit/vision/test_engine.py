@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.vision.backbone import load_backbone
-from shared.vision.engine import Engine, default_cache_dir, load_engine
+from shared.vision.engine import Engine
 from shared.vision.engines import openvino
+from shared.vision.engines.loading import default_cache_dir, load_engine
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from shared.vision.tensorflow_quietly import keras
