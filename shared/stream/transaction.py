@@ -75,6 +75,7 @@ class Transactions:
         self._producer = new_producer()
         self._sender = Worker("send-offsets")
         self._refused: set[Source] = set()
+        self._was_away = False  # the broker, during this transaction
 
     def open(self) -> bool:
         """Take over the worker slot: a predecessor is fenced and what it left open is aborted.
@@ -96,6 +97,7 @@ class Transactions:
         Raises `TransactionAborted` (of which `OutputRefused`), `OutcomeUnknown`, `Fenced`, `ClientFailed`.
         """
         self._refused.clear()
+        self._was_away = False
         patience = time.monotonic() + self._timeout_s  # by then the broker has ended the transaction by itself
         try:
             self._producer.begin_transaction()
@@ -168,7 +170,7 @@ class Transactions:
                 error = failed
             else:
                 return
-        if not _broker_away(error) and time.monotonic() < patience:
+        if not _broker_away(error) and not self._was_away and time.monotonic() < patience:
             raise self._stopped(error) from cause
         self._replace_producer(error)
         raise OutcomeUnknown(f"the broker went away during a transaction: {error.args[0].str()}") from cause
@@ -187,7 +189,10 @@ class Transactions:
             try:
                 return call()
             except KafkaException as exception:
-                if not _broker_away(exception) or self._stopping.is_set() or time.monotonic() + wait_s > patience:
+                if not _broker_away(exception):
+                    raise
+                self._was_away = True
+                if self._stopping.is_set() or time.monotonic() + wait_s > patience:
                     raise
                 log.warning("broker_unavailable", call=name, error=exception.args[0].str(), next_attempt_in_s=wait_s)
             self._alive()

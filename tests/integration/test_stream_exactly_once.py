@@ -1,10 +1,6 @@
 """Exactly once, whatever happens to the processes: each chip leads to one committed record, in its line's order."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,42 +10,10 @@ from shared.stream.errors import ExitStatus
 from shared.topics import Topics
 from tests.events_of_chips import image_captured
 from tests.kafka_records import Records
+from tests.toy_workers import Workers
 
-REPOSITORY = Path(__file__).parents[2]
 LINES = 12
 CHIPS = 360
-
-
-class Workers:
-    """Worker processes of one stage, by slot."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, slot: str) -> None:
-        environment = os.environ | {"CHIPSIEVE_STREAM__WORKER": slot, "CHIPSIEVE_STREAM__BATCH_SIZE": "5"}
-        with self._log.open("ab") as log:
-            self._running[slot] = subprocess.Popen(
-                [sys.executable, "-m", "tests.toy_stage"], cwd=REPOSITORY, env=environment, stderr=log
-            )
-
-    def kill(self, slot: str) -> None:
-        self._running[slot].kill()
-        self._running.pop(slot).wait()
-
-    def freeze(self, slot: str) -> None:
-        self._running[slot].send_signal(signal.SIGSTOP)
-
-    def thaw(self, slot: str) -> None:
-        self._running[slot].send_signal(signal.SIGCONT)
-
-    def stop(self) -> list[int]:
-        """SIGTERM to all; their exit statuses."""
-        for process in self._running.values():
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-        return [process.wait(timeout=30) for process in self._running.values()]
 
 
 @pytest.fixture

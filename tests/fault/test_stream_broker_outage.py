@@ -1,0 +1,69 @@
+"""A stage outlives its broker: nothing lost, nothing twice, no restart."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.cli.local_stack import process
+from services.cli.local_stack import stack as local_stack
+from shared.kafka import create_topics
+from shared.settings import Settings
+from shared.stream.errors import ExitStatus
+from shared.topics import Topics, load_topics
+from shared.wire.registry import SchemaRegistry
+from tests.events_of_chips import image_captured
+from tests.kafka_records import Records
+from tests.toy_workers import Workers
+
+CHIPS = 400
+LINES = 12
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Path]:
+    """A stack that no other test uses; its directory."""
+    directory = tmp_path / "stack"
+    try:
+        local_stack.up(directory)
+        yield directory
+    finally:
+        local_stack.down(directory, purge=True)
+
+
+@pytest.fixture
+def own_topics(own_stack: Path, monkeypatch: pytest.MonkeyPatch) -> Topics:
+    prefix = f"{uuid.uuid4().hex[:8]}-"
+    for name, value in (local_stack.up(own_stack).env() | {"CHIPSIEVE_TOPIC_PREFIX": prefix}).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    topics = load_topics(prefix=prefix)
+    create_topics(settings.kafka, topics)
+    SchemaRegistry(settings.registry).register_all(topics)
+    return topics
+
+
+def test_a_broker_that_dies_amid_transactions_costs_no_chip_and_no_process(
+    own_stack: Path, own_topics: Topics, tmp_path: Path
+):
+    records = Records(own_topics)
+    workers = Workers(tmp_path / "workers.log")
+    try:
+        workers.start("0")
+        sent = [image_captured(b"picture", number, line_id=f"line-{number % LINES}") for number in range(CHIPS)]
+        records.send(sent)
+        records.wait_for("features", 20)
+        broker = process.read_record(own_stack / "run" / "kafka.json").process()
+        broker.kill()
+        psutil.wait_procs([broker])
+        local_stack.up(own_stack)
+        forwarded = records.wait_for("features", CHIPS)
+    finally:
+        statuses = workers.stop()
+    assert statuses == [ExitStatus.DRAINED]
+    for line in range(LINES):
+        of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
+        assert of_line == [event.event_id for event in sent if event.line_id == f"line-{line}"]
+    assert len(records.committed("features")) == CHIPS

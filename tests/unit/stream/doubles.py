@@ -1,0 +1,126 @@
+"""What the runtime needs from Kafka, in memory and in one thread's hands."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from shared.stream.errors import TransactionFailed
+from shared.stream.record import Output
+
+TOPIC = "images"
+
+
+class MessageDouble:
+    """A record as the client returns it."""
+
+    def __init__(self, partition: int, offset: int, value: bytes, key: bytes = b"line-1") -> None:
+        self._place = (partition, offset)
+        self._value = value
+        self._key = key
+
+    def error(self) -> None:
+        return None
+
+    def topic(self) -> str:
+        return TOPIC
+
+    def partition(self) -> int:
+        return self._place[0]
+
+    def offset(self) -> int:
+        return self._place[1]
+
+    def key(self) -> bytes:
+        return self._key
+
+    def value(self) -> bytes:
+        return self._value
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, 1_767_225_600_000)
+
+
+class ConsumerDouble:
+    """A log of each partition, read from a position; between polls the test acts through `between_polls`."""
+
+    def __init__(self, log: dict[int, list[bytes]]) -> None:
+        self.log = log
+        self.position = dict.fromkeys(log, 0)
+        self.committed_offsets: dict[int, int] = {}
+        self.paused: set[int] = set()
+        self.assigned: set[int] = set()
+        self.between_polls: deque[Callable[[], None]] = deque()
+        self.seek_fails = 0
+
+    def subscribe(self, topics: list[str], on_assign: object, on_revoke: object, on_lost: object) -> None:
+        assert topics == [TOPIC]
+        self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
+        self.between_polls.appendleft(lambda: self.assign(set(self.log)))
+
+    def assign(self, partitions: set[int]) -> None:
+        self._on_assign(self, [TopicPartition(TOPIC, partition) for partition in partitions])
+        self.assigned |= partitions
+
+    def revoke(self, partitions: set[int]) -> None:
+        self._on_revoke(self, [TopicPartition(TOPIC, partition) for partition in partitions])
+        self.assigned -= partitions
+
+    def lose(self, partitions: set[int]) -> None:
+        self._on_lost(self, [TopicPartition(TOPIC, partition) for partition in partitions])
+        self.assigned -= partitions
+
+    def consume(self, number: int, timeout_s: float) -> list[MessageDouble]:
+        found = []
+        for partition in sorted(self.assigned - self.paused):
+            while len(found) < number and self.position[partition] < len(self.log[partition]):
+                offset = self.position[partition]
+                found.append(MessageDouble(partition, offset, self.log[partition][offset]))
+                self.position[partition] += 1
+        # After records were taken from the queue, as within a real poll.
+        if self.between_polls:
+            self.between_polls.popleft()()
+        return found
+
+    def seek(self, place: TopicPartition) -> None:
+        if self.seek_fails:
+            self.seek_fails -= 1
+            raise KafkaException("erroneous state")
+        self.position[place.partition] = place.offset
+
+    def committed(self, places: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
+        return [
+            TopicPartition(place.topic, place.partition, self.committed_offsets.get(place.partition, -1001))
+            for place in places
+        ]
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.paused |= {place.partition for place in places}
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.paused -= {place.partition for place in places}
+
+
+class TransactionsDouble:
+    """Keeps what was committed; fails as often as told, each time with the next of `failures`."""
+
+    def __init__(self, consumer: ConsumerDouble) -> None:
+        self._consumer = consumer
+        self.outputs: list[Output] = []
+        self.failures: deque[TransactionFailed | None] = deque()
+        self.takes_effect_though_it_fails = False
+        self.before_commit: Callable[[], None] = lambda: None
+
+    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int]) -> None:
+        self.before_commit()
+        failure = self.failures.popleft() if self.failures else None
+        if failure is None or self.takes_effect_though_it_fails:
+            for partition, offset in offsets.items():
+                assert offset > self._consumer.committed_offsets.get(partition, 0), "offsets never go back"
+            self._consumer.committed_offsets |= offsets
+            self.outputs += outputs
+        if failure is not None:
+            raise failure

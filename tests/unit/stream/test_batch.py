@@ -1,0 +1,78 @@
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.stream.batch import BYTES_AHEAD, Buffer
+from shared.stream.record import Received, first_offsets, next_offsets
+from shared.stream.step import Source
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(offset: int, partition: int = 0, value: bytes = b"") -> Received:
+    return Received(Source("t", partition, offset), None, value, (), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def buffer(batch_size: int = 4) -> tuple[Buffer, Clock]:
+    clock = Clock()
+    return Buffer(batch_size, 0.01, clock=clock), clock
+
+
+def test_a_batch_is_ready_when_it_is_full():
+    waiting, _ = buffer()
+    waiting.add(record(offset) for offset in range(5))
+    assert [taken.source.offset for taken in waiting.take()] == [0, 1, 2, 3]
+    assert waiting.take() == ()
+
+
+def test_a_batch_is_ready_when_its_first_record_has_lingered():
+    waiting, clock = buffer()
+    waiting.add([record(0)])
+    assert waiting.take() == ()
+    clock.now += 0.01
+    waiting.add([record(1)])
+    assert len(waiting.take()) == 2
+
+
+def test_records_that_waited_for_the_worker_need_not_linger():
+    waiting, _ = buffer()
+    waiting.add([record(0)], lingered=True)
+    assert waiting.fills_in() == 0
+
+
+def test_records_put_back_come_first_and_at_once():
+    waiting, _ = buffer()
+    waiting.add([record(2)])
+    waiting.put_back([record(0), record(1)])
+    assert [taken.source.offset for taken in waiting.take()] == [0, 1, 2]
+
+
+def test_large_records_leave_no_room_before_many_do():
+    waiting, _ = buffer(100)
+    waiting.add([record(0, value=bytes(BYTES_AHEAD))])
+    assert waiting.room == 0
+    waiting.drop()
+    assert waiting.room == 200
+
+
+def test_only_the_records_of_lost_partitions_are_dropped():
+    waiting, clock = buffer()
+    waiting.add([record(0, 0), record(0, 1), record(1, 0)])
+    assert len(waiting.drop({0})) == 2
+    clock.now += 1
+    assert [taken.source.partition for taken in waiting.take()] == [1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100)), max_size=30))
+def test_reading_from_the_first_offsets_to_the_next_ones_covers_every_record(places):
+    records = [record(offset, partition) for partition, offset in places]
+    first, following = first_offsets(records), next_offsets(records)
+    assert set(first) == set(following) == {partition for partition, _ in places}
+    assert all(first[partition] <= offset < following[partition] for partition, offset in places)

@@ -1,0 +1,164 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.events import DeadLetter, FeaturesExtracted, ImageCaptured, UninspectedReason
+from shared.identity import identity_of, to_headers
+from shared.stream.judgement import DETAIL_CHARACTERS, Judge
+from shared.stream.record import Received
+from shared.stream.step import Source
+from shared.topics import load_topics
+from shared.wire.codec import Codec
+from tests.events_of_chips import NOON, image_captured
+from tests.registry_double import RegistryInMemory
+from tests.toy_stage import NoSuchProduct, ToyStep
+
+TOPICS = load_topics()
+REGISTRY = RegistryInMemory()
+CODEC = Codec(REGISTRY, TOPICS)
+LATE = NOON - timedelta(seconds=1)
+
+
+def received(event: ImageCaptured, offset: int = 0, partition: int = 0) -> Received:
+    headers = tuple(to_headers(identity_of(event)))
+    return Received(Source("images", partition, offset), b"line-1", CODEC.encode(event), headers, NOON)
+
+
+def chips(*products: str, **fields: object) -> list[Received]:
+    return [
+        received(image_captured(b"picture", number, product=product, **fields), number)
+        for number, product in enumerate(products)
+    ]
+
+
+def judge(step: ToyStep | None = None, codec: Codec = CODEC) -> Judge:
+    return Judge(step or ToyStep(), codec, TOPICS, clock=lambda: NOON)
+
+
+def letters(judgement) -> list[DeadLetter]:
+    outputs = [output for record in judgement.settled for output in record.outputs if output.topic == "dead-letters"]
+    return [CODEC.decode(output.value, DeadLetter) for output in outputs]
+
+
+def forwarded(record) -> FeaturesExtracted:
+    return CODEC.decode(record.outputs[0].value, FeaturesExtracted)
+
+
+def test_one_failing_record_is_given_up_and_the_others_of_its_batch_are_not():
+    step = ToyStep()
+    judgement = judge(step).judge(chips("p", "bug", "p"))
+    assert [record.verdict for record in judgement.settled] == ["FORWARDED"] * 3
+    assert [record.given_up and record.given_up.reason for record in judgement.settled] == [
+        None,
+        UninspectedReason.INTERNAL_ERROR,
+        None,
+    ]
+    assert [len(batch) for batch in step.batches] == [3, 1, 1, 1]
+
+
+def test_a_dead_letter_is_the_record_whole_with_where_and_why():
+    (record,) = chips("poison")
+    (letter,) = letters(judge().judge([record]))
+    assert letter == DeadLetter(
+        dead_letter_id="toy:images:0:0",
+        stage="toy",
+        topic="images",
+        partition=0,
+        offset=0,
+        key=record.key,
+        value=record.value,
+        headers=letter.headers,
+        reason=UninspectedReason.UNKNOWN_PRODUCT,
+        error="NoSuchProduct",
+        detail="product poison is unknown",
+        event_id="event-0",
+        chip_id="chip-0",
+        line_id="line-1",
+        product="poison",
+        failed_at=NOON,
+    )
+    assert tuple((header.name, header.value) for header in letter.headers) == record.headers
+
+
+def test_a_record_that_is_no_event_belongs_to_the_chip_in_its_headers():
+    (record,) = chips("p")
+    (settled,) = judge().judge([replace(record, value=b"text")]).settled
+    assert forwarded(settled).event_id == "event-0"
+    assert settled.given_up.reason is UninspectedReason.MALFORMED_RECORD
+
+
+def test_a_late_chip_costs_no_work_and_leaves_no_dead_letter():
+    step = ToyStep()
+    (settled,) = judge(step).judge(chips("p", verdict_by=LATE)).settled
+    assert forwarded(settled).uninspected.reason is UninspectedReason.TOO_LATE
+    assert (step.batches, len(settled.outputs)) == ([], 1)
+
+
+def test_a_step_may_take_late_chips():
+    step = ToyStep()
+    step.sheds_late_chips = False
+    (settled,) = judge(step).judge(chips("p", verdict_by=LATE)).settled
+    assert forwarded(settled).uninspected is None
+
+
+def test_while_the_step_is_not_ready_only_what_stands_first_in_its_partition_is_settled():
+    step = ToyStep()
+    step.ready.clear()
+    late, on_time = image_captured(b"p", 1, verdict_by=LATE), image_captured(b"p", 2)
+    batch = [received(late, 0, 0), received(on_time, 1, 0), received(late, 2, 0), received(on_time, 0, 1)]
+    judgement = judge(step).judge(batch)
+    assert [record.received for record in judgement.settled] == batch[:1]
+    assert list(judgement.remaining) == batch[1:]
+    assert judgement.waiting_for == "the toy waits for its test"
+
+
+def test_while_the_registry_is_away_nothing_is_given_up():
+    registry = RegistryInMemory()
+    registry.answers = False
+    batch = chips("p", "p")
+    judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
+    assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), "down")
+
+
+def test_an_outcome_larger_than_its_topic_is_given_up():
+    (settled,) = judge().judge(chips("huge")).settled
+    assert settled.dead_letter
+    assert "max_message_bytes" in settled.given_up.detail
+
+
+def test_a_record_whose_outcome_the_broker_refused_leaves_a_dead_letter_without_its_value():
+    batch = chips("p", "p")
+    judgement = judge().judge(batch, refused={batch[1].source})
+    (letter,) = letters(judgement)
+    assert (letter.event_id, letter.value) == ("event-1", None)
+
+
+@pytest.mark.parametrize("outcomes", [[], [(), ()]])
+def test_a_step_that_does_not_answer_for_each_record_has_failed(outcomes):
+    step = ToyStep()
+    step.process = lambda records: outcomes
+    (settled,) = judge(step).judge(chips("p")).settled
+    assert settled.given_up.reason is UninspectedReason.INTERNAL_ERROR
+
+
+def test_a_cause_stays_short_however_long_the_message():
+    step = ToyStep()
+    step.process = lambda records: [NoSuchProduct("x" * 10_000)]
+    (settled,) = judge(step).judge(chips("p")).settled
+    assert len(settled.given_up.detail) == DETAIL_CHARACTERS
+
+
+def test_a_failing_tick_does_not_cost_a_verdict():
+    step = ToyStep()
+
+    def tick(now: datetime) -> list:
+        raise ZeroDivisionError
+
+    step.tick = tick
+    judgement = judge(step).judge(chips("p"), tick=True)
+    assert (len(judgement.settled), judgement.due) == (1, ())
+
+
+def test_a_record_keeps_the_time_it_was_produced():
+    assert chips("p")[0].timestamp == datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -1,0 +1,225 @@
+"""The loop against a log in memory: what is committed, in which order, whatever fails on the way."""
+
+from collections.abc import Sequence
+from threading import Event as Flag
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.settings import StreamSettings
+from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
+from shared.stream.judgement import Judge
+from shared.stream.loop import Loop
+from shared.stream.step import Source
+from shared.stream.vitals import Vitals
+from shared.stream.worker import Worker
+from shared.topics import load_topics
+from shared.wire.codec import Codec
+from tests.events_of_chips import image_captured
+from tests.registry_double import RegistryInMemory
+from tests.toy_stage import ToyStep
+from tests.unit.stream.doubles import TOPIC, ConsumerDouble, TransactionsDouble
+
+TOPICS = load_topics()
+CODEC = Codec(RegistryInMemory(), TOPICS)
+IMAGES = {number: CODEC.encode(image_captured(b"picture", number)) for number in range(60)}
+
+
+def log_of(*partitions: Sequence[int]) -> dict[int, list[bytes]]:
+    """Chips by number, in partitions 0, 1, …"""
+    return {number: [IMAGES[chip] for chip in chips] for number, chips in enumerate(partitions)}
+
+
+class Stage:
+    """A loop over a log in memory that stops once everything of the log has been committed."""
+
+    def __init__(self, log: dict[int, list[bytes]], step: ToyStep | None = None, **stream: object) -> None:
+        self.step = step or ToyStep()
+        self.consumer = ConsumerDouble(log)
+        self.transactions = TransactionsDouble(self.consumer)
+        self.stopping = Flag()
+        self.vitals = Vitals(self.step.not_ready_because)
+        self.consume = self.consumer.consume
+        self.consumer.consume = self._consume_until_all_is_done
+        self._worker = Worker("toy")
+        self.loop = Loop(
+            step=self.step,
+            judge=Judge(self.step, CODEC, TOPICS),
+            topic=TOPIC,
+            consumer=self.consumer,
+            transactions=self.transactions,
+            worker=self._worker,
+            settings=StreamSettings(**{"batch_size": 4, "linger_ms": 5} | stream),
+            vitals=self.vitals,
+            stopping=self.stopping,
+        )
+
+    def _consume_until_all_is_done(self, number: int, timeout_s: float):
+        log, committed = self.consumer.log, self.consumer.committed_offsets
+        if all(committed.get(p, 0) == len(log[p]) for p in self.consumer.assigned) and not self.consumer.between_polls:
+            self.stopping.set()
+        return self.consume(number, timeout_s)
+
+    def run(self) -> list[str]:
+        """The event ids committed, in order."""
+        try:
+            self.loop.run()
+        finally:
+            self._worker.close(10)
+        return self.committed()
+
+    def committed(self, topic: str = "features") -> list[str]:
+        outputs = [output for output in self.transactions.outputs if output.topic == topic]
+        return [dict(output.headers)["event_id"].decode() for output in outputs]
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"event-{number}" for number in numbers]
+
+
+def test_records_are_committed_in_the_order_of_their_partition():
+    assert Stage(log_of(range(10))).run() == ids(*range(10))
+
+
+def test_the_next_batch_is_with_the_worker_before_the_finished_one_is_committed():
+    stage = Stage(log_of(range(8)))
+    begun_before_commit = []
+
+    def before_commit() -> None:
+        begun_before_commit.append(stage.vitals.worker_busy_since is not None)
+
+    stage.transactions.before_commit = before_commit
+    assert stage.run() == ids(*range(8))
+    assert begun_before_commit == [True, False]
+
+
+def test_an_aborted_batch_is_read_again_from_the_last_commit():
+    stage = Stage(log_of(range(12)))
+    stage.transactions.failures.extend([None, TransactionAborted("UNKNOWN_MEMBER_ID")])
+    assert stage.run() == ids(*range(12))
+    assert stage.step.forgotten[0] == 1
+
+
+def test_a_batch_whose_outcome_is_unknown_but_took_effect_is_not_done_twice():
+    stage = Stage(log_of(range(12)))
+    stage.transactions.failures.append(OutcomeUnknown("the broker went away"))
+    stage.transactions.takes_effect_though_it_fails = True
+    assert stage.run() == ids(*range(12))
+
+
+def test_a_batch_whose_outcome_is_unknown_and_took_no_effect_is_done_again():
+    stage = Stage(log_of(range(12)))
+    stage.transactions.failures.append(OutcomeUnknown("the broker went away"))
+    assert stage.run() == ids(*range(12))
+
+
+def test_nothing_of_a_partition_is_taken_until_it_could_be_rewound():
+    stage = Stage(log_of(range(12)))
+    stage.transactions.failures.append(TransactionAborted("aborted"))
+    stage.consumer.seek_fails = 3
+    assert stage.run() == ids(*range(12))
+
+
+def test_an_output_that_the_broker_refuses_makes_a_dead_letter_of_its_record_alone():
+    stage = Stage(log_of(range(6)))
+    stage.transactions.failures.append(OutputRefused("too large", [Source(TOPIC, 0, 2)]))
+    assert stage.run() == ids(*range(6))
+    assert stage.committed("dead-letters") == ids(2)
+
+
+def test_a_batch_over_the_dead_letter_limit_is_not_committed_nor_any_after_it():
+    poison = [CODEC.encode(image_captured(b"picture", number, product="poison")) for number in range(20)]
+    stage = Stage({0: [*poison, IMAGES[20]]}, dead_letter_streak=6)
+    with pytest.raises(TooManyDeadLetters, match="product poison is unknown"):
+        stage.run()
+    assert stage.committed("dead-letters") == ids(0, 1, 2, 3)
+    assert stage.consumer.committed_offsets == {0: 4}
+
+
+def test_a_step_that_is_not_ready_gets_the_same_records_again_with_its_partitions_paused():
+    stage = Stage(log_of(range(8)))
+    stage.step.ready.clear()
+    paused = []
+
+    def get_ready() -> None:
+        paused.append(set(stage.consumer.paused))
+        if len(stage.step.batches) < 3:
+            stage.consumer.between_polls.append(get_ready)
+        else:
+            stage.step.ready.set()
+
+    stage.consumer.between_polls.append(get_ready)
+    assert stage.run() == ids(*range(8))
+    assert stage.step.batches[:3] == [ids(0, 1, 2, 3)] * 3
+    assert {0} in paused
+    assert stage.vitals.waiting_for is None
+
+
+def test_on_revocation_the_batch_in_flight_is_committed_and_the_rest_dropped():
+    stage = Stage(log_of(range(10), range(20, 30)))
+    stage.consumer.between_polls.extend([lambda: None, lambda: stage.consumer.revoke({0})])
+    committed = stage.run()
+    of_revoked = [event_id for event_id in committed if event_id in ids(*range(10))]
+    assert of_revoked == ids(*range(stage.consumer.committed_offsets.get(0, 0)))
+    assert [event_id for event_id in committed if event_id not in of_revoked] == ids(*range(20, 30))
+
+
+def test_of_lost_partitions_nothing_more_is_committed():
+    stage = Stage(log_of(range(10), range(20, 30)))
+    stage.step.may_go_on.clear()
+
+    def lose() -> None:
+        stage.consumer.lose({0})
+        stage.step.may_go_on.set()
+
+    stage.consumer.between_polls.extend([lambda: None, lambda: None, lose])
+    assert stage.run() == ids(*range(20, 30))
+    assert stage.step.forgotten[0] >= 1
+
+
+def test_a_partition_that_comes_back_goes_on_where_it_was_committed():
+    stage = Stage(log_of(range(10), range(20, 30)))
+
+    def come_back() -> None:
+        stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
+        stage.consumer.assign({0})
+
+    stage.consumer.between_polls.extend([lambda: None, lambda: stage.consumer.revoke({0}), come_back])
+    assert sorted(stage.run()) == sorted(ids(*range(10), *range(20, 30)))
+
+
+FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
+CHANGES = st.sampled_from(["nothing", "revoke", "lose"])
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    batch_size=st.integers(1, 5),
+    failures=st.lists(FAILURES, max_size=3),
+    changes=st.lists(CHANGES, max_size=4),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, batch_size, failures, changes):
+    numbers = iter(range(60))
+    partitions = [[next(numbers) for _ in range(length)] for length in lengths]
+    stage = Stage(log_of(*partitions), batch_size=batch_size)
+    stage.transactions.failures.extend(
+        {"committed": None, "aborted": TransactionAborted("x"), "unknown": OutcomeUnknown("x")}[f] for f in failures
+    )
+
+    def change(kind: str) -> None:
+        if kind == "nothing":
+            return
+        {"revoke": stage.consumer.revoke, "lose": stage.consumer.lose}[kind]({0})
+        stage.consumer.between_polls.appendleft(come_back)
+
+    def come_back() -> None:
+        stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
+        stage.consumer.assign({0})
+
+    stage.consumer.between_polls.extend([lambda kind=kind: change(kind) for kind in changes])
+    committed = stage.run()
+    for chips in partitions:
+        assert [event_id for event_id in committed if event_id in ids(*chips)] == ids(*chips)
+    assert len(committed) == sum(lengths)

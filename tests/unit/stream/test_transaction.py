@@ -1,0 +1,136 @@
+from collections import deque
+from threading import Event as Flag
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from shared.stream import transaction
+from shared.stream.errors import ClientFailed, Fenced, OutcomeUnknown, OutputRefused, TransactionAborted
+from shared.stream.record import Output
+from shared.stream.step import Source
+from shared.stream.transaction import Transactions
+
+ABORTABLE = KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, "not a member", txn_requires_abort=True))
+AWAY = KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
+FENCED = KafkaException(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
+BROKEN = KafkaException(KafkaError(KafkaError._FATAL, "broken", fatal=True))
+TOO_LARGE = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large"))
+
+
+class ProducerDouble:
+    """Notes the calls made, and fails the named ones with what is next in line for them."""
+
+    def __init__(self, calls: list[str], failures: dict[str, deque]) -> None:
+        self._calls = calls
+        self._failures = failures
+
+    def __getattr__(self, name: str):
+        def call(*arguments: object, **named: object) -> None:
+            self._calls.append(name)
+            if failure := (self._failures.get(name) or deque([None])).popleft():
+                raise failure
+
+        return call
+
+
+class Setup:
+    """Transactions over doubles; `calls` is what the producers were asked."""
+
+    def __init__(self, **failures: list) -> None:
+        self.calls: list[str] = []
+        self.failures: dict[str, deque] = {}
+        self.producers = 0
+        self.stopping = Flag()
+        self.transactions = Transactions(
+            self._new_producer,
+            alive=lambda: None,
+            stopping=self.stopping,
+            slot="toy-0",
+            topic="images",
+            group_metadata=lambda: "membership",
+            timeout_s=0.2,
+        )
+        assert self.transactions.open()
+        self.calls.clear()
+        self.failures |= {name: deque(of_call) for name, of_call in failures.items()}
+
+    def _new_producer(self) -> ProducerDouble:
+        self.producers += 1
+        return ProducerDouble(self.calls, self.failures)
+
+    def commit(self) -> None:
+        output = Output("features", b"line-1", b"value", [], Source("images", 0, 3))
+        self.transactions.commit([output], {0: 4})
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "BACK_OFF_S", (0.01,))
+
+
+def test_a_transaction_is_outputs_then_offsets_then_commit():
+    setup = Setup()
+    setup.commit()
+    assert setup.calls == ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+
+
+def test_a_full_queue_is_waited_for():
+    setup = Setup(produce=[BufferError(), None])
+    setup.commit()
+    assert setup.calls[:4] == ["begin_transaction", "produce", "poll", "produce"]
+
+
+def test_a_worker_that_is_no_longer_a_member_aborts():
+    setup = Setup(send_offsets_to_transaction=[ABORTABLE])
+    with pytest.raises(TransactionAborted, match="not a member"):
+        setup.commit()
+    assert setup.calls[-1] == "abort_transaction"
+
+
+def test_a_record_too_large_is_named_by_its_source():
+    setup = Setup(produce=[TOO_LARGE])
+    with pytest.raises(OutputRefused) as refused:
+        setup.commit()
+    assert refused.value.sources == {Source("images", 0, 3)}
+
+
+def test_another_process_in_the_slot_ends_this_one():
+    setup = Setup(commit_transaction=[FENCED])
+    with pytest.raises(Fenced, match="toy-0"):
+        setup.commit()
+
+
+def test_a_client_that_cannot_go_on_ends_the_stage():
+    with pytest.raises(ClientFailed, match="broken"):
+        Setup(commit_transaction=[BROKEN]).commit()
+
+
+def test_a_commit_that_the_broker_does_not_answer_in_time_is_asked_for_again():
+    setup = Setup(commit_transaction=[AWAY, AWAY, None])
+    setup.commit()
+    assert setup.calls.count("commit_transaction") == 3
+
+
+def test_a_broker_that_stays_away_costs_the_producer_and_the_certainty():
+    setup = Setup(commit_transaction=[AWAY] * 1000)
+    with pytest.raises(OutcomeUnknown):
+        setup.commit()
+    assert setup.producers == 2
+    setup.failures.clear()
+    setup.commit()
+
+
+def test_a_broker_that_ended_an_old_transaction_by_itself_did_not_give_the_slot_away():
+    setup = Setup(commit_transaction=[AWAY, FENCED])
+    with pytest.raises(OutcomeUnknown):
+        setup.commit()
+    assert setup.producers == 2
+
+
+def test_told_to_stop_it_does_not_wait_for_the_broker():
+    setup = Setup(commit_transaction=[AWAY] * 1000)
+    setup.stopping.set()
+    with pytest.raises(OutcomeUnknown):
+        setup.commit()
+    assert setup.producers == 1
+    assert setup.calls.count("commit_transaction") == 1
