@@ -1,0 +1,58 @@
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli.__main__ import app
+from services.trainer.train import train
+from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
+
+__all__ = ["colour_engine"]  # the fixture that stands in for the backbone
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("services.trainer.train.train", partial(train, recipe=RECIPE))
+    for seed in range(6):
+        draw(tmp_path / "normal" / f"{seed}.png", seed)
+    draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))
+    draw_mask(tmp_path / "masks" / "blot" / "x.png", (30, 40))
+    return tmp_path
+
+
+def chipsieve(*arguments: object) -> tuple[str, str]:
+    """Standard output and standard error of a command that succeeds."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout, result.stderr
+
+
+def test_json_is_one_document_on_standard_output_and_all_else_on_standard_error(folder: Path) -> None:
+    out, err = chipsieve(
+        "train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle", "--json"
+    )
+    manifest = json.loads(out)
+    assert manifest["product"] == "plate"
+    assert "too few to promise" in err.replace("\n", " ")
+    assert "calibrating" in err
+
+    out, _ = chipsieve(
+        *("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal", "--abnormal", folder / "abnormal"),
+        *("--masks", folder / "masks", "--json"),
+    )
+    figures = json.loads(out)
+    assert {
+        *("image_auroc", "pixel_auroc", "au_pro", "accuracy", "precision", "recall", "f1", "false_reject_rate"),
+        *("escape_rate", "threshold", "images", "images_per_second"),
+    } <= set(figures)
+    assert figures["threshold"] == manifest["threshold"]
+    assert figures["images"] == 7
+
+
+def test_without_json_people_read_a_table(folder: Path) -> None:
+    out, _ = chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    assert "threshold" in out
+    out, _ = chipsieve("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal")
+    assert "false reject rate" in out
