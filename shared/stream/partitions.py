@@ -17,6 +17,7 @@ class Partitions:
         self._consumer = consumer
         self._topic = topic
         self._paused: set[int] = set()
+        self._gained: set[int] = set()  # paused or not: the client keeps a lost partition as it was until it comes back
         self._rewound: dict[int, int] = {}
         self._unsure = False  # whether the broker has to be asked where to rewind to
         self.owned: set[int] = set()
@@ -24,10 +25,13 @@ class Partitions:
     def gain(self, partitions: Collection[int]) -> None:
         """These are ours from now on."""
         self.owned |= set(partitions)
+        self._gained |= set(partitions)
 
     def lose(self, partitions: Collection[int]) -> None:
         """These are another's from now on."""
         self.owned -= set(partitions)
+        self._paused -= set(partitions)
+        self._gained -= set(partitions)
         for partition in partitions:
             self._rewound.pop(partition, None)
 
@@ -39,12 +43,14 @@ class Partitions:
         if to_pause := self.owned - self._paused:
             self._consumer.pause(self._named(to_pause))
             self._paused |= to_pause
+            self._gained.clear()
 
     def resume(self) -> None:
         """Fetch again."""
-        if to_resume := self.owned & self._paused:
+        if to_resume := self._paused | self._gained:
             self._consumer.resume(self._named(to_resume))
-        self._paused.clear()
+            self._paused.clear()
+            self._gained.clear()
 
     def rewind(self, offsets: Mapping[int, int], *, unsure: bool = False) -> None:
         """Read owned partitions again from these offsets on, as soon as `seek` is called.

@@ -1,5 +1,6 @@
 """The loop against a log in memory: what is committed, in which order, whatever fails on the way."""
 
+import time
 from collections.abc import Sequence
 from threading import Event as Flag
 
@@ -187,6 +188,28 @@ def test_a_partition_that_comes_back_goes_on_where_it_was_committed():
 
     stage.consumer.between_polls.extend([lambda: None, lambda: stage.consumer.revoke({0}), come_back])
     assert sorted(stage.run()) == sorted(ids(*range(10), *range(20, 30)))
+
+
+def test_a_partition_that_was_lost_while_paused_is_read_when_it_comes_back():
+    stage = Stage(log_of(range(10)))
+    stage.transactions.failures.append(TransactionAborted("aborted, so partitions pause for a while"))
+
+    def lose_once_paused() -> None:
+        if stage.consumer.paused:
+            stage.consumer.lose({0})
+            stage.consumer.between_polls.extend([come_back])
+        else:
+            stage.consumer.between_polls.append(lose_once_paused)
+
+    def come_back() -> None:
+        if stage.loop._held_until > time.monotonic():
+            stage.consumer.between_polls.append(come_back)
+        else:
+            stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
+            stage.consumer.assign({0})
+
+    stage.consumer.between_polls.append(lose_once_paused)
+    assert stage.run() == ids(*range(10))
 
 
 FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
