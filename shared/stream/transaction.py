@@ -20,6 +20,7 @@ T = TypeVar("T")
 # How long one call waits for the broker before the loop shows a sign of life and the call is made again. Must stay well
 # below `vitals.STALLED_AFTER_S`, and let a process that is told to stop end within 5 s.
 CALL_TIMEOUT_S = 2.0
+SIGN_OF_LIFE_S = 0.5  # how often a call on another thread is looked at
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0)  # the last one repeats; a broker that restarts is back in about 3 s
 QUEUE_FULL_WAIT_S = 0.05  # a full send queue of 128 MiB empties at some 300 MB/s: look again after 15 MB
 
@@ -155,9 +156,13 @@ class Transactions:
         sent = self._sender.submit(
             self._producer.send_offsets_to_transaction, positions, self._group_metadata(), CALL_TIMEOUT_S
         )
-        if not wait([sent], self._timeout_s).done:
-            reason = f"no answer to send_offsets_to_transaction within {self._timeout_s:g} s"
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
+        waited_s = 0.0
+        while not wait([sent], SIGN_OF_LIFE_S).done:
+            waited_s += SIGN_OF_LIFE_S
+            self._alive()
+            if waited_s >= self._timeout_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
+                reason = f"no answer to send_offsets_to_transaction within {waited_s:g} s"
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
         sent.result()
 
     def _abort(self, cause: KafkaException, patience: float) -> None:
