@@ -55,6 +55,18 @@ class Settled:
     dead_letter: bool = False
     """Whether the record failed, as against having come too late."""
 
+    @property
+    def failure(self) -> str | None:
+        """What failed, where something did and the record is a dead letter."""
+        if self.given_up is None or not self.dead_letter:
+            return None
+        return f"{self.given_up.reason}: {self.given_up.detail} ({self.received.source})"
+
+    @property
+    def shed(self) -> bool:
+        """Whether it came too late, which says nothing about the stage."""
+        return self.given_up is not None and not self.dead_letter
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import Event as Flag
 from typing import Generic, TypeVar
 
@@ -22,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from shared import telemetry
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
+from shared.stream import report
 from shared.stream.batch import Buffer
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.errors import ClientFailed, OutcomeUnknown, OutputRefused, TransactionFailed
@@ -205,8 +205,7 @@ class Loop(Generic[E]):
         self._vitals.worker_busy_since = None
         judgement = in_flight.judgement.result()
         if in_flight.batch:
-            telemetry.BATCH_SIZE.labels(self._step.name).observe(len(in_flight.batch))
-            telemetry.BATCH_SECONDS.labels(self._step.name).observe(time.monotonic() - in_flight.since)
+            report.judged(self._step.name, len(in_flight.batch), time.monotonic() - in_flight.since)
             self._deferred = bool(judgement.remaining)
             if judgement.waiting_for:
                 self._buffer.put_back(judgement.remaining)
@@ -222,16 +221,7 @@ class Loop(Generic[E]):
         outputs = [output for record in settled for output in record.outputs] + self._due
         if not settled and not outputs:
             return
-        tally = self._tally.after(
-            (
-                f"{record.given_up.reason}: {record.given_up.detail} ({record.received.source})"
-                if record.given_up and record.dead_letter
-                else None
-                for record in settled
-                if record.dead_letter or not record.given_up  # a late chip says nothing about the stage
-            ),
-            self._settings,
-        )
+        tally = self._tally.after((record.failure for record in settled if not record.shed), self._settings)
         offsets = next_offsets(record.received for record in settled)
         began = time.monotonic()
         try:
@@ -241,17 +231,16 @@ class Loop(Generic[E]):
                 if error.sources <= self._refused:
                     raise ClientFailed(f"{error}; not even the dead letter without the record's value") from error
                 self._refused |= error.sources
-            telemetry.TRANSACTIONS_ABORTED.labels(self._step.name).inc()
+            report.failed(self._step.name)
             self._read_again([record.received for record in settled], unsure=isinstance(error, OutcomeUnknown))
             self._hold(str(error))
             return
-        telemetry.TRANSACTION_SECONDS.labels(self._step.name).observe(time.monotonic() - began)
+        report.committed(self._step.name, settled, time.monotonic() - began)
         self._tally = tally
         self._due.clear()
-        if settled and not judgement.remaining:
-            self._release()
         self._refused -= {record.received.source for record in settled}
-        self._count(judgement)
+        if not self._deferred:
+            self._release()
 
     def _read_again(self, uncommitted: Collection[Received] = (), *, unsure: bool = False) -> None:
         """Drop everything in hand and go back to the last commit; the step forgets those partitions."""
@@ -326,6 +315,9 @@ class Loop(Generic[E]):
 
     def _forget(self, partitions: Collection[int]) -> None:
         self._buffer.drop(partitions)
+        if self._deferred and not self._buffer:  # those that the step was not ready for are another's now
+            self._deferred = False
+            self._release()
         self._partitions.lose(partitions)
         self._refused = {source for source in self._refused if source.partition not in partitions}
         self._step_forgets(partitions)
@@ -344,27 +336,4 @@ class Loop(Generic[E]):
         if owned:
             self._vitals.group_up = True
             self._vitals.no_subscription_because = None
-        telemetry.REBALANCES.labels(self._step.name, change).inc()
-        telemetry.ASSIGNED_PARTITIONS.labels(self._step.name).set(len(owned))
-        log.info("rebalance", change=change, partitions=sorted(p.partition for p in partitions), owned=sorted(owned))
-
-    # -- what was done
-
-    def _count(self, judgement: Judgement) -> None:
-        stage = self._step.name
-        now = datetime.now(UTC)
-        for record in judgement.settled:
-            telemetry.CHIPS.labels(stage, record.verdict).inc()
-            telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds())
-            telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - record.identity.captured_at).total_seconds())
-            if record.given_up:
-                telemetry.UNINSPECTED.labels(stage, record.given_up.reason).inc()
-            if record.given_up and record.dead_letter:
-                telemetry.DEAD_LETTERS.labels(stage).inc()
-                log.warning(
-                    "dead_letter",
-                    source=str(record.received.source),
-                    event_id=record.identity.event_id,
-                    reason=record.given_up.reason,
-                    detail=record.given_up.detail,
-                )
+        report.rebalanced(self._step.name, change, [partition.partition for partition in partitions], owned)

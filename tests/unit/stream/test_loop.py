@@ -212,6 +212,27 @@ def test_a_partition_that_was_lost_while_paused_is_read_when_it_comes_back():
     assert stage.run() == ids(*range(10))
 
 
+def test_records_that_the_step_was_not_ready_for_hold_up_nothing_once_they_are_anothers():
+    stage = Stage(log_of(range(10)))
+    stage.step.ready.clear()
+
+    def lose_once_waiting() -> None:
+        if stage.vitals.waiting_for:
+            stage.consumer.lose({0})
+            stage.step.ready.set()
+            stage.consumer.between_polls.append(come_back)
+        else:
+            stage.consumer.between_polls.append(lose_once_waiting)
+
+    def come_back() -> None:
+        stage.consumer.position[0] = 0
+        stage.consumer.assign({0})
+
+    stage.consumer.between_polls.append(lose_once_waiting)
+    assert stage.run() == ids(*range(10))
+    assert stage.vitals.waiting_for is None
+
+
 FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
 CHANGES = st.sampled_from(["nothing", "revoke", "lose"])
 
