@@ -55,6 +55,23 @@ def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]
     Raises:
         UnusableGroups: the file cannot be read, lacks a column, contradicts itself, or leaves a picture out.
     """
+    by_file = read_group_table(table)
+    groups = [by_file.get(picture.name, by_file.get(picture.path.name, "")) for picture in pictures]
+    missing = [picture.name for picture, group in zip(pictures, groups, strict=True) if not group]
+    if missing:
+        raise UnusableGroups(
+            f"{table} gives no group for {len(missing)} of {len(pictures)} pictures, for instance {missing[0]}: add "
+            "them"
+        )
+    return tuple(groups)
+
+
+def read_group_table(table: Path) -> dict[str, str]:
+    """A CSV with the columns ``file`` and ``group``, as it stands: group by file.
+
+    Raises:
+        UnusableGroups: the file cannot be read, lacks a column or contradicts itself.
+    """
     by_file: dict[str, str] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
@@ -67,14 +84,7 @@ def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]
                     raise UnusableGroups(f"{table} puts {file} into the groups {by_file[file]} and {group}: keep one")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnusableGroups(f"cannot read the groups in {table}: {error}") from error
-    groups = [by_file.get(picture.name, by_file.get(picture.path.name, "")) for picture in pictures]
-    missing = [picture.name for picture, group in zip(pictures, groups, strict=True) if not group]
-    if missing:
-        raise UnusableGroups(
-            f"{table} gives no group for {len(missing)} of {len(pictures)} pictures, for instance {missing[0]}: add "
-            "them"
-        )
-    return tuple(groups)
+    return by_file
 
 
 def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | None, ...]:
