@@ -1,0 +1,70 @@
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from shared.settings import LogSettings
+from shared.telemetry import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    output = capsys.readouterr()
+    assert output.out == ""
+    return [json.loads(line) for line in output.err.splitlines()]
+
+
+def test_a_line_is_one_json_object_on_standard_error_with_its_context(capsys):
+    configure_logs(LogSettings(format="json"), stage="matcher")
+    structlog.get_logger().warning("waiting", reason="no bank")
+    (line,) = lines(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"stage": "matcher", "event": "waiting", "reason": "no bank", "level": "warning"}
+
+
+def test_an_exception_is_part_of_its_line(capsys):
+    configure_logs(LogSettings(format="json"))
+    try:
+        {}["no such key"]
+    except KeyError:
+        structlog.get_logger().exception("step_failed")
+    (line,) = lines(capsys)
+    assert line["exception"][0]["exc_value"] == "'no such key'"
+
+
+def test_what_libraries_warn_of_comes_out_the_same_way_and_their_chatter_does_not(capsys):
+    configure_logs(LogSettings(format="json"), stage="matcher")
+    logging.getLogger("httpx").info("HTTP Request: GET …")
+    logging.getLogger("librdkafka").error("FAIL broker away")
+    (line,) = lines(capsys)
+    assert (line["event"], line["level"], line["stage"]) == ("FAIL broker away", "error", "matcher")
+
+
+def test_a_library_that_repeats_itself_is_heard_once_a_second(capsys):
+    configure_logs(LogSettings(format="json"))
+    for port in range(50):
+        logging.getLogger("librdkafka").error("FAIL no connection to port %s", port)
+    assert len(lines(capsys)) < 50
+
+
+def test_below_the_level_nothing_is_written(capsys):
+    configure_logs(LogSettings(format="json", level="ERROR"))
+    structlog.get_logger().warning("quiet")
+    assert lines(capsys) == []
+
+
+def test_a_terminal_gets_lines_for_people(capsys):
+    configure_logs(LogSettings(format="console"))
+    structlog.get_logger().info("drained")
+    assert "drained" in capsys.readouterr().err
