@@ -87,9 +87,9 @@ def test_a_coreset_of_everything_is_everything() -> None:
 
 def test_a_coreset_takes_one_of_each_cluster_however_rare() -> None:
     random = np.random.default_rng(0)
-    centres = random.standard_normal((6, 64)) * 10
+    centres = random.standard_normal((6, 96)) * 10
     members = np.repeat(np.arange(6), [5000, 300, 100, 10, 3, 1])
-    features = (centres[members] + random.standard_normal((len(members), 64)) * 0.01).astype(np.float32)
+    features = (centres[members] + random.standard_normal((len(members), 96)) * 0.01).astype(np.float32)
     assert sorted(members[greedy_coreset(features, 6)]) == [0, 1, 2, 3, 4, 5]
 
 
@@ -111,8 +111,8 @@ def test_a_coreset_covers_better_than_chance() -> None:
 
 def test_the_same_seed_builds_the_same_bank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.vision.memory_bank.MAX_CANDIDATES", 200)
-    values, scales = make_patches(500, channels=64)
+    values, scales = make_patches(500, channels=96)
     banks = [build_layer_bank(values, scales, "cosine", max_vectors=50, seed=seed) for seed in (3, 3, 4)]
-    assert banks[0].values.shape == (50, 64)
+    assert banks[0].values.shape == (50, 96)
     assert np.array_equal(banks[0].values, banks[1].values)
     assert not np.array_equal(banks[0].values, banks[2].values)
