@@ -1,11 +1,12 @@
 """How Chipsieve's clients talk to Kafka: every librdkafka setting, with its reason, in one place."""
 
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType, TopicMetadata
 
 from shared.errors import ConfigurationError, NotReady
 from shared.settings import KafkaSettings
@@ -15,6 +16,7 @@ T = TypeVar("T")
 ClientConfig = dict[str, str | int | bool]
 
 ADMIN_TIMEOUT_S = 15.0  # a broker that has just started answers metadata within 3 s; several clients may queue at once
+METADATA_WAIT_S = 0.05  # a broker hears of a new topic within a few of these
 PREFETCH_KB = 32 * 1024  # three of the largest records ahead of the worker; the default of 64 MiB is memory, not speed
 UNSENT_KB = 128 * 1024  # a full batch of the largest records; the default of 1 GiB would outgrow a container first
 
@@ -60,6 +62,20 @@ def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsie
         "enable.partition.eof": True,  # tells when everything that was there has been read
         "fetch.wait.max.ms": 50,  # an empty partition tells so after this; someone waits for it
     }
+
+
+def past_reader_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
+    """For a stage that reads back what it kept of a partition: reads that group's offsets, but does not join it."""
+    return {
+        **reader_config(settings, topics, group),
+        "auto.offset.reset": "earliest",  # where the oldest records expire while they are read
+        "fetch.wait.max.ms": 10,  # the partition waits with its records for the end to be told
+    }
+
+
+def admin_config(settings: KafkaSettings) -> ClientConfig:
+    """For a client that asks about topics or makes them."""
+    return _common(settings)
 
 
 def producer_config(
@@ -108,7 +124,7 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
 
     Raises `BrokerUnavailable`, and `TopicMismatch` which names every partition count and limit that differs.
     """
-    admin = AdminClient(_common(settings))
+    admin = AdminClient(admin_config(settings))
     # The broker's own default.replication.factor: 1 on one machine, 3 in a plant.
     wanted = [
         NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=topic.config())
@@ -132,10 +148,7 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
 def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[Topic]) -> None:
     if not existing:
         return
-    try:
-        cluster = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
-    except KafkaException as error:
-        raise unavailable(settings, error) from error
+    cluster = _metadata_of(admin, settings, [topic.name for topic in existing])
     resources = {topic.name: ConfigResource(ResourceType.TOPIC, topic.name) for topic in existing}
     described = admin.describe_configs(list(resources.values()), request_timeout=ADMIN_TIMEOUT_S)
     differences = []
@@ -154,6 +167,25 @@ def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[
             f"topics differ from schemas/topics.yaml: {'; '.join(differences)}. Alter them with Kafka's own tools, or "
             "change the declaration; changing partitions moves lines to other partitions and breaks their order once"
         )
+
+
+def _metadata_of(admin: AdminClient, settings: KafkaSettings, names: list[str]) -> dict[str, TopicMetadata]:
+    """Metadata of topics that exist. A broker may hear of a topic a moment after the controller made it."""
+    deadline = time.monotonic() + ADMIN_TIMEOUT_S
+    while True:
+        try:
+            cluster: dict[str, TopicMetadata] = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise unavailable(settings, error) from error
+        missing = [name for name in names if name not in cluster]
+        if not missing:
+            return cluster
+        if time.monotonic() > deadline:
+            raise BrokerUnavailable(
+                f"Kafka says that {', '.join(missing)} exists, and does not show it after {ADMIN_TIMEOUT_S:.0f} s: "
+                "check that the brokers reach their controller"
+            )
+        time.sleep(METADATA_WAIT_S)
 
 
 def _result(future: Future[T], settings: KafkaSettings) -> T:
