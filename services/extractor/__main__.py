@@ -7,9 +7,14 @@ from services.extractor.settings import ExtractorSettings
 from services.extractor.step import ExtractorStep
 from shared.bank.cache import RecipeCache
 from shared.bank.store import BankStore
+from shared.stream.entry import enter
 from shared.stream.service import run
 
+
+def _run(settings: ExtractorSettings) -> int:
+    recipes = RecipeCache(BankStore(settings.redis))
+    return run(ExtractorStep(recipes, EngineCache(settings.engine), settings.images), settings)
+
+
 if __name__ == "__main__":
-    settings = ExtractorSettings()
-    step = ExtractorStep(RecipeCache(BankStore(settings.redis)), EngineCache(settings.engine), settings.images)
-    sys.exit(run(step, settings))
+    sys.exit(enter(ExtractorStep.name, ExtractorSettings, _run))

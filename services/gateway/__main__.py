@@ -2,8 +2,9 @@
 
 import sys
 
-from services.gateway.service import run
+from services.gateway.service import NAME, run
 from services.gateway.settings import GatewaySettings
+from shared.stream.entry import enter
 
 if __name__ == "__main__":
-    sys.exit(run(GatewaySettings()))
+    sys.exit(enter(NAME, GatewaySettings, run))

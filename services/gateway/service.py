@@ -48,14 +48,6 @@ class GatewayVitals(Vitals):
 def run(settings: GatewaySettings) -> int:
     """Take in pictures until SIGTERM or SIGINT; the process's exit status (`ExitStatus`)."""
     configure_logs(settings.log, stage=NAME)
-    try:
-        return _run(settings)
-    except ConfigurationError as error:
-        log.error("misconfigured", reason=str(error))
-        return ExitStatus.MISCONFIGURED
-
-
-def _run(settings: GatewaySettings) -> int:
     stopping = threading.Event()
     server: uvicorn.Server | None = None
 
