@@ -213,6 +213,31 @@ class ChipRejected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettledChip:
+    """A chip that a stage has dealt with."""
+
+    digest: bytes
+    """BLAKE2b, 16 bytes, of event_id, a zero byte and chip_id in UTF-8: an event id that two chips share does not
+    cost one of them its verdict."""
+    uninspected: bool
+    """Whether the stage said UNINSPECTED; only such a chip may come again, by a replay of its dead letter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipsSettled:
+    """The chips of one partition that a stage dealt with in one transaction, so that none is dealt with twice."""
+
+    SCHEMA: ClassVar[str] = "ChipsSettled"
+
+    stage: str
+    """The stage: extractor or matcher; also the record's key."""
+    chips: tuple[SettledChip, ...]
+    """In the order they were dealt with."""
+    settled_at: datetime
+    """When (UTC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """One record header."""
 
@@ -339,4 +364,46 @@ class ImageCaptured:
     """file:// address below the configured image root where it travels by reference."""
 
 
-Event = AlertRaised | ChipInspected | ChipRejected | DeadLetter | FeaturesExtracted | ImageCaptured
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineObserved:
+    """What the router has counted on a line, up to and including a chip; the latest of a line is all it needs to go
+    on."""
+
+    SCHEMA: ClassVar[str] = "LineObserved"
+
+    line_id: str
+    """The line; also the record's key."""
+    event_id: str
+    """Event of the chip observed last."""
+    chip_id: str
+    """The chip observed last."""
+    product: str
+    """Its product."""
+    verdict: Verdict
+    """What was decided about it."""
+    seen: int
+    """How many chips `rejects` holds."""
+    rejects: bytes
+    """Which of the latest chips were rejects: a big-endian integer, one bit a chip, the latest lowest."""
+    streak: int
+    """Uninspected chips in a row, up to this one."""
+    burst_armed: bool
+    """Whether a burst of rejects would raise an alert."""
+    streak_armed: bool
+    """Whether a streak of uninspected chips would raise an alert."""
+    silence_armed: bool
+    """Whether a silence of the line would raise an alert."""
+    seen_at: datetime
+    """When the router saw the chip (UTC)."""
+
+
+Event = (
+    AlertRaised
+    | ChipInspected
+    | ChipRejected
+    | ChipsSettled
+    | DeadLetter
+    | FeaturesExtracted
+    | ImageCaptured
+    | LineObserved
+)

@@ -14,6 +14,8 @@ ChipEvent = ImageCaptured | FeaturesExtracted | ChipInspected | ChipRejected
 Headers = list[tuple[str, bytes]]
 
 UNKNOWN = "unknown"
+REPLAY_OF = "replay_of"
+"""Header of a record that was sent back from the dead letters, and of what follows from it: the dead letter's id."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

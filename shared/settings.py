@@ -74,6 +74,9 @@ class StreamSettings(BaseModel):
         default="0", description="name of this worker slot, unique in its stage and stable over restarts"
     )
     transaction_timeout_ms: int = Field(default=10_000, ge=1000)
+    remembered_chips: int = Field(
+        default=10_000, ge=1, description="latest chips a partition among which one that is sent again is found out"
+    )
     dead_letter_streak: int = Field(default=50, ge=1, description="failures in a row that stop the stage")
     dead_letter_ratio: float = Field(default=0.5, gt=0, le=1, description="share of failures that stops the stage")
     dead_letter_window: int = Field(default=200, ge=1, description="latest records over which the share is taken")

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import shared
 from shared.errors import ConfigurationError
@@ -17,6 +17,13 @@ EVENTS: dict[str, type[Event]] = {event.SCHEMA: event for event in get_args(Even
 
 Compatibility = Literal["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"]
 HOUR_MS = 3_600_000
+# A stage reads a compacted topic whole before its first record. Kafka never compacts the segment that it writes to, so
+# that one stays small; what it may hold besides the latest record of each key is read in a fraction of a second.
+COMPACTION = {
+    "segment.bytes": str(4 * 1024 * 1024),
+    "segment.ms": str(HOUR_MS),
+    "min.cleanable.dirty.ratio": "0.1",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +37,8 @@ class Topic:
     event: type[Event]
     """The one event it carries."""
     partitions: int
-    retention_hours: int
+    retention_hours: int | None
+    """How long a record is kept; None where the latest of each key is kept for ever (compaction)."""
     max_message_bytes: int
     """Largest record, key and headers included, that the broker takes."""
     compatibility: Compatibility
@@ -43,11 +51,12 @@ class Topic:
 
     def config(self) -> dict[str, str]:
         """Kafka's settings of the topic."""
-        return {
-            "cleanup.policy": "delete",
-            "retention.ms": str(self.retention_hours * HOUR_MS),
-            "max.message.bytes": str(self.max_message_bytes),
-        }
+        cleanup = (
+            {"cleanup.policy": "compact", **COMPACTION}
+            if self.retention_hours is None
+            else {"cleanup.policy": "delete", "retention.ms": str(self.retention_hours * HOUR_MS)}
+        )
+        return {**cleanup, "max.message.bytes": str(self.max_message_bytes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +86,16 @@ class _TopicDeclaration(BaseModel):
 
     event: str
     partitions: PositiveInt
-    retention_hours: PositiveInt
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_hours: PositiveInt | None = None
     max_message_bytes: PositiveInt
     compatibility: Compatibility
+
+    @model_validator(mode="after")
+    def _retention_where_records_expire(self) -> Self:
+        if (self.cleanup == "delete") != (self.retention_hours is not None):
+            raise ValueError("a topic has either retention_hours, or cleanup: compact")
+        return self
 
 
 class _TopicsDeclaration(BaseModel):
@@ -104,6 +120,7 @@ def load_topics(path: Path = SCHEMAS / "topics.yaml", *, prefix: str = "") -> To
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     _check_events(path, declared)
+    _check_partitions(path, declared)
     _check_limits(path, declared)
     return Topics(
         by_name={
@@ -128,6 +145,13 @@ def _check_events(path: Path, declared: _TopicsDeclaration) -> None:
         raise ConfigurationError(
             f"{path}: topics carry {carried}; every one of {sorted(EVENTS)} needs exactly one topic"
         )
+
+
+def _check_partitions(path: Path, declared: _TopicsDeclaration) -> None:
+    """What follows from partition 3 of a topic lies in partition 3 of the next: so a stage finds what it said of it."""
+    counts = {name: topic.partitions for name, topic in declared.topics.items()}
+    if len(set(counts.values())) > 1:
+        raise ConfigurationError(f"{path}: partitions are {counts}; all topics need the same number")
 
 
 def _check_limits(path: Path, declared: _TopicsDeclaration) -> None:

@@ -23,7 +23,7 @@ from shared.events import (
 from shared.identity import Identity
 from shared.settings import ServiceSettings
 from shared.stream.service import run
-from shared.stream.step import Outcome, Record, Source, Step
+from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
 
 
 class NoSuchProduct(Uninspectable):
@@ -73,11 +73,11 @@ class ToyStep(Step[ImageCaptured]):
     ) -> Sequence[Event]:
         return [self._forward(identity, source, uninspected=cause)]
 
-    def tick(self, now: object) -> Sequence[Event]:
+    def tick(self, now: object) -> EventsByPartition:
         due, self.alerts = self.alerts, []
-        return due
+        return {0: due} if due else {}
 
-    def revoked(self, partitions: Sequence[int]) -> None:
+    def forget(self, partitions: Sequence[int]) -> None:
         self.forgotten.update(partitions)
 
     def close(self) -> None:

@@ -46,7 +46,8 @@ def create(
         typer.echo(json.dumps({"topics": rows}))
         return
     for row in rows:
+        kept = "compacted" if row["retention_hours"] is None else f"{row['retention_hours']} h"
         typer.echo(
             f"{row['topic']:<14} {'created' if row['created'] else 'there   '}  {row['partitions']} partitions, "
-            f"{row['retention_hours']} h, schema {row['schema_id']} {row['compatibility']}"
+            f"{kept}, schema {row['schema_id']} {row['compatibility']}"
         )

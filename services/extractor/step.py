@@ -29,6 +29,7 @@ class ExtractorStep(Step[ImageCaptured]):
 
     name = "extractor"
     consumes = ImageCaptured
+    takes_each_chip_once = True
 
     def __init__(self, recipes: RecipeCache, engines: EngineCache, images: ImageSettings) -> None:
         self._recipes = recipes

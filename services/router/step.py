@@ -1,19 +1,22 @@
 """ChipInspected → ChipRejected for what must leave the line, AlertRaised for what people should look at."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from services.router.line_records import from_event, to_event
 from services.router.rules import LineState, RoutedChip, Rules, observe, observe_silence
-from shared.events import ChipInspected, ChipRejected, Event, Uninspected, Verdict
+from shared.events import ChipInspected, ChipRejected, Event, LineObserved, Uninspected, Verdict
 from shared.identity import Identity
-from shared.stream.step import Outcome, Record, Source, Step
+from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
 
 
 class RouterStep(Step[ChipInspected]):
     """Sends out what must leave the line, and watches every line for what a single chip does not show.
 
-    What is known of a line lives in this process alone: it begins anew when the line's partition comes here, and when
-    the runtime goes back to an earlier record, so that no chip counts twice.
+    What is known of a line is written down in the transaction of the chips it is known from, and read back when the
+    line's partition comes here or is read again: whatever becomes of the process, each chip counts once, and each alert
+    is raised once.
 
     Args:
         rules: when an alert is raised.
@@ -22,6 +25,7 @@ class RouterStep(Step[ChipInspected]):
 
     name = "router"
     consumes = ChipInspected
+    recalls = LineObserved
     # A verdict that comes late is still a verdict: the reject must go out, and it costs no work.
     sheds_late_chips = False
 
@@ -29,6 +33,7 @@ class RouterStep(Step[ChipInspected]):
         self._rules = rules
         self._clock = clock
         self._lines: dict[int, dict[str, LineState]] = {}  # by partition and line
+        self._changed: dict[int, set[str]] = {}  # lines to be written down, by partition
 
     def process(self, records: Sequence[Record[ChipInspected]]) -> Sequence[Outcome]:
         """A reject for every chip that did not pass, and the alerts it sets off."""
@@ -51,19 +56,39 @@ class RouterStep(Step[ChipInspected]):
         alerts = self._observe(source, identity, Verdict.UNINSPECTED, now) if event is None else ()
         return (rejected, *alerts)
 
-    def tick(self, now: datetime) -> Sequence[Event]:
+    def tick(self, now: datetime) -> EventsByPartition:
         """Alerts for the lines that have fallen silent."""
-        raised: list[Event] = []
-        for lines in self._lines.values():
+        raised: dict[int, list[Event]] = {}
+        for partition, lines in self._lines.items():
             for line_id, before in lines.items():
-                lines[line_id], alerts = observe_silence(before, line_id, now, self._rules)
-                raised += alerts
+                after, alerts = observe_silence(before, line_id, now, self._rules)
+                if alerts:
+                    self._change(partition, line_id, after)
+                    raised.setdefault(partition, []).extend(alerts)
         return raised
 
-    def revoked(self, partitions: Sequence[int]) -> None:
-        """Their lines are another router's now."""
+    def to_keep(self) -> EventsByPartition:
+        """The lines that changed, as they are now."""
+        changed, self._changed = self._changed, {}
+        return {
+            partition: [to_event(line_id, self._lines[partition][line_id]) for line_id in sorted(lines)]
+            for partition, lines in changed.items()
+        }
+
+    def recall(self, partition: int, kept: Sequence[Event]) -> None:
+        """Go on with a partition's lines. The time in which nobody looked is not counted as a silence."""
+        now = self._clock()
+        for event in kept:
+            assert isinstance(event, LineObserved)  # noqa: S101 - what this step recalls
+            state = from_event(event)
+            state = replace(state, latest=replace(state.latest, seen_at=now))
+            self._lines.setdefault(partition, {})[event.line_id] = state
+
+    def forget(self, partitions: Sequence[int]) -> None:
+        """Their lines are another router's now, or are read again."""
         for partition in partitions:
             self._lines.pop(partition, None)
+            self._changed.pop(partition, None)
 
     def _route(self, record: Record[ChipInspected]) -> Sequence[Event]:
         now = self._clock()
@@ -73,7 +98,6 @@ class RouterStep(Step[ChipInspected]):
         return (_rejected(record.identity, record.event, now), *alerts)
 
     def _observe(self, source: Source, identity: Identity, verdict: Verdict, now: datetime) -> Sequence[Event]:
-        lines = self._lines.setdefault(source.partition, {})
         chip = RoutedChip(
             event_id=identity.event_id,
             chip_id=identity.chip_id,
@@ -81,9 +105,14 @@ class RouterStep(Step[ChipInspected]):
             verdict=verdict,
             seen_at=now,
         )
-        before = lines.get(identity.line_id)
-        lines[identity.line_id], alerts = observe(before, identity.line_id, chip, self._rules)
+        before = self._lines.get(source.partition, {}).get(identity.line_id)
+        after, alerts = observe(before, identity.line_id, chip, self._rules)
+        self._change(source.partition, identity.line_id, after)
         return alerts
+
+    def _change(self, partition: int, line_id: str, state: LineState) -> None:
+        self._lines.setdefault(partition, {})[line_id] = state
+        self._changed.setdefault(partition, set()).add(line_id)
 
 
 def _rejected(identity: Identity, event: ChipInspected, now: datetime) -> ChipRejected:

@@ -6,28 +6,33 @@
 
 The worker gets the next batch before the finished one is committed, so that work and commits overlap; commits are made
 one at a time, in the order of the batches. Nothing is committed but whole batches with their outputs.
+
+Where a transaction fails or a batch is dropped, everything in memory may be ahead of what is committed: then all of it
+is forgotten, and every partition begins anew as if it had just been assigned (`shared.stream.beginning`).
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from threading import Event as Flag
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from shared import telemetry
+from shared.events import Event
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
 from shared.stream import report
 from shared.stream.batch import Buffer
+from shared.stream.beginning import Beginnings, Pasts
 from shared.stream.dead_letter import DeadLetterTally
-from shared.stream.errors import ClientFailed, OutcomeUnknown, OutputRefused, TransactionFailed
+from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.judgement import Judge, Judgement
 from shared.stream.partitions import Partitions
-from shared.stream.record import Output, Received, first_offsets, next_offsets
+from shared.stream.record import Received, next_offsets
 from shared.stream.step import Source, Step
 from shared.stream.transaction import Transactions, back_off
 from shared.stream.vitals import Vitals
@@ -65,6 +70,8 @@ class _InFlight:
     batch: tuple[Received, ...]
     judgement: Future[Judgement]
     since: float
+    partitions: frozenset[int]
+    """Those that the judgement is about."""
 
 
 class Loop(Generic[E]):
@@ -77,6 +84,7 @@ class Loop(Generic[E]):
         judge: Judge[E],
         topic: str,
         consumer: Consumer,
+        pasts: Pasts,
         transactions: Transactions,
         worker: Worker,
         settings: StreamSettings,
@@ -93,6 +101,7 @@ class Loop(Generic[E]):
         self._vitals = vitals
         self._stopping = stopping
         self._partitions = Partitions(consumer, topic)
+        self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
         self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000)
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
@@ -102,7 +111,6 @@ class Loop(Generic[E]):
         self._tick_at = time.monotonic() + TICK_S
         self._polled_at = time.monotonic()
         self._deferred = False  # the step was not ready for the last batch, which waits in the buffer
-        self._due: list[Output] = []  # of the clock; kept until a transaction with them is committed
         self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
 
     def run(self) -> None:
@@ -123,13 +131,15 @@ class Loop(Generic[E]):
                 self._vitals.progress()
             self._drain()
         except BaseException:
-            self._read_again()  # what follows a batch that was not committed must not be committed either
+            self._drop()  # what follows a batch that was not committed must not be committed either
             raise
 
     # -- poll
 
     def _receive(self) -> None:
         """Wait for records or for the worker, whichever comes first, and buffer what came."""
+        self._beginnings.go_on()
+        self._vitals.beginning = self._beginnings.awaited
         now = time.monotonic()
         room = self._buffer.room
         if self._in_flight:
@@ -140,7 +150,7 @@ class Loop(Generic[E]):
         elif (fills_in := self._buffer.fills_in()) is not None:
             wanted, timeout_s = self._buffer.missing(), fills_in
         else:
-            wanted, timeout_s = 1, IDLE_POLL_S
+            wanted, timeout_s = 1, BUSY_POLL_S if self._beginnings.awaited else IDLE_POLL_S
 
         if now < self._held_until or self._deferred:
             self._partitions.pause()
@@ -187,13 +197,15 @@ class Loop(Generic[E]):
             return
         now = time.monotonic()
         batch = self._buffer.take() if now >= self._held_until else ()
-        tick = now >= self._tick_at
+        tick = now >= self._tick_at and bool(self._partitions.begun)
         if not batch and not tick:
             return
+        partitions = {record.source.partition for record in batch}
         if tick:
             self._tick_at = now + TICK_S
+            partitions |= set(self._partitions.begun)
         judgement = self._worker.submit(self._judge.judge, batch, refused=frozenset(self._refused), tick=tick)
-        self._in_flight = _InFlight(batch, judgement, now)
+        self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
 
     def _take_finished(self) -> Judgement | None:
@@ -215,43 +227,48 @@ class Loop(Generic[E]):
     # -- commit
 
     def _commit(self, judgement: Judgement) -> None:
-        """Outputs and offsets of a batch in one transaction; where it aborts, everything in hand is read again."""
+        """Outputs and offsets of a batch in one transaction; where that fails, everything begins anew."""
         settled = judgement.settled
-        self._due += judgement.due
-        outputs = [output for record in settled for output in record.outputs] + self._due
-        if not settled and not outputs:
+        aside = [*judgement.due, *judgement.kept]
+        if not settled and not aside:
             return
-        tally = self._tally.after((record.failure for record in settled if not record.shed), self._settings)
-        offsets = next_offsets(record.received for record in settled)
+        tally = self._tally.after((record.failure for record in settled if not record.says_nothing), self._settings)
+        # Also for the partitions of which no record is settled: by these offsets the broker refuses a worker that has
+        # lost them.
+        offsets = {output.partition: self._partitions.begun[output.partition] for output in aside}
+        offsets |= next_offsets(record.received for record in settled)
         began = time.monotonic()
         try:
-            self._transactions.commit(outputs, offsets)
+            self._transactions.commit([output for record in settled for output in record.outputs] + aside, offsets)
         except TransactionFailed as error:
             if isinstance(error, OutputRefused):
                 if error.sources <= self._refused:
                     raise ClientFailed(f"{error}; not even the dead letter without the record's value") from error
                 self._refused |= error.sources
             report.failed(self._step.name)
-            self._read_again([record.received for record in settled], unsure=isinstance(error, OutcomeUnknown))
+            self._begin_anew()
             self._hold(str(error))
             return
         report.committed(self._step.name, settled, time.monotonic() - began)
+        self._partitions.begun |= offsets
         self._tally = tally
-        self._due.clear()
         self._refused -= {record.received.source for record in settled}
         if not self._deferred:
             self._release()
 
-    def _read_again(self, uncommitted: Collection[Received] = (), *, unsure: bool = False) -> None:
-        """Drop everything in hand and go back to the last commit; the step forgets those partitions."""
-        in_flight = self._in_flight.batch if self._in_flight else ()
+    def _drop(self) -> None:
+        """Let go of everything in hand."""
         self._in_flight = None  # the worker may still be at it; nobody takes its result
         self._vitals.worker_busy_since = None
         self._deferred = False
-        offsets = first_offsets([*uncommitted, *in_flight, *self._buffer.drop()])
-        if offsets:
-            self._partitions.rewind(offsets, unsure=unsure)
-            self._step_forgets(offsets)
+        self._buffer.drop()
+
+    def _begin_anew(self) -> None:
+        """Go back to the last commit with everything, also with what is known of each partition."""
+        self._drop()
+        owned = sorted(self._partitions.owned)
+        self._submit(self._judge.forget, owned)
+        self._beginnings.start(owned)
 
     def _hold(self, reason: str) -> None:
         """Begin no batch for a while, a longer one each time."""
@@ -282,12 +299,14 @@ class Loop(Generic[E]):
             self._commit(finished)
         else:
             log.warning("batch_dropped", records=len(self._in_flight.batch), waited_s=budget_s)
-            self._read_again()
+            self._begin_anew()
 
     # -- rebalances; called by the consumer from within `consume` and `close`
 
     def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._partitions.gain([partition.partition for partition in assigned])
+        partitions = [partition.partition for partition in assigned]
+        self._partitions.gain(partitions)
+        self._beginnings.start(partitions)
         self._note_assignment("assigned", assigned)
 
     def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
@@ -305,13 +324,12 @@ class Loop(Generic[E]):
         """These partitions are another's already: commit nothing of them."""
         partitions = {partition.partition for partition in lost}
         if self._holds(partitions):
-            self._read_again()
+            self._begin_anew()
         self._forget(partitions)
         self._note_assignment("lost", lost)
 
     def _holds(self, partitions: Collection[int]) -> bool:
-        batch = self._in_flight.batch if self._in_flight else ()
-        return any(record.source.partition in partitions for record in batch)
+        return self._in_flight is not None and not self._in_flight.partitions.isdisjoint(partitions)
 
     def _forget(self, partitions: Collection[int]) -> None:
         self._buffer.drop(partitions)
@@ -319,16 +337,20 @@ class Loop(Generic[E]):
             self._deferred = False
             self._release()
         self._partitions.lose(partitions)
+        self._beginnings.drop(partitions)
         self._refused = {source for source in self._refused if source.partition not in partitions}
-        self._step_forgets(partitions)
+        self._submit(self._judge.forget, sorted(partitions))
 
-    def _step_forgets(self, partitions: Iterable[int]) -> None:
-        """Also where a partition is only read again: its records must not count twice in what the step keeps."""
+    def _recollect(self, partition: int, kept: Mapping[type[Event], Sequence[Any]]) -> None:
+        self._submit(self._judge.recall, partition, kept)
 
-        def keep_error(revoked: Future[None]) -> None:
-            self._error = self._error or revoked.exception()
+    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Have the worker call a function in between batches; what it raises ends the stage."""
 
-        self._worker.submit(self._step.revoked, sorted(partitions)).add_done_callback(keep_error)
+        def keep_error(called: Future[None]) -> None:
+            self._error = self._error or called.exception()
+
+        self._worker.submit(function, *arguments).add_done_callback(keep_error)
 
     def _note_assignment(self, change: str, partitions: list[TopicPartition]) -> None:
         owned = self._partitions.owned

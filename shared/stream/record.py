@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from shared.identity import EPOCH, Headers
+from shared.identity import EPOCH, REPLAY_OF, Headers
 from shared.stream.step import Source
 
 # What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
@@ -38,6 +38,11 @@ class Received:
         )
 
     @property
+    def replay_of(self) -> bytes | None:
+        """The dead letter that was sent back as this record, or that led to it."""
+        return next((value for name, value in self.headers if name == REPLAY_OF), None)
+
+    @property
     def size(self) -> int:
         """Bytes it holds in memory, nearly."""
         return len(self.value or b"") + FRAMING_BYTES
@@ -48,26 +53,19 @@ class Output:
     """A record to be produced."""
 
     topic: str
+    partition: int
+    """That of the record it follows from, so that what a stage kept of a partition can be found again."""
     key: bytes
     value: bytes
     headers: Headers
     source: Source | None
-    """The record it follows from; None where it follows from the clock alone."""
+    """The record it follows from; None where it follows from none alone."""
 
     @property
     def size(self) -> int:
         """Bytes that count against a topic's limit, a little too many rather than too few."""
         headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
         return len(self.key) + len(self.value) + headers + FRAMING_BYTES
-
-
-def first_offsets(records: Iterable[Received]) -> dict[int, int]:
-    """Where to read again to have these records once more, by partition."""
-    first: dict[int, int] = {}
-    for record in records:
-        partition, offset = record.source.partition, record.source.offset
-        first[partition] = min(offset, first.get(partition, offset))
-    return first
 
 
 def next_offsets(records: Iterable[Received]) -> dict[int, int]:

@@ -22,6 +22,10 @@ def committed(stage: str, settled: Collection[Settled], seconds: float) -> None:
     telemetry.TRANSACTION_SECONDS.labels(stage).observe(seconds)
     now = datetime.now(UTC)
     for record in settled:
+        if record.repeated:
+            telemetry.REPEATED.labels(stage).inc()
+            log.info("chip_repeated", event_id=record.identity.event_id, source=str(record.received.source))
+            continue
         telemetry.CHIPS.labels(stage, record.verdict).inc()
         telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds())
         telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - record.identity.captured_at).total_seconds())

@@ -14,15 +14,17 @@ from typing import Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
 
 from shared.errors import ConfigurationError, NotReady
 from shared.identity import ChipEvent
-from shared.kafka import consumer_config, transactional_producer_config
+from shared.kafka import admin_config, consumer_config, past_reader_config, transactional_producer_config
 from shared.settings import ServiceSettings
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus, StageStopped
 from shared.stream.judgement import Judge
 from shared.stream.loop import Loop
+from shared.stream.recall import PastReader
 from shared.stream.step import Step
 from shared.stream.transaction import Transactions, back_off
 from shared.stream.vitals import Vitals
@@ -108,7 +110,7 @@ class Service(Generic[E]):
             codec = Codec(SchemaRegistry(self._settings.registry), topics)
             # Models first, partitions second: until this worker can judge, others keep them.
             if self._open(worker, codec):
-                self._loop(worker, Judge(self._step, codec, topics), topics)
+                self._loop(worker, codec, topics)
         finally:
             self.vitals.draining = True
             worker.submit(self._step.close)
@@ -142,7 +144,7 @@ class Service(Generic[E]):
                 return False
         raise AssertionError("back_off() never ends")
 
-    def _loop(self, worker: Worker, judge: Judge[E], topics: Topics) -> None:
+    def _loop(self, worker: Worker, codec: Codec, topics: Topics) -> None:
         kafka, stream = self._settings.kafka, self._settings.stream
         client_log = logging.getLogger("librdkafka")
         producer_config = transactional_producer_config(
@@ -166,11 +168,20 @@ class Service(Generic[E]):
             group_metadata=consumer.consumer_group_metadata,
             timeout_s=stream.transaction_timeout_ms / 1000,
         )
+        judge = Judge(self._step, codec, topics, remembered_chips=stream.remembered_chips)
+        pasts = PastReader(
+            lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
+            lambda: AdminClient(admin_config(kafka), logger=client_log),
+            topic=topic,
+            recalls=judge.recalls,
+            codec=codec,
+        )
         loop = Loop(
             step=self._step,
             judge=judge,
             topic=topic,
             consumer=consumer,
+            pasts=pasts,
             transactions=transactions,
             worker=worker,
             settings=stream,
@@ -182,6 +193,7 @@ class Service(Generic[E]):
                 loop.run()
         finally:
             consumer.close()
+            pasts.close()
 
     def _note_group_state(self, statistics: str) -> None:
         self.vitals.group_up = json.loads(statistics)["cgrp"]["state"] == "up"

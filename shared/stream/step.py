@@ -5,7 +5,7 @@ A step knows nothing of Kafka: no offsets, no transactions, no threads. The runt
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
@@ -42,8 +42,16 @@ Outcome = Sequence[Event] | Uninspectable
 """What became of one record: the events it leads to, or why its chip cannot be judged."""
 
 
+EventsByPartition = Mapping[int, Sequence[Event]]
+"""Events by the partition of the input topic that they are about."""
+
+
 class Step(ABC, Generic[E]):
-    """One stage of the line. Subclasses keep state only where a partition's records must be seen together."""
+    """One stage of the line. Subclasses keep state only where a partition's records must be seen together.
+
+    What is kept of a partition in memory is lost with the process and with the partition. A step that must not lose it
+    names an event it `recalls`, returns it from `to_keep` and gets it back by `recall`.
+    """
 
     name: ClassVar[str]
     """The stage's name: its consumer group, its transactional id and its metrics carry it."""
@@ -51,6 +59,11 @@ class Step(ABC, Generic[E]):
     """The event it reads; the topic follows from `schemas/topics.yaml`."""
     sheds_late_chips: ClassVar[bool] = True
     """Whether a chip past its deadline goes to `uninspected` instead of `process`."""
+    takes_each_chip_once: ClassVar[bool] = False
+    """Whether a chip that comes again, because its sender repeated it, is dropped. See `shared.stream.once`."""
+    recalls: ClassVar[type[Event] | None] = None
+    """What the step keeps of a partition outside of the process: an event that only this step writes, by `to_keep`.
+    Its topic is compacted."""
 
     def open(self) -> None:
         """Load models and warm up; not ready before it returns. May raise `NotReady` to be called again."""
@@ -67,12 +80,25 @@ class Step(ABC, Generic[E]):
     def uninspected(self, identity: Identity, source: Source, cause: Uninspected, event: E | None) -> Sequence[Event]:
         """The events that say a chip could not be judged. `event` is None where the payload could not be decoded."""
 
-    def tick(self, now: datetime) -> Sequence[Event]:
-        """Events due by the clock alone, asked for about once a second."""
-        return ()
+    def tick(self, now: datetime) -> EventsByPartition:
+        """Events due by the clock alone, asked for about once a second, by the partition that they follow from."""
+        return {}
 
-    def revoked(self, partitions: Sequence[int]) -> None:
-        """These partitions of the input topic belong to another process from now on: forget what was kept of them."""
+    def to_keep(self) -> EventsByPartition:
+        """What changed of what `recall` must be given, since this was asked last; of each key only the latest.
+
+        Asked once a batch, after everything else, and committed with the batch's outcomes.
+        """
+        return {}
+
+    def recall(self, partition: int, kept: Sequence[Event]) -> None:
+        """Begin with a partition: `kept` is what was committed last of each key, by this process or by another.
+
+        Called before the partition's first record where the step `recalls` something, and again after `forget`.
+        """
+
+    def forget(self, partitions: Sequence[int]) -> None:
+        """Drop what is known of these partitions of the input topic, which go elsewhere or are read again."""
 
     def not_ready_because(self) -> str | None:
         """Why the step could not judge a chip now, or None when it could; shown by `/readyz`."""

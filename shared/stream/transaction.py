@@ -123,7 +123,12 @@ class Transactions:
         while True:
             try:
                 self._producer.produce(
-                    output.topic, output.value, output.key, headers=output.headers, on_delivery=delivered
+                    output.topic,
+                    output.value,
+                    output.key,
+                    partition=output.partition,
+                    headers=output.headers,
+                    on_delivery=delivered,
                 )
             except BufferError:
                 self._alive()

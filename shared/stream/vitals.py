@@ -29,6 +29,8 @@ class Vitals:
         """Why there can be no partitions."""
         self.partitions: frozenset[int] = frozenset()
         """Those assigned to this worker."""
+        self.beginning: frozenset[int] = frozenset()
+        """Those of which is still being read what was kept of them."""
         self.waiting_for: str | None = None
         """Why the records in hand cannot be judged now."""
         self.draining = False
@@ -48,12 +50,14 @@ class Vitals:
 
     def not_ready_because(self) -> str | None:
         """Why no chip could be judged here now, or None."""
-        if self.draining:
-            return "draining: told to stop"
-        if self.opening:
-            return self.opening
+        if self.draining or self.opening:
+            return "draining: told to stop" if self.draining else self.opening
         if not self.partitions and self.no_subscription_because:
             return self.no_subscription_because
         if not self.group_up:
             return "not in the consumer group; is the broker reachable?"
-        return self.waiting_for or self._step_not_ready_because()
+        if self.waiting_for:
+            return self.waiting_for
+        if self.beginning:
+            return f"reading what was kept of partitions {sorted(self.beginning)}"
+        return self._step_not_ready_because()

@@ -43,6 +43,14 @@ def test_a_topics_settings_are_kafkas():
     }
 
 
+def test_a_compacted_topic_keeps_the_latest_record_of_each_key_in_small_segments():
+    lines = load_topics().by_name["lines"]
+
+    assert (lines.retention_hours, lines.config()["cleanup.policy"]) == (None, "compact")
+    assert "retention.ms" not in lines.config()
+    assert int(lines.config()["segment.bytes"]) < 10_000_000
+
+
 def test_the_largest_record_is_that_of_the_largest_topic():
     topics = load_topics()
 
@@ -61,6 +69,9 @@ def test_the_largest_record_is_that_of_the_largest_topic():
         (("topics", "images", "partitions"), 0, "partitions"),
         (("topics", "images", "compatibility"), "NONE", "compatibility"),
         (("topics", "images", "retention_hrs"), 3, "retention_hrs"),
+        (("topics", "images", "partitions"), 7, "need the same number"),
+        (("topics", "images", "cleanup"), "compact", "either retention_hours, or cleanup"),
+        (("topics", "lines", "cleanup"), "delete", "either retention_hours, or cleanup"),
         (("topics",), {}, "needs exactly one topic"),
     ],
 )

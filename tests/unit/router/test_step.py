@@ -136,11 +136,11 @@ def test_a_line_that_falls_silent_is_told_once_by_the_clock() -> None:
     clock = Clock()
     step = router(clock)
     events(step, [inspected(0, Verdict.PASS)])
-    assert step.tick(START + timedelta(seconds=29)) == []
-    (alert,) = step.tick(START + timedelta(seconds=30))
+    assert step.tick(START + timedelta(seconds=29)) == {}
+    ((alert,),) = step.tick(START + timedelta(seconds=30)).values()
     assert isinstance(alert, AlertRaised)
     assert alert.alert_id == "LINE_SILENT:line-1:e0"
-    assert step.tick(START + timedelta(seconds=31)) == []
+    assert step.tick(START + timedelta(seconds=31)) == {}
 
 
 def test_a_backlog_that_is_worked_off_is_no_silence() -> None:
@@ -148,21 +148,21 @@ def test_a_backlog_that_is_worked_off_is_no_silence() -> None:
     step = router(clock)
     clock.now = START + timedelta(hours=1)
     events(step, [inspected(0, Verdict.PASS)])  # inspected an hour ago
-    assert step.tick(clock.now + timedelta(seconds=1)) == []
+    assert step.tick(clock.now + timedelta(seconds=1)) == {}
 
 
 def test_a_partition_that_went_elsewhere_is_forgotten() -> None:
     step = router()
     events(step, [inspected(0, Verdict.REJECT, partition=3), inspected(1, Verdict.REJECT, partition=3)])
-    step.revoked([3])
-    assert step.tick(START + timedelta(hours=1)) == []
+    step.forget([3])
+    assert step.tick(START + timedelta(hours=1)) == {}
     assert alerts(events(step, [inspected(2, Verdict.REJECT, partition=3)])) == []
 
 
 def test_a_partition_that_stays_is_remembered_when_another_goes() -> None:
     step = router()
     events(step, [inspected(0, Verdict.REJECT, partition=3), inspected(1, Verdict.REJECT, partition=3)])
-    step.revoked([4])
+    step.forget([4])
     found = alerts(events(step, [inspected(2, Verdict.REJECT, partition=3)]))
     assert found == [(AlertKind.REJECT_BURST, "e2")]
 
@@ -171,6 +171,6 @@ def test_what_is_read_again_counts_once() -> None:
     step = router()
     batch = [inspected(0, Verdict.REJECT), inspected(1, Verdict.REJECT)]
     events(step, batch)
-    step.revoked([0])  # as the runtime does before it reads a partition again
+    step.forget([0])  # as the runtime does before it reads a partition again
     assert alerts(events(step, batch)) == []
     assert alerts(events(step, [inspected(2, Verdict.REJECT)])) == [(AlertKind.REJECT_BURST, "e2")]

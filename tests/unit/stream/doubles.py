@@ -1,12 +1,16 @@
 """What the runtime needs from Kafka, in memory and in one thread's hands."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from shared.events import Event
 from shared.stream.errors import TransactionFailed
+from shared.stream.recall import Past, Recall
 from shared.stream.record import Output
+from shared.wire.codec import Codec
 
 TOPIC = "images"
 
@@ -91,17 +95,41 @@ class ConsumerDouble:
             raise KafkaException("erroneous state")
         self.position[place.partition] = place.offset
 
-    def committed(self, places: list[TopicPartition], timeout_s: float) -> list[TopicPartition]:
-        return [
-            TopicPartition(place.topic, place.partition, self.committed_offsets.get(place.partition, -1001))
-            for place in places
-        ]
-
     def pause(self, places: list[TopicPartition]) -> None:
         self.paused |= {place.partition for place in places}
 
     def resume(self, places: list[TopicPartition]) -> None:
         self.paused -= {place.partition for place in places}
+
+
+class PastsDouble:
+    """Reads back, at once, the committed offset of a partition and the latest record of each key kept of it."""
+
+    def __init__(self, consumer: ConsumerDouble, transactions: "TransactionsDouble", codec: Codec) -> None:
+        self._consumer = consumer
+        self._transactions = transactions
+        self._codec = codec
+        self.recalls: Sequence[Recall] = ()
+        self.failures: deque[Exception] = deque()
+
+    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
+        future: Future[Past] = Future()
+        if self.failures:
+            future.set_exception(self.failures.popleft())
+        else:
+            kept = {recall.event: self._kept(recall, partition) for recall in self.recalls}
+            future.set_result(Past(self._consumer.committed_offsets.get(partition, 0), kept))
+        return future
+
+    def _kept(self, recall: Recall, partition: int) -> list[Event]:
+        outputs = [
+            output
+            for output in self._transactions.outputs
+            if output.topic == recall.topic and output.partition == partition and recall.key in (None, output.key)
+        ]
+        if recall.latest is None:
+            outputs = list({output.key: output for output in outputs}.values())
+        return [self._codec.decode(output.value, recall.event) for output in outputs]
 
 
 class TransactionsDouble:
@@ -119,7 +147,7 @@ class TransactionsDouble:
         failure = self.failures.popleft() if self.failures else None
         if failure is None or self.takes_effect_though_it_fails:
             for partition, offset in offsets.items():
-                assert offset > self._consumer.committed_offsets.get(partition, 0), "offsets never go back"
+                assert offset >= self._consumer.committed_offsets.get(partition, 0), "offsets never go back"
             self._consumer.committed_offsets |= offsets
             self.outputs += outputs
         if failure is not None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.stream.batch import BYTES_AHEAD, Buffer
-from shared.stream.record import Received, first_offsets, next_offsets
+from shared.stream.record import Received, next_offsets
 from shared.stream.step import Source
 
 
@@ -71,8 +71,8 @@ def test_only_the_records_of_lost_partitions_are_dropped():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100)), max_size=30))
-def test_reading_from_the_first_offsets_to_the_next_ones_covers_every_record(places):
-    records = [record(offset, partition) for partition, offset in places]
-    first, following = first_offsets(records), next_offsets(records)
-    assert set(first) == set(following) == {partition for partition, _ in places}
-    assert all(first[partition] <= offset < following[partition] for partition, offset in places)
+def test_each_partition_goes_on_after_its_last_record(places):
+    following = next_offsets(record(offset, partition) for partition, offset in places)
+    assert following.keys() == {partition for partition, _ in places}
+    for partition, following_offset in following.items():
+        assert following_offset == 1 + max(offset for of, offset in places if of == partition)

@@ -20,7 +20,7 @@ from shared.wire.codec import Codec
 from tests.events_of_chips import image_captured
 from tests.registry_double import RegistryInMemory
 from tests.toy_stage import ToyStep
-from tests.unit.stream.doubles import TOPIC, ConsumerDouble, TransactionsDouble
+from tests.unit.stream.doubles import TOPIC, ConsumerDouble, PastsDouble, TransactionsDouble
 
 TOPICS = load_topics()
 CODEC = Codec(RegistryInMemory(), TOPICS)
@@ -44,11 +44,15 @@ class Stage:
         self.consume = self.consumer.consume
         self.consumer.consume = self._consume_until_all_is_done
         self._worker = Worker("toy")
+        judge = Judge(self.step, CODEC, TOPICS)
+        self.pasts = PastsDouble(self.consumer, self.transactions, CODEC)
+        self.pasts.recalls = judge.recalls
         self.loop = Loop(
             step=self.step,
-            judge=Judge(self.step, CODEC, TOPICS),
+            judge=judge,
             topic=TOPIC,
             consumer=self.consumer,
+            pasts=self.pasts,
             transactions=self.transactions,
             worker=self._worker,
             settings=StreamSettings(**{"batch_size": 4, "linger_ms": 5} | stream),

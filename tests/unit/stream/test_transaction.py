@@ -59,7 +59,7 @@ class Setup:
         return ProducerDouble(self.calls, self.failures)
 
     def commit(self) -> None:
-        output = Output("features", b"line-1", b"value", [], Source("images", 0, 3))
+        output = Output("features", 0, b"line-1", b"value", [], Source("images", 0, 3))
         self.transactions.commit([output], {0: 4})
 
 

@@ -21,7 +21,7 @@ from shared.events import (
     Verdict,
 )
 from shared.topics import EVENTS, load_topics
-from shared.wire.codec import Codec
+from shared.wire.codec import PREFIX, Codec
 from shared.wire.errors import MalformedRecord, RegistryUnavailable, UnwritableEvent
 from shared.wire.registry import schema_source
 from tests.registry_double import RegistryInMemory
@@ -145,7 +145,10 @@ def test_a_prepared_codec_writes_every_event_without_the_registry(codec: Codec, 
         (b'{"chip": 7}', "not in Confluent's wire format"),
         (b"\x01\x00\x00\x00\x06rest", "not in Confluent's wire format"),
         (b"\x00\x00\x00\x03\xe7rest", "no schema id 999"),
-        (b"\x00\x00\x00\x00\x06", "no ImageCaptured in 5 bytes"),
+        (
+            PREFIX.pack(0, RegistryInMemory().id_of(load_topics().topic_of(ImageCaptured))),
+            "no ImageCaptured in 5 bytes",
+        ),
     ],
 )
 def test_bytes_that_are_no_event_are_malformed(codec: Codec, data: bytes | None, message: str):

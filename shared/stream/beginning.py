@@ -1,0 +1,68 @@
+"""How a worker begins with partitions: it reads what was kept of each, hands that to the judge, then takes records."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import structlog
+from confluent_kafka import KafkaException
+
+from shared.errors import NotReady
+from shared.events import Event
+from shared.stream.partitions import Partitions
+from shared.stream.recall import Past
+
+RETRY_S = 1.0  # a broker that restarts is back in about 3 s
+
+log = structlog.get_logger()
+
+
+class Pasts(Protocol):
+    """What is asked of `shared.stream.recall.PastReader`."""
+
+    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
+        """Read a partition's past, after a wait."""
+        ...
+
+
+Recollect = Callable[[int, Mapping[type[Event], Sequence[Any]]], None]
+"""Hands what was kept of a partition to the judge, before any record of it."""
+
+
+class Beginnings:
+    """The partitions whose past is being read. Used by the main thread."""
+
+    def __init__(self, pasts: Pasts, partitions: Partitions, recollect: Recollect) -> None:
+        self._pasts = pasts
+        self._partitions = partitions
+        self._recollect = recollect
+        self._awaited: dict[int, Future[Past]] = {}
+
+    @property
+    def awaited(self) -> frozenset[int]:
+        """The partitions that have not begun for this reason."""
+        return frozenset(self._awaited)
+
+    def start(self, partitions: Collection[int]) -> None:
+        """Take nothing of these owned partitions until what was kept of them has been read, from now on."""
+        self._partitions.stop(partitions)
+        for partition in sorted(partitions):
+            self._awaited[partition] = self._pasts.begin(partition)
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """These are another's from now on."""
+        for partition in partitions:
+            self._awaited.pop(partition, None)
+
+    def go_on(self) -> None:
+        """Begin with the partitions whose past has been read; read again what could not be."""
+        for partition, reading in [(partition, past) for partition, past in self._awaited.items() if past.done()]:
+            try:
+                past = reading.result()
+            except (KafkaException, NotReady) as error:
+                log.warning("past_unknown", partition=partition, reason=str(error), next_attempt_in_s=RETRY_S)
+                self._awaited[partition] = self._pasts.begin(partition, after_s=RETRY_S)
+                continue
+            del self._awaited[partition]
+            self._recollect(partition, past.kept)
+            self._partitions.begin(partition, past.position)

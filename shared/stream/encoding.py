@@ -1,0 +1,65 @@
+"""Events to the records that carry them: topic, partition, key, identity in the headers, within the topic's limit."""
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from shared.events import ChipsSettled, Event
+from shared.identity import REPLAY_OF, ChipEvent, Identity, identity_of, to_headers
+from shared.stream.errors import OutputTooLarge
+from shared.stream.record import Output, Received
+from shared.stream.step import EventsByPartition
+from shared.topics import Topics
+
+D = TypeVar("D", bound=Event)
+
+
+class EventCodec(Protocol):
+    """What is asked of `shared.wire.codec.Codec`."""
+
+    def encode(self, event: Event) -> bytes:
+        """The event as the value of a record."""
+        ...
+
+    def decode(self, data: bytes | None, expect: type[D]) -> D:
+        """The event in the value of a record."""
+        ...
+
+
+class Encoder:
+    """Makes the records of a stage. All of its methods raise `OutputTooLarge` and what `Codec.encode` raises."""
+
+    def __init__(self, codec: EventCodec, topics: Topics) -> None:
+        self._codec = codec
+        self._topics = topics
+
+    def following(self, received: Received, identity: Identity, events: Iterable[Event]) -> tuple[Output, ...]:
+        """The records that follow from a record about a chip."""
+        replayed = [(REPLAY_OF, of)] if (of := received.replay_of) else []
+        outputs = []
+        for event in events:
+            about = identity_of(event) if isinstance(event, ChipEvent) else identity
+            outputs.append(self._output(event, received.source.partition, [*to_headers(about), *replayed], received))
+        return tuple(outputs)
+
+    def aside(self, events: EventsByPartition) -> tuple[Output, ...]:
+        """Records that follow from no single record, but belong to a partition."""
+        return tuple(self._output(event, partition, [], None) for partition, group in events.items() for event in group)
+
+    def _output(
+        self, event: Event, partition: int, headers: list[tuple[str, bytes]], follows: Received | None
+    ) -> Output:
+        topic = self._topics.topic_of(type(event))
+        output = Output(
+            topic=topic.name,
+            partition=partition,
+            key=(event.stage if isinstance(event, ChipsSettled) else event.line_id).encode(),
+            value=self._codec.encode(event),
+            headers=headers,
+            source=follows.source if follows else None,
+        )
+        if output.size > topic.max_message_bytes:
+            raise OutputTooLarge(
+                f"{event.SCHEMA} takes {output.size} bytes, topic {topic.name} at most {topic.max_message_bytes} "
+                "(max_message_bytes in schemas/topics.yaml)"
+            )
+        return output

@@ -1,0 +1,173 @@
+"""What a worker must know of a partition before its first record: where to begin, and what the stage kept of it.
+
+A stage writes what it keeps in the same transaction as its outcomes and offsets, into the same partition of another
+topic. Reading it back is exact in this order:
+
+1. the group's committed offset, for which the broker waits until no transaction is pending on it: whatever a
+   predecessor had under way is settled then, and all it ever wrote lies below the topic's end;
+2. the topic's end as it is then, open transactions included;
+3. the committed records up to that end, which cannot all be read before every transaction below it is settled.
+
+A predecessor that is not dead, only slow, can write on, but no longer commit: the broker refuses its offsets.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Event as Flag
+
+import structlog
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from shared.events import Event
+from shared.stream.worker import Worker
+from shared.wire.codec import Codec
+from shared.wire.errors import MalformedRecord
+
+# A dead predecessor's open transaction holds up reading until the broker ends it, after 10 s by default.
+PATIENCE_S = 30.0
+CALL_TIMEOUT_S = 2.0
+POLL_S = 0.1  # how late a stage that is told to stop may notice
+CHUNK = 1000  # records taken from the client at once
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """What a stage reads back."""
+
+    topic: str
+    """Its name in Kafka."""
+    event: type[Event]
+    key: bytes | None = None
+    """Only records of this key; of all where None."""
+    latest: int | None = None
+    """How much to read back at least, as `weigh` counts it; where None the latest record of each key."""
+    weigh: Callable[[Event], int] = lambda _event: 1
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a partition."""
+
+    position: int
+    """The offset to begin at: the group's committed one, 0 where there is none."""
+    kept: Mapping[type[Event], Sequence[Event]]
+    """What was read back, oldest first."""
+
+
+class PastReader:
+    """Reads on a thread of its own, one partition after another, while the stage goes on with others.
+
+    Args:
+        new_consumer: makes a consumer of the stage's group that joins no group and reads committed records.
+        new_admin: makes a client that tells the end of a topic.
+        topic: the stage's input topic, as Kafka names it.
+        recalls: what to read back.
+        codec: decodes it.
+    """
+
+    def __init__(
+        self,
+        new_consumer: Callable[[], Consumer],
+        new_admin: Callable[[], AdminClient],
+        *,
+        topic: str,
+        recalls: Sequence[Recall],
+        codec: Codec,
+    ) -> None:
+        self._new_consumer = new_consumer
+        self._new_admin = new_admin
+        self._topic = topic
+        self._recalls = recalls
+        self._codec = codec
+        self._ended = Flag()
+        self._worker = Worker("past")
+        self._worker.submit(self._connect)
+
+    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
+        """Read a partition's past, after a wait.
+
+        The future fails with `KafkaException` where the broker, or with `NotReady` where the registry cannot be
+        reached: begin again.
+        """
+        return self._worker.submit(self._read, partition, after_s)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._ended.set()
+        self._worker.submit(self._close)
+        self._worker.close(2 * POLL_S)
+
+    def _connect(self) -> None:
+        self._consumer = self._new_consumer()
+        self._admin = self._new_admin()
+
+    def _close(self) -> None:
+        self._consumer.close()
+
+    def _read(self, partition: int, after_s: float) -> Past:
+        self._ended.wait(after_s)
+        position = self._committed(partition)
+        return Past(position, {recall.event: self._kept(recall, partition) for recall in self._recalls})
+
+    def _committed(self, partition: int) -> int:
+        (place,) = self._consumer.committed([TopicPartition(self._topic, partition)], CALL_TIMEOUT_S)
+        if place.error:
+            raise KafkaException(place.error)
+        return max(0, int(place.offset))  # negative where nothing was committed
+
+    def _kept(self, recall: Recall, partition: int) -> Sequence[Event]:
+        place = TopicPartition(recall.topic, partition)
+        first = self._offset(place, OffsetSpec.earliest())
+        end = self._offset(place, OffsetSpec.latest())
+        if recall.latest is None:
+            of_key = {message.key(): message for message in self._records(place, first, end) if message.value()}
+            return self._decoded(recall, of_key.values())
+        kept: list[Event] = []
+        distance = recall.latest
+        while end > first and sum(map(recall.weigh, kept)) < recall.latest:
+            begin = max(first, end - distance)
+            chosen = (m for m in self._records(place, begin, end) if recall.key in (None, m.key()))
+            kept = [*self._decoded(recall, chosen), *kept]
+            end, distance = begin, distance * 2
+        return kept
+
+    def _offset(self, place: TopicPartition, spec: OffsetSpec) -> int:
+        # Uncommitted: the consumer's own notion of the end leaves open transactions out.
+        asked = self._admin.list_offsets(
+            {place: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=CALL_TIMEOUT_S
+        )
+        return int(asked[place].result().offset)
+
+    def _records(self, place: TopicPartition, begin: int, end: int) -> Iterator[Message]:
+        """The committed records from `begin` up to but without `end`, once all of them are settled."""
+        if begin >= end:
+            return
+        deadline = time.monotonic() + PATIENCE_S
+        self._consumer.assign([TopicPartition(place.topic, place.partition, begin)])
+        while not self._ended.is_set() and time.monotonic() < deadline:
+            for message in self._consumer.consume(CHUNK, POLL_S):
+                error: KafkaError | None = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if error is None and message.offset() < end:
+                    yield message
+                if message.offset() >= end - (error is None):  # a partition's end is told by the offset after the last
+                    return
+        raise KafkaException(
+            KafkaError(KafkaError._TIMED_OUT, f"{place.topic}:{place.partition} has open transactions before {end}")
+        )
+
+    def _decoded(self, recall: Recall, messages: Iterable[Message]) -> list[Event]:
+        events = []
+        for message in messages:
+            try:
+                events.append(self._codec.decode(message.value(), recall.event))
+            except MalformedRecord as error:  # nobody but this stage should write there
+                place = f"{message.topic()}:{message.partition()}:{message.offset()}"
+                log.error("not_recalled", record=place, reason=str(error))
+        return events
