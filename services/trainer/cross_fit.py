@@ -5,7 +5,9 @@ anything, a little larger than those that the final bank will give. Thresholds t
 rejects, and a promised false-reject rate holds all the more.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,7 @@ from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.recipe import Layer, Recipe
 
 FOLDS = 10  # banks of nine tenths of the normals are nearly the final one; with 10 normals it is leave-one-out
+FOLDS_AT_ONCE = min(4, os.cpu_count() or 1)  # numpy leaves the interpreter lock; each takes some 100 MB at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +86,14 @@ def held_out_distances(
     """(N, h, w) patch distances a layer, each picture's to the bank of the other folds."""
     distances = [np.empty(of_layer.scales.shape, np.float32) for of_layer in patches]
     folds = int(fold_of.max()) + 1
-    for fold in range(folds):
+
+    def measure(fold: int) -> None:
         held_out = fold_of == fold
         for of_layer, layer, measured in zip(patches, recipe.layers, distances, strict=True):
             bank = of_layer.bank(~held_out, layer, seed)
             measured[held_out] = bank.distances(of_layer.features(held_out), layer.metric)
-        progress("calibrating", fold + 1, folds)
+
+    with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
+        for done, _ in enumerate(workers.map(measure, range(folds)), start=1):
+            progress("calibrating", done, folds)
     return distances

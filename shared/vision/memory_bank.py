@@ -164,7 +164,8 @@ def greedy_coreset(features: NDArray[np.float32], size: int, *, seed: int = 0) -
     kept: list[int] = []
     for _ in range(size):
         kept.append(farthest)
-        distance = projected @ projected[farthest]
+        # Not `@`: threads of BLAS that meet thousands of times a second wait for each other wherever a core is busy.
+        distance = np.einsum("pc,c->p", projected, projected[farthest])
         distance *= np.float32(-2)
         distance += squared_norms
         distance += squared_norms[farthest]
