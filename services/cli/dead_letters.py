@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from services.cli.event_json import plain
 from services.cli.reading import partitions_of, read
 from services.cli.replay import BATCH, Ledger, Letter, replayable, send_back, without_deadline
+from services.cli.verdicts import Chip, judged
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, UninspectedReason
 from shared.kafka import ADMIN_TIMEOUT_S, reader_config, transactional_producer_config, unavailable
@@ -81,6 +82,13 @@ class Mailbox:
                 continue
             if selection.takes(letter):
                 yield Letter(letter, message.partition(), message.offset())
+
+    def judged_meanwhile(self, selection: Selection) -> set[Chip]:
+        """The chips of the dead letters meant that have been passed or rejected since."""
+        failed_at = {Chip.of(found.letter): found.letter.failed_at for found in self.letters(selection)}
+        if not failed_at:
+            return set()
+        return judged(failed_at, min(failed_at.values()), self.settings, self.topics, self.codec)
 
     def kept_from(self) -> dict[int, int]:
         """The oldest offset of each partition."""
@@ -179,10 +187,11 @@ def replay(
 ) -> None:
     """Send dead letters back to their topics, with their bytes, key and headers, each once.
 
-    Repair the cause first. A chip sent back gets one more verdict, after its UNINSPECTED one.
+    Repair the cause first. A chip sent back gets one more verdict, after its UNINSPECTED one; a chip that has been
+    passed or rejected meanwhile is not judged again.
     """
     selection = select(stage, cause, line, since, ids)
-    done = {"replayed": 0, "already_replayed": 0, "skipped": 0}
+    done = {"replayed": 0, "already_replayed": 0, "already_judged": 0, "skipped": 0}
     with opened() as mailbox:
         waiting = _waiting(mailbox, selection, done, again=again)
         send = None if dry_run else _sender(mailbox, without_deadlines=without_deadlines)
@@ -195,18 +204,22 @@ def replay(
     else:
         typer.echo(
             f"{done['replayed']} {'would be ' if dry_run else ''}sent back, "
-            f"{done['already_replayed']} were before, {done['skipped']} cannot be"
+            f"{done['already_replayed']} were before, {done['already_judged']} have their verdict, "
+            f"{done['skipped']} cannot be"
         )
 
 
 def _waiting(mailbox: Mailbox, selection: Selection, done: dict[str, int], *, again: bool) -> Iterator[Letter]:
     """The dead letters to send back; counts the others."""
+    judged_meanwhile = mailbox.judged_meanwhile(selection)
     for found in mailbox.letters(selection):
         if not again and mailbox.ledger.has(found):
             done["already_replayed"] += 1
         elif why := replayable(found.letter, mailbox.topics):
             done["skipped"] += 1
             typer.echo(f"{found.letter.dead_letter_id} cannot be sent back: {why}", err=True)
+        elif Chip.of(found.letter) in judged_meanwhile:
+            done["already_judged"] += 1
         else:
             yield found
 

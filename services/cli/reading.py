@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -36,9 +37,10 @@ def read(
     *,
     from_beginning: bool,
     follow: bool,
+    since: datetime | None = None,
     timeout_s: float | None = None,
 ) -> Iterator[Message]:
-    """Committed records of a topic, each partition in order.
+    """Committed records of a topic, each partition in order; from the beginning, from `since`, or from now on.
 
     Ends at `timeout_s` after the call; without `follow` also where everything that there is has been read. `consumer`
     is made from `shared.kafka.reader_config`. Raises as `partitions_of` does.
@@ -46,7 +48,9 @@ def read(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     unread = set(partitions_of(consumer, settings, topic))
     try:
-        consumer.assign([_start(consumer, topic, partition, from_beginning=from_beginning) for partition in unread])
+        consumer.assign(
+            [_start(consumer, topic, partition, since=since, from_beginning=from_beginning) for partition in unread]
+        )
     except KafkaException as error:
         raise unavailable(settings, error) from error
     while (follow or unread) and (deadline is None or time.monotonic() < deadline):
@@ -62,9 +66,14 @@ def read(
             raise ConfigurationError(f"topic {topic.name} cannot be read: {problem.str()}")
 
 
-def _start(consumer: Consumer, topic: Topic, partition: int, *, from_beginning: bool) -> TopicPartition:
+def _start(
+    consumer: Consumer, topic: Topic, partition: int, *, since: datetime | None, from_beginning: bool
+) -> TopicPartition:
     place = TopicPartition(topic.name, partition, OFFSET_BEGINNING)
-    if not from_beginning:
+    if since is not None:
+        place.offset = int(since.timestamp() * 1000)
+        (place,) = consumer.offsets_for_times([place], timeout=ADMIN_TIMEOUT_S)
+    elif not from_beginning:
         # Asked for now: OFFSET_END would be resolved at the first fetch, and miss what is written until then.
         _, place.offset = consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)
     return place

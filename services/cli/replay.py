@@ -1,8 +1,11 @@
-"""Sending dead letters back to where they failed, each once.
+"""Sending dead letters back to where they failed, each once, and only as long as their chip has no verdict.
 
 What has been sent back is kept in Kafka as the metadata of a consumer group's committed offsets, and committed in the
 same transaction as the records themselves: a replay that is killed, or run twice, sends nothing twice. The broker keeps
 these offsets for `offsets.retention.minutes` (a week by default) after the last replay.
+
+A record that is sent back says so in a header (`shared.identity.REPLAY_OF`): the stages drop any other record of a chip
+that they have dealt with, and drop this one too where the chip got its verdict meanwhile (`shared.stream.once`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter
-from shared.identity import ChipEvent
+from shared.identity import REPLAY_OF, ChipEvent
 from shared.kafka import ADMIN_TIMEOUT_S, unavailable
 from shared.settings import KafkaSettings
 from shared.topics import Topic, Topics
@@ -124,6 +127,12 @@ def without_deadline(letter: DeadLetter, topics: Topics, codec: Codec) -> DeadLe
     return replace(letter, headers=headers, value=codec.encode(event))
 
 
+def replay_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+    """The headers of the record that failed, and which dead letter it is sent back from."""
+    original = [(header.name, header.value) for header in letter.headers if header.name != REPLAY_OF]
+    return [*original, (REPLAY_OF, letter.dead_letter_id.encode())]
+
+
 def send_back(
     letters: Sequence[Letter],
     ledger: Ledger,
@@ -136,8 +145,8 @@ def send_back(
 ) -> None:
     """Send dead letters back to their topics in one transaction with the ledger: all of them, or none.
 
-    Each goes to its topic and partition with its key, value and headers unchanged. Raises `BrokerUnavailable`, and
-    `ConfigurationError` as `Ledger.to_commit`.
+    Each goes to its topic and partition with its key, its value and its headers, and one header more. Raises
+    `BrokerUnavailable`, and `ConfigurationError` as `Ledger.to_commit`.
     """
     ledger.enter(letters)
     places = ledger.to_commit(topic, kept_from)
@@ -150,7 +159,7 @@ def send_back(
                 partition=record.partition,
                 key=record.key,
                 value=record.value,
-                headers=[(header.name, header.value) for header in record.headers],
+                headers=replay_headers(record),
             )
         producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata())
         producer.commit_transaction()

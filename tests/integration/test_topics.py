@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from services.cli import dead_letters
 from services.cli import topics as topics_command
 from services.cli.tail import tail
-from shared.events import DeadLetter, Event, Header, ImageCaptured, UninspectedReason
+from shared.events import DeadLetter, Event, Header, ImageCaptured, UninspectedReason, Verdict
 from shared.identity import Headers, identity_of, to_headers
 from shared.kafka import (
     TopicMismatch,
@@ -244,16 +244,17 @@ class TestDeadLetters:
         (rest,) = documents("dead-letters", "replay")
         (again,) = documents("dead-letters", "replay")
 
-        assert unknown == {"replayed": 2, "already_replayed": 0, "skipped": 0, "dry_run": False}
-        assert rest == {"replayed": 2, "already_replayed": 2, "skipped": 1, "dry_run": False}
-        assert again == {"replayed": 0, "already_replayed": 4, "skipped": 1, "dry_run": False}
+        assert unknown == {"replayed": 2, "already_replayed": 0, "already_judged": 0, "skipped": 0, "dry_run": False}
+        assert rest == {"replayed": 2, "already_replayed": 2, "already_judged": 0, "skipped": 1, "dry_run": False}
+        assert again == {"replayed": 0, "already_replayed": 4, "already_judged": 0, "skipped": 1, "dry_run": False}
         sent = images(4)
         assert [message.value() for message in sent] == [letters[offset].value for offset in (1, 3, 0, 2)]
         assert {message.partition() for message in sent} == {2}
         assert {message.key() for message in sent} == {b"line-1"}
-        assert {tuple(message.headers()) for message in sent} == {
-            (("chip_id", b"c"), ("verdict_by", b"1"), ("n", None))
-        }
+        assert [message.headers() for message in sent] == [
+            [("chip_id", b"c"), ("verdict_by", b"1"), ("n", None), ("replay_of", b"extractor:images:2:%d" % offset)]
+            for offset in (1, 3, 0, 2)
+        ]
         (listed,) = documents("dead-letters", "list")
         assert [entry["replayed"] for entry in listed["dead_letters"]] == [True, True, True, True, False]
 
@@ -261,7 +262,7 @@ class TestDeadLetters:
         for _ in range(2):
             (done,) = documents("dead-letters", "replay", "--dry-run", "--id", "extractor:images:2:1")
 
-            assert done == {"replayed": 1, "already_replayed": 0, "skipped": 0, "dry_run": True}
+            assert done == {"replayed": 1, "already_replayed": 0, "already_judged": 0, "skipped": 0, "dry_run": True}
 
     def test_can_go_back_without_their_deadline(
         self, codec: Codec, letters: list[DeadLetter], images: Callable[[int], list[Any]]
@@ -270,4 +271,18 @@ class TestDeadLetters:
 
         (message,) = images(1)
         assert codec.decode(message.value(), ImageCaptured).verdict_by is None
-        assert message.headers() == [("chip_id", b"c"), ("n", None)]
+        assert message.headers() == [("chip_id", b"c"), ("n", None), ("replay_of", b"extractor:images:2:1")]
+
+    def test_stay_where_they_are_once_their_chip_has_its_verdict(
+        self, letters: list[DeadLetter], produce: Callable[..., None]
+    ):
+        verdict = replace(EXAMPLES["ChipInspected"], event_id="e", chip_id="c")
+        about = [("event_id", b"e")]
+        other_chip = replace(verdict, chip_id="d", verdict=Verdict.PASS)
+        produce("inspections", replace(verdict, verdict=Verdict.UNINSPECTED), other_chip, headers=about)
+        (before,) = documents("dead-letters", "replay", "--dry-run", "--stage", "extractor")
+        produce("inspections", replace(verdict, verdict=Verdict.REJECT), headers=about)
+        (after,) = documents("dead-letters", "replay", "--stage", "extractor")
+
+        assert (before["replayed"], before["already_judged"]) == (4, 0)
+        assert (after["replayed"], after["already_judged"]) == (0, 4)

@@ -1,6 +1,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from services.router.rules import Rules
 from services.router.step import RouterStep
 from shared.events import (
@@ -10,6 +13,7 @@ from shared.events import (
     ChipRejected,
     Event,
     ImagePointer,
+    LineObserved,
     Region,
     Uninspected,
     UninspectedReason,
@@ -174,3 +178,68 @@ def test_what_is_read_again_counts_once() -> None:
     step.forget([0])  # as the runtime does before it reads a partition again
     assert alerts(events(step, batch)) == []
     assert alerts(events(step, [inspected(2, Verdict.REJECT)])) == [(AlertKind.REJECT_BURST, "e2")]
+
+
+def successor(*steps: RouterStep, clock: Clock | None = None) -> RouterStep:
+    """A router that goes on with what others have written down of partition 0."""
+    kept = {event.line_id: event for step in steps for event in step.to_keep().get(0, ())}
+    after = router(clock)
+    after.recall(0, list(kept.values()))
+    return after
+
+
+def test_of_a_line_that_changed_the_latest_is_written_down_once() -> None:
+    step = router()
+    events(step, [inspected(number, Verdict.REJECT) for number in range(2)])
+    ((kept,),) = step.to_keep().values()
+    assert isinstance(kept, LineObserved)
+    assert (kept.line_id, kept.event_id, kept.seen, kept.rejects) == ("line-1", "e1", 2, b"\x03")
+    assert step.to_keep() == {}
+
+
+def test_a_successor_counts_on() -> None:
+    step = router()
+    events(step, [inspected(0, Verdict.REJECT), inspected(1, Verdict.REJECT)])
+    found = alerts(events(successor(step), [inspected(2, Verdict.REJECT)]))
+    assert found == [(AlertKind.REJECT_BURST, "e2")]
+
+
+def test_a_successor_does_not_repeat_an_alert() -> None:
+    clock = Clock()
+    step = router(clock)
+    events(step, [inspected(number, Verdict.REJECT) for number in range(3)])
+    assert len(step.tick(START + timedelta(seconds=30))) == 1
+    after = successor(step, clock=clock)
+    assert alerts(events(after, [inspected(3, Verdict.REJECT)])) == []
+    assert successor(step, after, clock=clock).tick(START + timedelta(hours=1)) != {}
+    silent = router(clock)
+    events(silent, [inspected(0, Verdict.PASS)])
+    silent.tick(START + timedelta(seconds=30))
+    assert successor(silent, clock=clock).tick(START + timedelta(hours=1)) == {}
+
+
+def test_the_time_in_which_no_router_ran_is_no_silence() -> None:
+    clock = Clock()
+    step = router(clock)
+    events(step, [inspected(0, Verdict.PASS)])
+    clock.now += timedelta(hours=1)
+    after = successor(step, clock=clock)
+    assert after.tick(clock.now + timedelta(seconds=29)) == {}
+    assert len(after.tick(clock.now + timedelta(seconds=30))) == 1
+
+
+@given(
+    verdicts=st.lists(st.sampled_from(Verdict), max_size=40),
+    deaths=st.sets(st.integers(0, 39)),
+)
+def test_alerts_are_the_same_however_often_the_router_changes(verdicts: list[Verdict], deaths: set[int]) -> None:
+    records = [inspected(number, verdict) for number, verdict in enumerate(verdicts)]
+    undisturbed = alerts(events(router(), records))
+    step, kept, raised = router(), {}, []
+    for number, record in enumerate(records):
+        raised += alerts(events(step, [record]))
+        kept |= {event.line_id: event for event in step.to_keep().get(0, ())}
+        if number in deaths:
+            step = router()
+            step.recall(0, list(kept.values()))
+    assert raised == undisturbed

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.events import DeadLetter, FeaturesExtracted, ImageCaptured, UninspectedReason
+from shared.events import ChipsSettled, DeadLetter, FeaturesExtracted, ImageCaptured, UninspectedReason
 from shared.identity import identity_of, to_headers
 from shared.stream.judgement import DETAIL_CHARACTERS, Judge
 from shared.stream.record import Received
@@ -162,3 +162,53 @@ def test_a_failing_tick_does_not_cost_a_verdict():
 
 def test_a_record_keeps_the_time_it_was_produced():
     assert chips("p")[0].timestamp == datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class OnceStep(ToyStep):
+    takes_each_chip_once = True
+
+
+def test_a_chip_that_comes_again_leads_to_nothing():
+    judging = judge(OnceStep())
+    judging.judge(chips("p"))
+    (again,) = judging.judge([received(image_captured(b"picture", 0, product="p"), 7)]).settled
+    assert (again.outputs, again.repeated, again.says_nothing) == ((), True, True)
+
+
+def test_a_chip_that_comes_twice_in_a_batch_is_judged_once():
+    step = OnceStep()
+    event = image_captured(b"picture", 0, product="poison")
+    first, second = judge(step).judge([received(event, 0), received(event, 1)]).settled
+    assert (first.repeated, second.repeated) == (False, True)
+    assert len(letters(judge(OnceStep()).judge([received(event, 0), received(event, 1)]))) == 1
+
+
+def test_what_was_taken_is_kept_in_the_partition_it_came_from():
+    batch = [received(image_captured(b"p", 0), 0, 2), received(image_captured(b"p", 1, product="poison"), 0, 4)]
+    judgement = judge(OnceStep()).judge(batch)
+    kept = {output.partition: CODEC.decode(output.value, ChipsSettled) for output in judgement.kept}
+    assert [chip.uninspected for chip in kept[2].chips] == [False]
+    assert [chip.uninspected for chip in kept[4].chips] == [True]
+    assert {output.key for output in judgement.kept} == {b"toy"}
+    assert {output.partition for output in judgement.settled[1].outputs} == {4}
+
+
+def test_a_replayed_chip_is_judged_anew_and_what_follows_says_so():
+    judging = judge(OnceStep())
+    judging.judge(chips("poison"))
+    replay = replace(chips("p")[0], headers=(("replay_of", b"toy:images:0:0"),))
+    (anew,) = judging.judge([replay]).settled
+    assert anew.verdict == "FORWARDED"
+    assert dict(anew.outputs[0].headers)["replay_of"] == b"toy:images:0:0"
+    (again,) = judging.judge([replay]).settled
+    assert again.repeated
+
+
+def test_a_chip_that_waits_for_the_step_is_not_taken_for_its_own_repetition():
+    step = OnceStep()
+    step.ready.clear()
+    judging = judge(step)
+    batch = chips("p", "p")
+    assert judging.judge(batch).remaining == tuple(batch)
+    step.ready.set()
+    assert [record.repeated for record in judging.judge(batch).settled] == [False, False]

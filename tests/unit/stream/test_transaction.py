@@ -127,6 +127,18 @@ def test_a_broker_that_ended_an_old_transaction_by_itself_did_not_give_the_slot_
     assert setup.producers == 2
 
 
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_process_that_was_stopped_during_a_call_does_not_take_its_slot_back(
+    call: str, monkeypatch: pytest.MonkeyPatch
+):
+    setup = Setup(**{call: [AWAY] * 1000})
+    monkeypatch.setattr(transaction, "CALL_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(transaction, "STOOD_STILL_S", -1.0)  # as if every call came back late
+    with pytest.raises(Fenced, match="was stopped"):
+        setup.commit()
+    assert setup.producers == 1
+
+
 def test_told_to_stop_it_does_not_wait_for_the_broker():
     setup = Setup(commit_transaction=[AWAY] * 1000)
     setup.stopping.set()
