@@ -22,6 +22,9 @@ T = TypeVar("T")
 CALL_TIMEOUT_S = 2.0
 SIGN_OF_LIFE_S = 0.5  # how often a call on another thread is looked at
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0)  # the last one repeats; a broker that restarts is back in about 3 s
+# A call that comes back this much later than it was to: the broker was not away, this process was stopped. Whoever
+# watches over it may have started another one in its slot, which it must not take back.
+STOOD_STILL_S = 4.0
 QUEUE_FULL_WAIT_S = 0.05  # a full send queue of 128 MiB empties at some 300 MB/s: look again after 15 MB
 
 FENCED = {
@@ -77,6 +80,7 @@ class Transactions:
         self._sender = Worker("send-offsets")
         self._refused: set[Source] = set()
         self._was_away = False  # the broker, during this transaction
+        self._stood_still = False  # this process, during this transaction
 
     def open(self) -> bool:
         """Take over the worker slot: a predecessor is fenced and what it left open is aborted.
@@ -98,7 +102,7 @@ class Transactions:
         Raises `TransactionAborted` (of which `OutputRefused`), `OutcomeUnknown`, `Fenced`, `ClientFailed`.
         """
         self._refused.clear()
-        self._was_away = False
+        self._was_away = self._stood_still = False
         patience = time.monotonic() + self._timeout_s  # by then the broker has ended the transaction by itself
         try:
             self._producer.begin_transaction()
@@ -162,13 +166,17 @@ class Transactions:
             self._producer.send_offsets_to_transaction, positions, self._group_metadata(), CALL_TIMEOUT_S
         )
         waited_s = 0.0
-        while not wait([sent], SIGN_OF_LIFE_S).done:
-            waited_s += SIGN_OF_LIFE_S
-            self._alive()
-            if waited_s >= self._timeout_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
-                reason = f"no answer to send_offsets_to_transaction within {waited_s:g} s"
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
-        sent.result()
+        began = time.monotonic()
+        try:
+            while not wait([sent], SIGN_OF_LIFE_S).done:
+                waited_s += SIGN_OF_LIFE_S
+                self._alive()
+                if waited_s >= self._timeout_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
+                    reason = f"no answer to send_offsets_to_transaction within {waited_s:g} s"
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
+            sent.result()
+        finally:
+            self._stood_still |= time.monotonic() - began - waited_s > STOOD_STILL_S
 
     def _abort(self, cause: KafkaException, patience: float) -> None:
         """Leave the producer fit for the next transaction. Returns if the broker confirmed that nothing took effect."""
@@ -180,7 +188,12 @@ class Transactions:
                 error = failed
             else:
                 return
-        if not _broker_away(error) and not self._was_away and time.monotonic() < patience:
+        if self._stood_still:
+            raise Fenced(
+                f"this process was stopped for a while during a transaction ({error.args[0].str()}); another one may "
+                f"have taken the worker slot {self._slot} meanwhile: start it again"
+            ) from cause
+        if not _broker_away(error) and not self._was_away:
             raise self._stopped(error) from cause
         self._replace_producer(error)
         raise OutcomeUnknown(f"the broker went away during a transaction: {error.args[0].str()}") from cause
@@ -196,12 +209,14 @@ class Transactions:
     def _persist(self, call: Callable[[], T], name: str, patience: float = math.inf) -> T:
         """Make a call until the broker answered it. The client goes on with the same request where it left off."""
         for wait_s in back_off():
+            began = time.monotonic()
             try:
                 return call()
             except KafkaException as exception:
                 if not _broker_away(exception):
                     raise
                 self._was_away = True
+                self._stood_still |= time.monotonic() - began - CALL_TIMEOUT_S > STOOD_STILL_S
                 if self._stopping.is_set() or time.monotonic() + wait_s > patience:
                     raise
                 log.warning("broker_unavailable", call=name, error=exception.args[0].str(), next_attempt_in_s=wait_s)
