@@ -29,10 +29,15 @@ def wait_for(condition: Callable[[], T], what: str) -> T:
 
 
 class Records:
-    """A test's topics as a producer and a reader of committed records see them."""
+    """A test's topics as a producer and a reader of committed records see them.
 
-    def __init__(self, topics: Topics) -> None:
-        settings = Settings()
+    Args:
+        topics: the test's own.
+        settings: where they are; from the environment by default.
+    """
+
+    def __init__(self, topics: Topics, settings: Settings | None = None) -> None:
+        settings = settings or Settings()
         self._topics = topics
         self._kafka = settings.kafka
         self._codec = Codec(SchemaRegistry(settings.registry), topics)

@@ -1,0 +1,270 @@
+"""The stages' processes, started again whenever they end, as by an orchestrator; and what can be done to them."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from services.cli.line import STAGES, free_port
+from shared.stream.errors import ExitStatus
+from tests.fault.whole_line.dying_service import ORDERS, Point, order
+
+REPOSITORY = Path(__file__).parents[3]
+SLOTS = ("0", "1")
+PATIENCE_S = 90.0  # for a start among many others on two cores; what holds sooner ends the wait
+DRAIN_S = 30.0
+WATCH_S = 0.05
+KILLED = -signal.SIGKILL
+
+Name = tuple[str, str]
+"""Stage and slot."""
+
+
+class NotInTime(Exception):
+    """Something that had to happen did not."""
+
+
+@dataclass
+class Replica:
+    """One process."""
+
+    stage: str
+    slot: str
+    process: "subprocess.Popen[bytes]"
+    admin_port: int
+    orders: Path
+    log: Path
+
+    @property
+    def name(self) -> Name:
+        return self.stage, self.slot
+
+    def is_ready(self) -> bool:
+        """Whether it could judge a chip now."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
+                return answer.status == 200 and b'"partitions": []' not in answer.read()
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@dataclass
+class Ended:
+    """What became of processes."""
+
+    killed: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    """Exit statuses of all others."""
+
+
+class Replicas:
+    """Two processes of each stage; each that ends is started again in its slot, until `drain`.
+
+    Args:
+        env: settings of the services, ``CHIPSIEVE_…`` variables.
+        folder: for logs and orders.
+    """
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self._env = {**os.environ, **env}
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._running: dict[Name, Replica] = {}
+        self._zombies: list[Replica] = []
+        self._tending = threading.Event()
+        self._tender = threading.Thread(target=self._tend, name="orchestrator", daemon=True)
+        self.ended = Ended()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start everything; whatever still runs at the end is killed."""
+        self._folder.mkdir(parents=True)
+        for stage in STAGES:
+            for slot in SLOTS:
+                self.add(stage, slot)
+        self._tender.start()
+        try:
+            self.wait_until_ready()
+            yield
+        finally:
+            self._stop_tending()
+            for replica in [*self._running.values(), *self._zombies]:
+                replica.process.kill()
+                replica.process.wait()
+
+    # -- what an orchestrator does
+
+    def add(self, stage: str, slot: str) -> Replica:
+        """Start a process in a slot."""
+        with self._lock:
+            replica = self._running[stage, slot] = self._start(stage, slot)
+            return replica
+
+    def remove(self, stage: str, slot: str) -> None:
+        """Drain a process, as for fewer replicas; it must end by itself."""
+        with self._lock:
+            replica = self._running.pop((stage, slot))
+        self._end_politely([replica])
+
+    def drain(self) -> None:
+        """Drain everything."""
+        self._stop_tending()
+        replicas, self._running = list(self._running.values()), {}
+        self._end_politely(replicas)
+
+    def wait_until_ready(self) -> None:
+        """Return when every slot's process has partitions and could judge."""
+        for name in list(self._running):
+            self.ready(*name)
+
+    def ready(self, stage: str, slot: str) -> Replica:
+        """The slot's process, once it has partitions and could judge."""
+
+        def found() -> Replica | None:
+            replica = self._running[stage, slot]
+            return replica if replica.is_ready() else None
+
+        return wait_for(found, f"{stage} {slot} to be ready; see {self._folder}")
+
+    # -- faults
+
+    def kill(self, *names: Name) -> None:
+        """SIGKILL, all at once."""
+        with self._lock:
+            for name in names:
+                self._running[name].process.kill()
+
+    def kill_at(self, stage: str, slot: str, point: Point) -> bool:
+        """SIGKILL at a point of a transaction; False where there was no transaction to die in, and it was killed so."""
+        replica = self.ready(stage, slot)
+        ordered = order(replica.orders, point)
+        ordered.touch()
+        try:
+            wait_for(lambda: replica.process.poll() is not None, "the death that was ordered", seconds=10)
+        except NotInTime:
+            ordered.unlink(missing_ok=True)
+            with self._lock:
+                replica.process.kill()
+            return False
+        return True
+
+    def freeze(self, stage: str, slot: str) -> Replica:
+        """SIGSTOP."""
+        replica = self.ready(stage, slot)
+        replica.process.send_signal(signal.SIGSTOP)
+        return replica
+
+    def thaw(self, replica: Replica) -> None:
+        """SIGCONT."""
+        replica.process.send_signal(signal.SIGCONT)
+
+    def replace(self, replica: Replica) -> None:
+        """Start another process in the slot of one that is frozen, which thereby becomes a zombie."""
+        with self._lock:
+            self._zombies.append(replica)
+            self._running[replica.name] = self._start(*replica.name)
+
+    def bury(self, zombie: Replica) -> None:
+        """Wait until a thawed zombie has noticed and has ended."""
+        wait_for(lambda: zombie.process.poll() is not None, f"the zombie {zombie.name} to end; see {zombie.log}")
+        with self._lock:
+            self._zombies.remove(zombie)
+            self._note_end(zombie)
+
+    # --
+
+    def _start(self, stage: str, slot: str) -> Replica:
+        port = free_port()
+        orders = self._folder / f"{stage}-{slot}"
+        for point in Point:  # an order that its receiver did not live to read
+            order(orders, point).unlink(missing_ok=True)
+        settings = {
+            **self._env,
+            "CHIPSIEVE_ADMIN__PORT": str(port),
+            "CHIPSIEVE_STREAM__WORKER": slot,
+            ORDERS: str(orders),
+        }
+        path = orders.with_suffix(".log")
+        with path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fault.whole_line.dying_service", stage],
+                cwd=REPOSITORY,
+                env=settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the driver alone
+            )
+        return Replica(stage, slot, process, port, orders, path)
+
+    def _tend(self) -> None:
+        while not self._tending.wait(WATCH_S):
+            with self._lock:
+                for name, replica in list(self._running.items()):
+                    if replica.process.poll() is not None:
+                        self._note_end(replica)
+                        self._running[name] = self._start(*name)
+
+    def _stop_tending(self) -> None:
+        self._tending.set()
+        if self._tender.is_alive():
+            self._tender.join()
+
+    def _end_politely(self, replicas: list[Replica]) -> None:
+        for replica in replicas:
+            replica.process.terminate()
+        for replica in replicas:
+            try:
+                replica.process.wait(DRAIN_S)
+            except subprocess.TimeoutExpired as late:
+                replica.process.kill()
+                replica.process.wait()
+                raise NotInTime(
+                    f"{replica.name} did not end {DRAIN_S:.0f} s after SIGTERM; see {replica.log}"
+                ) from late
+            self._note_end(replica)
+
+    def _note_end(self, replica: Replica) -> None:
+        status = replica.process.returncode
+        if status == KILLED:
+            self.ended.killed += 1
+        else:
+            self.ended.statuses[status] += 1
+
+
+def left_behind(mark: str) -> list[str]:
+    """Processes that have `mark` in their environment or command line, but this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(mark in word for word in words):
+            found.append(f"{process.pid} {' '.join(process.cmdline())}")
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE_S):
+    """The condition's first true value; NotInTime where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise NotInTime(f"waited {seconds:.0f} s for {what}")
+        time.sleep(WATCH_S)
+    return value
+
+
+BAD_ENDS = {ExitStatus.FAILED, ExitStatus.MISCONFIGURED, ExitStatus.TOO_MANY_DEAD_LETTERS}
+"""How no process may end, whatever happens around it."""
