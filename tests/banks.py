@@ -7,8 +7,9 @@ import numpy as np
 
 from shared.bank.bundle import Bundle, make_bundle
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.memory_bank import LayerBank
+from shared.vision.promise import Promise
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
 WEIGHTS = "0" * 64
@@ -28,7 +29,7 @@ def make_bank(
     random = np.random.default_rng(seed)
     spread = Spread(mean=0.1, std=0.02)
     place = PlaceSpread(rows=1, columns=1, means=(0.1,), stds=(0.02,))
-    promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=299, tolerated=0)
+    promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, pictures=299, tolerated=0)
     fields: dict[str, Any] = {
         "product": product,
         "version": "",

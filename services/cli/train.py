@@ -33,10 +33,27 @@ def train(
     product: Annotated[str, typer.Option(help="Name of the product.")],
     normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
-    abnormal: Annotated[Path | None, typer.Option(help="Folder of defective pictures, to report what escapes.")] = None,
+    abnormal: Annotated[
+        Path | None,
+        typer.Option(help="Folder of defective pictures to learn from; subfolders name the kind of defect."),
+    ] = None,
     false_reject_rate: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Share of good chips that may be rejected.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            min=0.0001,
+            max=0.5,
+            help="Share of good chips that may be rejected: kept, or refused. Else 0.01 is tried for.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0.5, max=0.9999, help="Of the promised rates: kept, or refused. Else 0.95.")
+    ] = None,
+    max_escape_rate: Annotated[
+        float | None, typer.Option(min=0.0001, max=0.9, help="Share of defective chips that may be passed.")
+    ] = None,
+    best_effort: Annotated[
+        bool, typer.Option("--best-effort", help="Promise what the pictures can carry, where that is less than asked.")
+    ] = False,
     groups: Annotated[
         Path | None, typer.Option(help="CSV of file,group: pictures of one group are held out together.")
     ] = None,
@@ -45,6 +62,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn from good pictures what is normal, and write a bundle to publish."""
+    from services.trainer.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
 
     with _bars() as progress:
@@ -54,7 +72,12 @@ def train(
             out=out,
             abnormal=abnormal,
             groups=groups,
-            false_reject_rate=false_reject_rate,
+            asked=Asked(
+                false_reject_rate=false_reject_rate,
+                confidence=confidence,
+                max_escape_rate=max_escape_rate,
+                best_effort=best_effort,
+            ),
             engine=engine.value,
             seed=seed,
             progress=progress,
@@ -72,7 +95,10 @@ def train(
             "normal pictures": summary["normals"],
             "threshold": manifest.threshold,
             "promise": summary["promise"],
+            "mask promise": summary["mask_promise"],
+            "escape promise": summary["escape_promise"],
             **(summary["on_abnormals"] or {}),
+            "head": summary["head"],
         },
     )
 

@@ -5,6 +5,7 @@ ConfigurationError
     ├── NoPictures          a folder has no usable picture
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
+    ├── PromiseRefused      the pictures cannot carry the promise that was asked for
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
@@ -26,6 +27,10 @@ class TooFewNormals(TrainingError):
 
 class UnusableGroups(TrainingError):
     """A groups CSV that cannot be read, or does not say which group a picture belongs to."""
+
+
+class PromiseRefused(TrainingError):
+    """A rate that cannot be promised with these pictures, or two that cannot be kept together."""
 
 
 class UnusableMasks(TrainingError):

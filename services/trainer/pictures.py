@@ -47,6 +47,12 @@ def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
     return tuple(sorted(found, key=lambda picture: picture.name))
 
 
+def kind_of(picture: PictureFile) -> str:
+    """The kind of defect that a first-level subfolder names; empty for a picture right in its folder."""
+    kind, separator, _ = picture.name.partition("/")
+    return kind if separator else ""
+
+
 def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]:
     """The group of each picture, from a CSV with the columns ``file`` and ``group``.
 

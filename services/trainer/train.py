@@ -2,31 +2,38 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.cross_fit import LayerPatches, held_out_distances, split_into_folds
+from services.trainer.cross_fit import split_into_folds
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
-from services.trainer.judging import Inspected, inspect_files
-from services.trainer.picture_features import Unreadable, look_at_all
-from services.trainer.pictures import find_pictures, read_groups
+from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
+from services.trainer.normality import Normality
+from services.trainer.picture_features import Looked, Unreadable, look_at_all
+from services.trainer.pictures import PictureFile, find_pictures, kind_of, read_group_table, read_groups
 from services.trainer.progress import Progress, silent
+from services.trainer.thresholds import (
+    NOTHING_ASKED,
+    Asked,
+    HeldOut,
+    Threshold,
+    choose_mask_threshold,
+    choose_threshold,
+)
 from shared.bank.bundle import make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
-from shared.vision.anomaly_map import smooth
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, promised_threshold
+from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
-from shared.vision.inspection import coarse_maps, picture_scores
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
-MASKED_NORMALS = 0.05  # share of held-out normals that show any mask: rejects show theirs, good chips rarely one
 
 
 def train(
@@ -36,7 +43,7 @@ def train(
     out: Path,
     abnormal: Path | None = None,
     groups: Path | None = None,
-    false_reject_rate: float = 0.01,
+    asked: Asked = NOTHING_ASKED,
     recipe: Recipe = DEFAULT_RECIPE,
     engine: EngineKind = "openvino",
     seed: int = 0,
@@ -48,9 +55,11 @@ def train(
         product: the product's name.
         normal: folder of good pictures, walked recursively; all of them serve the bank and the calibration.
         out: the bundle's folder, written whole or not at all.
-        abnormal: folder of defective pictures. They move no threshold: what they score is reported with the bundle.
-        groups: CSV of ``file,group``: pictures of one group (one part, one batch) are held out together.
-        false_reject_rate: share of normal chips that may be rejected, to be promised.
+        abnormal: folder of defective pictures; a first-level subfolder names their kind of defect. A supervised head
+            learns from them, and joins the score where it helps on held-out ones.
+        groups: CSV of ``file,group``: pictures of one group (one part, one batch) are held out together, and the
+            promise rests on groups. Abnormal pictures may be named in it; those that are not stand for themselves.
+        asked: what the threshold is to promise.
         recipe: which features, compared how.
         engine: what runs the backbone.
         seed: same seed and pictures, same bundle.
@@ -61,13 +70,14 @@ def train(
 
     Raises:
         TrainingError: pictures or groups cannot be used as they are.
+        PromiseRefused: what was asked for by name cannot be promised.
         NotABundle: `out` holds something else.
         VisionConfigurationError: the recipe cannot be computed.
     """
     normal_files = find_pictures(normal)
     abnormal_files = find_pictures(abnormal) if abnormal else ()
-    if groups:
-        read_groups(groups, normal_files)  # a table that does not fit is refused before the long work
+    # What cannot work is refused before the long work.
+    asked.refuse_early(len(normal_files), read_groups(groups, normal_files) if groups else None)
     weights = backbone_weights_sha256(recipe.backbone)
     loaded = load_engine(engine, recipe)
     normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
@@ -75,19 +85,32 @@ def train(
         raise NoPictures(
             f"not one of {len(normal_files)} pictures in {normal} can be read: {normals.unreadable[0].why}"
         )
-    group_of = read_groups(groups, normals.files) if groups else tuple(file.name for file in normals.files)
+    abnormals = look_at_all("abnormal pictures", abnormal_files, recipe, loaded, progress)
+    normal_groups = read_groups(groups, normals.files) if groups else None
+    group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
-    bank, held_out_scores = fit(
-        normals.grids,
-        product=product,
-        recipe=recipe,
-        feature_space=recipe.feature_space(weights),
+    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress)
+    abnormal_groups = _groups_of_abnormals(abnormals.files, groups)
+    trial = _try_head(
+        normality=normality,
+        normals=normals,
+        abnormals=abnormals,
         fold_of=fold_of,
-        false_reject_rate=false_reject_rate,
+        abnormal_groups=abnormal_groups,
         seed=seed,
-        progress=progress,
     )
-    abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
+    held_out = HeldOut(trial.scores[: len(normals.files)], normal_groups)
+    defects = HeldOut(trial.scores[len(normals.files) :], abnormal_groups)
+    threshold = choose_threshold(held_out, defects, asked)
+    bank = _bank(
+        normality=normality,
+        trial=trial,
+        threshold=threshold,
+        groups=normal_groups,
+        asked=asked,
+        product=product,
+        feature_space=recipe.feature_space(weights),
+    )
     unreadable = (*normals.unreadable, *abnormals.unreadable)
     summary = {
         "normals": len(normals.files),
@@ -97,9 +120,12 @@ def train(
         "folds": int(fold_of.max()) + 1,
         "seed": seed,
         "unreadable": [each.name for each in unreadable],
-        "promise": str(bank.calibration.promise),
-        "on_abnormals": _on_abnormals(abnormals, bank, held_out_scores) if abnormals.files else None,
-        "warnings": _warnings(bank, len(normals.files), unreadable, is_grouped=groups is not None),
+        "promise": str(threshold.promise),
+        "mask_promise": str(bank.calibration.mask_promise),
+        "escape_promise": str(threshold.escapes) if threshold.escapes else None,
+        "on_abnormals": _on_abnormals(held_out, defects, threshold) if abnormals.files else None,
+        "head": trial.report if abnormals.files else None,
+        "warnings": [*threshold.warnings, *_warnings(len(normals.files), unreadable)],
     }
     bundle = make_bundle(bank, weights_sha256=weights, training=summary)
     write_bundle(out, bundle)
@@ -113,7 +139,8 @@ def fit(
     recipe: Recipe,
     feature_space: str,
     fold_of: NDArray[np.intp],
-    false_reject_rate: float,
+    groups: Sequence[str] | None = None,
+    asked: Asked = NOTHING_ASKED,
     seed: int,
     progress: Progress = silent,
 ) -> tuple[Bank, NDArray[np.float32]]:
@@ -125,60 +152,103 @@ def fit(
         recipe: for the bank.
         feature_space: for the bank.
         fold_of: (N,) fold of each normal.
-        false_reject_rate: to be promised.
+        groups: each normal's group, where the promise is to rest on groups.
+        asked: what the threshold is to promise.
         seed: of the coresets.
         progress: told how far the folds are.
     """
-    patches = [LayerPatches.of(grids_per_chip, layer) for layer in recipe.layers]
-    distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress)
-    calibrations = tuple(
-        LayerCalibration.of(of_layer, layer.top_fraction)
-        for of_layer, layer in zip(distances, recipe.layers, strict=True)
+    normality = Normality.learn(grids_per_chip, recipe, fold_of, seed=seed, progress=progress)
+    normal_groups = tuple(groups) if groups else None
+    threshold = choose_threshold(HeldOut(normality.scores, normal_groups), None, asked)
+    bank = _bank(
+        normality=normality,
+        trial=Trial(None, normality.scores, {}),
+        threshold=threshold,
+        groups=normal_groups,
+        asked=asked,
+        product=product,
+        feature_space=feature_space,
     )
-    scores = picture_scores(distances, recipe, calibrations)
-    threshold, promise = promised_threshold(scores, false_reject_rate)
-    everyone = np.ones(len(fold_of), np.bool_)
-    bank = Bank(
+    return bank, normality.scores
+
+
+def _bank(
+    *,
+    normality: Normality,
+    trial: Trial,
+    threshold: Threshold,
+    groups: tuple[str, ...] | None,
+    asked: Asked,
+    product: str,
+    feature_space: str,
+) -> Bank:
+    mask_threshold, mask_promise = choose_mask_threshold(HeldOut(normality.peaks, groups), asked)
+    return Bank(
         product=product,
         version="",
         feature_space=feature_space,
-        recipe=recipe,
-        layers=tuple(
-            of_layer.bank(everyone, layer, seed) for of_layer, layer in zip(patches, recipe.layers, strict=True)
+        recipe=normality.recipe,
+        layers=normality.layers,
+        calibration=Calibration(
+            layers=normality.calibrations,
+            promise=threshold.promise,
+            mask_promise=mask_promise,
+            escape_promise=threshold.escapes,
         ),
-        calibration=Calibration(layers=calibrations, promise=promise),
-        threshold=threshold,
-        mask_threshold=_mask_threshold(coarse_maps(distances, calibrations)),
+        threshold=threshold.value,
+        mask_threshold=mask_threshold,
+        head=trial.head,
     )
-    return bank, scores
 
 
-def _mask_threshold(maps: NDArray[np.float32]) -> float:
-    return float(np.quantile([smooth(coarse).max() for coarse in maps], 1 - MASKED_NORMALS))
+def _try_head(
+    *,
+    normality: Normality,
+    normals: Looked,
+    abnormals: Looked,
+    fold_of: NDArray[np.intp],
+    abnormal_groups: tuple[str, ...] | None,
+    seed: int,
+) -> Trial:
+    """A head that learns from the abnormals, held out in folds of their own."""
+    scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
+    names = abnormal_groups or tuple(file.name for file in abnormals.files)
+    if len(set(names)) < MIN_ABNORMALS:
+        return Trial(None, scores, {"joined": False, "why": f"fewer than {MIN_ABNORMALS} defects to learn from"})
+    recipe = normality.recipe
+    shown = Shown(
+        descriptions=np.concatenate([describe_all(each.grids, recipe) for each in (normals, abnormals)]),
+        fold_of=np.concatenate([fold_of, split_into_folds(names, seed=seed)]),
+        scores=scores,
+        kinds=tuple(kind_of(file) for file in abnormals.files),
+    )
+    return try_head(shown, seed=seed)
 
 
-def _on_abnormals(abnormals: Inspected, bank: Bank, held_out_scores: NDArray[np.float32]) -> dict[str, float | None]:
-    """How the abnormals fare against the normals' held-out scores."""
-    scores = np.concatenate([held_out_scores, abnormals.scores])
-    defective = np.arange(len(scores)) >= len(held_out_scores)
-    confusion = Confusion.of(scores > bank.threshold, defective)
+def _groups_of_abnormals(files: Sequence[PictureFile], table: Path | None) -> tuple[str, ...] | None:
+    """Each abnormal's group, its own where the table does not name it; None where it names none."""
+    by_file = read_group_table(table) if table else {}
+    named = [by_file.get(file.name) or by_file.get(file.path.name) for file in files]
+    if not any(named):
+        return None
+    return tuple(group or f"file {file.name}" for file, group in zip(files, named, strict=True))
+
+
+def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) -> dict[str, Any]:
+    """How the held-out abnormals fare against the held-out normals."""
+    scores = np.concatenate([normals.scores, abnormals.scores])
+    defective = np.arange(len(scores)) >= len(normals.scores)
+    confusion = Confusion.of(scores > threshold.value, defective)
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
 
 
-def _warnings(bank: Bank, normals: int, unreadable: Sequence[Unreadable], *, is_grouped: bool) -> list[str]:
+def _warnings(normals: int, unreadable: Sequence[Unreadable]) -> list[str]:
     """What a person should know before relying on the bundle."""
     warnings = []
-    if not bank.calibration.promise.kept:
-        warnings.append(str(bank.calibration.promise))
     if normals < FEW_NORMALS:
         warnings.append(
             f"{normals} normal pictures show little of what is normal: "
             f"give {FEW_NORMALS} at least, better some hundreds, or expect false rejects"
-        )
-    if is_grouped:
-        warnings.append(
-            "the promised rate counts every normal picture as a witness of its own; pictures of one group are alike, "
-            "so that it is surer for chips of these groups than for those of new ones"
         )
     if unreadable:
         first = unreadable[0]

@@ -5,6 +5,7 @@
       layer0.values.npy        (M, C) int8     the recipe's first layer
       layer0.scales.npy        (M,) float32
       layer1.values.npy        …
+      head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
 
 Nothing in it is ever unpickled.
 """
@@ -27,9 +28,12 @@ from numpy.typing import NDArray
 from shared.bank.errors import CorruptBundle, NotABundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
 from shared.vision.bank import Bank
+from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
 
 MANIFEST = "manifest.json"
+HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
+OURS = ("layer", "head.")  # how our arrays' names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def make_bundle(
         threshold=bank.threshold,
         mask_threshold=bank.mask_threshold,
         calibration=bank.calibration,
+        head=bank.head.figures if bank.head else None,
         training=training,
         arrays=tuple(_entry(file, array) for file, array in _arrays(bank).items()),
     )
@@ -124,7 +129,7 @@ def encode(bundle: Bundle) -> dict[str, bytes]:
         CorruptBundle: they are not what the manifest says, or version or threshold differ between bank and manifest.
     """
     manifest, bank = bundle.manifest, bundle.bank
-    if bank != _bank(manifest, bank.layers):
+    if bank != _bank(manifest, bank.layers, bank.head) or manifest.head != (bank.head.figures if bank.head else None):
         raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
     arrays = _arrays(bank)
     if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
@@ -159,12 +164,24 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
             layers.append(LayerBank(values, scales))
         except ValueError as error:
             raise CorruptBundle(f"{where}: layer {layer.name}: {error}") from error
+    head = _head(manifest.head, arrays, where) if manifest.head else None
     if arrays:
         raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
-    return Bundle(manifest, _bank(manifest, tuple(layers)))
+    return Bundle(manifest, _bank(manifest, tuple(layers), head))
 
 
-def _bank(manifest: Manifest, layers: tuple[LayerBank, ...]) -> Bank:
+def _head(figures: HeadFigures, arrays: dict[str, NDArray[Any]], where: str) -> Head:
+    """Takes the head's arrays out of `arrays`."""
+    try:
+        parts = {part: arrays.pop(f"head.{part}.npy") for part in HEAD_PARTS}
+        return Head(figures, **parts)
+    except KeyError as missing:
+        raise CorruptBundle(f"{where}: the head has no array {missing}") from missing
+    except ValueError as error:
+        raise CorruptBundle(f"{where}: {error}") from error
+
+
+def _bank(manifest: Manifest, layers: tuple[LayerBank, ...], head: Head | None) -> Bank:
     return Bank(
         product=manifest.product,
         version=manifest.version,
@@ -174,6 +191,7 @@ def _bank(manifest: Manifest, layers: tuple[LayerBank, ...]) -> Bank:
         calibration=manifest.calibration,
         threshold=manifest.threshold,
         mask_threshold=manifest.mask_threshold,
+        head=head,
     )
 
 
@@ -182,6 +200,9 @@ def _arrays(bank: Bank) -> dict[str, NDArray[Any]]:
     for index, layer in enumerate(bank.layers):
         arrays[_file(index, "values")] = np.ascontiguousarray(layer.values, np.dtype("|i1"))
         arrays[_file(index, "scales")] = np.ascontiguousarray(layer.scales, np.dtype("<f4"))
+    if bank.head:
+        for part, dtype in HEAD_PARTS.items():
+            arrays[f"head.{part}.npy"] = np.ascontiguousarray(getattr(bank.head, part), np.dtype(dtype))
     return arrays
 
 
@@ -235,7 +256,7 @@ def _refuse_to_overwrite(directory: Path) -> None:
     names = {path.name for path in directory.iterdir()}
     if not names:
         return
-    ours = {name for name in names if name == MANIFEST or (name.startswith("layer") and name.endswith(".npy"))}
+    ours = {name for name in names if name == MANIFEST or (name.startswith(OURS) and name.endswith(".npy"))}
     manifest = directory / MANIFEST
     if ours != names or not manifest.is_file() or FORMAT.split("/")[0].encode() not in manifest.read_bytes():
         raise NotABundle(f"{directory} holds something other than a bundle: name an empty or new folder")

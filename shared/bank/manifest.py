@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from pydantic import (
 
 from shared.bank.errors import CorruptBundle
 from shared.vision.calibration import Calibration
+from shared.vision.head import HeadFigures
 from shared.vision.recipe import PREPROCESSING, QUANTISATION, Recipe
 
 # Bump when a reader of the old format would misread the new one.
@@ -69,6 +71,8 @@ class Manifest(BaseModel):
     mask_threshold: float
     """A pixel of the map above it is anomalous."""
     calibration: Calibration
+    head: HeadFigures | None = None
+    """What was learnt from pictures of defects, beside its arrays; None where normals alone judge."""
     training: dict[str, JsonValue]
     """How it was trained, for people: counts, how the normals were split, what rate is promised."""
     arrays: tuple[ArrayEntry, ...]
@@ -87,6 +91,7 @@ class Manifest(BaseModel):
         threshold: float,
         mask_threshold: float,
         calibration: Calibration,
+        head: HeadFigures | None = None,
         training: Mapping[str, Any],
         arrays: tuple[ArrayEntry, ...],
     ) -> Self:
@@ -108,6 +113,7 @@ class Manifest(BaseModel):
             "threshold": threshold,
             "mask_threshold": mask_threshold,
             "calibration": calibration.to_json(),
+            "head": asdict(head) if head else None,
             "training": dict(training),
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }

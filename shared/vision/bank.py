@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shared.vision.calibration import Calibration
+from shared.vision.head import Head
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 
@@ -23,6 +24,8 @@ class Bank:
     """A picture that scores above it is rejected."""
     mask_threshold: float
     """A pixel of the upsampled map above it is anomalous."""
+    head: Head | None = None
+    """What was learnt from pictures of defects; None where normals alone judge."""
 
     def __post_init__(self) -> None:
         counts = len(self.recipe.layers), len(self.layers), len(self.calibration.layers)

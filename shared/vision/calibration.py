@@ -1,4 +1,4 @@
-"""What scores mean: standardising from held-out normals, and thresholds with a stated promise."""
+"""What scores mean: standardising from held-out normals, and what the thresholds promise."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-CONFIDENCE = 0.95  # of the promise: one calibration in twenty may break it
+from shared.vision.promise import Promise
+
 PATCH_STD_FLOOR = 1e-3  # distances below it are int8 noise: copies of one picture must not make all else infinitely odd
 SCORE_STD_FLOOR = 0.05  # a score is a mean of standardised distances, so that its deviation is of the order of one
 CELLS = 8  # places a side at which patch distances are expected to differ; finer ones would be learnt from too little
@@ -110,76 +111,20 @@ class LayerCalibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """What the threshold guarantees: for new normals like the held-out ones, with `confidence`, at most
-    `promised_rate` of them score above it."""
-
-    asked_rate: float
-    promised_rate: float
-    confidence: float
-    normals: int
-    """Held-out normals the threshold was taken from."""
-    tolerated: int
-    """How many of those scored above it."""
-
-    @property
-    def kept(self) -> bool:
-        """Whether what was asked can be promised."""
-        return self.promised_rate <= self.asked_rate
-
-    def __str__(self) -> str:
-        what = f"with {self.confidence:.0%} confidence at most {self.promised_rate:.3%} of normal pictures are rejected"
-        if self.kept:
-            return what
-        return (
-            f"{self.normals} normal pictures are too few to promise a false-reject rate of {self.asked_rate:.3%}: "
-            f"{what}; {normals_needed(self.asked_rate, self.confidence)} would do"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """All that was learnt from held-out normals, one entry a layer in the recipe's order, and the promise."""
+    """All that was learnt from held-out normals, one entry a layer in the recipe's order, and the promises."""
 
     layers: tuple[LayerCalibration, ...]
     promise: Promise
+    """Of the threshold: how many good pictures are rejected."""
+    mask_promise: Promise | None = None
+    """Of the mask threshold: how many good pictures show a mask. None in bundles of old."""
+    escape_promise: Promise | None = None
+    """Of the threshold: how many defective pictures are passed. None where no limit was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return asdict(self)
-
-
-def promised_threshold(
-    scores: NDArray[np.float32], rate: float, confidence: float = CONFIDENCE
-) -> tuple[float, Promise]:
-    """The lowest held-out score that keeps the promise, else the largest and what that one promises.
-
-    The share of new normals above the r-th largest of n held-out scores is Beta(r, n - r + 1) whatever the scores'
-    distribution (Vovk, "Conditional validity of inductive conformal predictors", 2012), so that it stays below
-    `rate` with probability P(Binomial(n, rate) >= r).
-
-    Args:
-        scores: (n,) held-out normal scores, n >= 1.
-        rate: the false-reject rate asked for, between 0 and 1.
-        confidence: of the promise.
-    """
-    ordered = np.sort(scores)[::-1]
-    number = len(ordered)
-    rank = 0  # of the largest scores, the one that is the threshold, from 1
-    while rank < number and 1 - _binomial_below(rank + 1, number, rate) >= confidence:
-        rank += 1
-    kept = rank > 0
-    rank = max(rank, 1)
-    promised = rate if kept else 1 - (1 - confidence) ** (1 / number)
-    promise = Promise(
-        asked_rate=rate, promised_rate=promised, confidence=confidence, normals=number, tolerated=rank - 1
-    )
-    return float(ordered[rank - 1]), promise
-
-
-def normals_needed(rate: float, confidence: float = CONFIDENCE) -> int:
-    """The fewest held-out normals from which `rate` can be promised: 299 for 1 % at 95 % confidence."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - rate))
 
 
 def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
@@ -209,18 +154,3 @@ def _interpolation(length: int, cells: int) -> NDArray[np.float64]:
     """(length, cells): row i interpolates linearly between the centres of cells, constant beyond the outermost."""
     positions = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     return np.maximum(1 - np.abs(positions[:, None] - np.arange(cells)), 0)  # type: ignore[no-any-return]
-
-
-def _binomial_below(successes: int, trials: int, probability: float) -> float:
-    """P(Binomial(trials, probability) < successes), summed in logarithms so that no factor overflows."""
-    log_p, log_q = math.log(probability), math.log1p(-probability)
-    return math.fsum(
-        math.exp(
-            math.lgamma(trials + 1)
-            - math.lgamma(hits + 1)
-            - math.lgamma(trials - hits + 1)
-            + hits * log_p
-            + (trials - hits) * log_q
-        )
-        for hits in range(successes)
-    )

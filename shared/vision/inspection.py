@@ -12,6 +12,7 @@ from shared.vision.bank import Bank
 from shared.vision.calibration import LayerCalibration
 from shared.vision.errors import UnusableFeatures
 from shared.vision.features import dequantise
+from shared.vision.head import describe, described_layers
 from shared.vision.mask import outline
 from shared.vision.recipe import Layer, Recipe
 
@@ -22,6 +23,8 @@ class Inspection:
 
     score: float
     rejected: bool
+    defect_kind: str | None
+    """What kind of known defect a rejected chip looks like most; None where no kinds are known."""
     anomaly_map: NDArray[np.float32]
     """(h, w) standardised patch distances, before upsampling and smoothing; same unit as the mask threshold."""
     mask: Mask | None
@@ -44,16 +47,22 @@ def inspect(
     """
     if not grids_per_chip:
         return []
+    features = {layer.name: layer_features(grids_per_chip, layer) for layer in bank.recipe.layers}
     distances = [
-        layer_bank.distances(layer_features(grids_per_chip, layer), layer.metric)
+        layer_bank.distances(features[layer.name], layer.metric)
         for layer, layer_bank in zip(bank.recipe.layers, bank.layers, strict=True)
     ]
     scores = picture_scores(distances, bank.recipe, bank.calibration.layers)
+    kinds: list[str | None] = [None] * len(scores)
+    if bank.head is not None:
+        answers = bank.head.answers(describe([features[layer.name] for layer in described_layers(bank.recipe)]))
+        scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
     maps = coarse_maps(distances, bank.calibration.layers)
     if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
         raise UnusableFeatures("the features give scores that are no finite numbers: extract them again")
     return [
-        _inspection(float(score), coarse, size, bank) for score, coarse, size in zip(scores, maps, sizes, strict=True)
+        _inspection(float(score), kind, coarse, size, bank)
+        for score, kind, coarse, size in zip(scores, kinds, maps, sizes, strict=True)
     ]
 
 
@@ -99,11 +108,21 @@ def coarse_maps(
     )
 
 
-def _inspection(score: float, coarse: NDArray[np.float32], size: tuple[int, int], bank: Bank) -> Inspection:
+def _inspection(
+    score: float, kind: str | None, coarse: NDArray[np.float32], size: tuple[int, int], bank: Bank
+) -> Inspection:
     if min(size) < 1:
         raise UnusableFeatures(f"features of a picture of {size[0]} x {size[1]} pixels: extract them again")
     nothing: tuple[Mask | None, tuple[Region, ...]] = (None, ())
     # Upsampling goes beyond no extreme, so that most good chips need none.
     is_clean = coarse.max() <= bank.mask_threshold
     mask, regions = nothing if is_clean else outline(upsample(coarse, *size), bank.mask_threshold)
-    return Inspection(score=score, rejected=score > bank.threshold, anomaly_map=coarse, mask=mask, regions=regions)
+    rejected = score > bank.threshold
+    return Inspection(
+        score=score,
+        rejected=rejected,
+        defect_kind=kind if rejected else None,
+        anomaly_map=coarse,
+        mask=mask,
+        regions=regions,
+    )

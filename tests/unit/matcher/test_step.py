@@ -7,9 +7,10 @@ from shared.errors import NotReady
 from shared.events import FeaturesExtracted, ImagePointer, Uninspected, UninspectedReason, Verdict
 from shared.stream.step import Source
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.features import quantise
 from shared.vision.memory_bank import LayerBank
+from shared.vision.promise import Promise
 from shared.vision.recipe import Layer, Recipe
 from tests.events_of_chips import identity, record_of
 
@@ -20,7 +21,7 @@ UNIT = LayerCalibration(
     place=PlaceSpread(rows=1, columns=1, means=(0.0,), stds=(1.0,)),
     score=Spread(mean=0.0, std=1.0),
 )
-PROMISE = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=300, tolerated=0)
+PROMISE = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, pictures=300, tolerated=0)
 
 
 def bank(version: str = "v1", feature_space: str = "space", threshold: float = 0.5) -> Bank:

@@ -6,12 +6,13 @@ from numpy.typing import NDArray
 
 from shared.events import FeatureGrid
 from shared.vision.bank import Bank
-from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Promise, Spread
+from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.errors import UnusableFeatures
 from shared.vision.features import quantise
 from shared.vision.inspection import inspect
 from shared.vision.mask import decode
 from shared.vision.memory_bank import build_layer_bank
+from shared.vision.promise import Promise
 from shared.vision.recipe import Layer, Recipe
 
 RECIPE = Recipe(layers=(Layer(tap="early", pool=1), Layer(tap="late", metric="l2", top_fraction=0.1)))
@@ -45,7 +46,7 @@ def bank() -> Bank:
         place=PlaceSpread(rows=1, columns=1, means=(0.01,), stds=(0.01,)),
         score=Spread(mean=1, std=1),
     )
-    promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, normals=299, tolerated=0)
+    promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, pictures=299, tolerated=0)
     return Bank(
         product="chip",
         version="",

@@ -1,0 +1,189 @@
+"""Learning from pictures of defects: a head that joins the anomaly score where cross-validation says that it helps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.evaluation.metrics import auroc
+from shared.events import FeatureGrid
+from shared.vision.calibration import Spread
+from shared.vision.head import Head, HeadFigures, describe, described_layers, kernel
+from shared.vision.inspection import layer_features
+from shared.vision.recipe import Recipe
+
+MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on others
+MAX_NORMALS = 3000  # that a head is fitted to: more cost time at every chip and move little
+RIDGE = 0.1  # of targets -1 and 1; .01 to 1 do about as well
+WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head against the anomaly score
+RESAMPLES = 200  # bootstrap ones, for the noise of a gain
+SPREAD_FLOOR = 0.02  # of answers to normals, about -1: were they all the same, any other would be infinitely odd
+SCALE_FLOOR = 1e-6
+CHUNK = 64  # pictures described at once: bounds what is held as float32
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Pictures that a head may learn from, the normals first."""
+
+    descriptions: NDArray[np.float32]
+    """(N, D)."""
+    fold_of: NDArray[np.intp]
+    """(N,): those of one fold are answered for by a head that has seen none of them."""
+    scores: NDArray[np.float32]
+    """(N,) held-out anomaly scores."""
+    kinds: tuple[str, ...]
+    """Of each abnormal picture; empty where it has no name."""
+
+    @property
+    def is_abnormal(self) -> NDArray[np.bool_]:
+        """(N,)."""
+        return np.arange(len(self.scores)) >= len(self.scores) - len(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What cross-validation says of a head."""
+
+    head: Head | None
+    """None where normals alone do as well."""
+    scores: NDArray[np.float32]
+    """(N,) held-out scores: with the head where it joins."""
+    report: dict[str, Any]
+    """Plain JSON."""
+
+
+def describe_all(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], recipe: Recipe) -> NDArray[np.float32]:
+    """(N, D) descriptions by the recipe's layers."""
+    layers = described_layers(recipe)
+    chunks = [grids_per_chip[start : start + CHUNK] for start in range(0, len(grids_per_chip), CHUNK)]
+    return np.concatenate([describe([layer_features(chunk, layer) for layer in layers]) for chunk in chunks])
+
+
+def try_head(shown: Shown, *, seed: int = 0) -> Trial:
+    """Fit a head, and take it where it tells normal from abnormal better than the anomaly score, beyond noise.
+
+    Args:
+        shown: normals and abnormals.
+        seed: of the normals that it is fitted to where they are many, and of the bootstrap.
+    """
+    defective = shown.is_abnormal
+    alone = auroc(shown.scores, defective)
+    report: dict[str, Any] = {"joined": False, "auroc_normals_only": alone, "auroc_joined": None}
+    if alone is None or len(shown.kinds) < MIN_ABNORMALS:
+        return Trial(None, shown.scores, report)
+    fitting = _Fitting.of(shown, seed)
+    answers = fitting.held_out()
+    spread = Spread.of(answers[~defective, 0], SPREAD_FLOOR)
+    added = spread.standardise(answers[:, 0])
+    joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
+    weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
+    gain, noise = _gain(shown.scores, joined[weight], defective, seed)
+    report |= {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
+    if gain <= noise:
+        return Trial(None, shown.scores, report)
+    report |= {"joined": True, "kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
+    return Trial(fitting.head(weight, spread), joined[weight], report)
+
+
+def _gain(
+    before: NDArray[np.float32], after: NDArray[np.float32], defective: NDArray[np.bool_], seed: int
+) -> tuple[float, float]:
+    """Gain in AUROC, and its standard error over resampled pictures."""
+    random = np.random.default_rng(seed)
+    normals, abnormals = np.flatnonzero(~defective), np.flatnonzero(defective)
+    gains = []
+    for _ in range(RESAMPLES):
+        chosen = np.concatenate([random.choice(normals, len(normals)), random.choice(abnormals, len(abnormals))])
+        truth = defective[chosen]
+        gains.append((auroc(after[chosen], truth) or 0) - (auroc(before[chosen], truth) or 0))
+    return (auroc(after, defective) or 0) - (auroc(before, defective) or 0), float(np.std(gains))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """One kernel matrix for all folds and for the head that is kept."""
+
+    shown: Shown
+    chosen: NDArray[np.intp]
+    """Pictures that may be fitted to."""
+    centre: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    gamma: float
+    standardised: NDArray[np.float16]
+    similarities: NDArray[np.float32]
+    """(N, len(chosen))."""
+    kinds: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shown: Shown, seed: int) -> "_Fitting":
+        abnormal = shown.is_abnormal
+        normals = np.flatnonzero(~abnormal)
+        if len(normals) > MAX_NORMALS:
+            normals = np.sort(np.random.default_rng(seed).choice(normals, MAX_NORMALS, replace=False))
+        chosen = np.concatenate([normals, np.flatnonzero(abnormal)])
+        of_normals = shown.descriptions[~abnormal]
+        centre, scale = of_normals.mean(axis=0), np.maximum(of_normals.std(axis=0), np.float32(SCALE_FLOOR))
+        standardised = ((shown.descriptions - centre) / scale).astype(np.float16)
+        rounded = standardised.astype(np.float32)
+        gamma = 1 / max(float(rounded[chosen].var()) * rounded.shape[1], SCALE_FLOOR)  # the usual scale of distances
+        kinds = tuple(sorted(set(shown.kinds) - {""}))
+        return cls(
+            shown=shown,
+            chosen=chosen,
+            centre=centre,
+            scale=scale,
+            gamma=gamma,
+            standardised=standardised,
+            similarities=kernel(rounded, rounded[chosen], gamma),
+            kinds=kinds if len(kinds) > 1 else (),
+        )
+
+    def held_out(self) -> NDArray[np.float32]:
+        """(N, 1 + K) answers, each by a head fitted to the other folds."""
+        answers = np.empty((len(self.shown.scores), 1 + len(self.kinds)), np.float32)
+        for fold in np.unique(self.shown.fold_of):
+            out = self.shown.fold_of == fold
+            coefficients, offsets = self._solve(~out[self.chosen])
+            answers[out] = self.similarities[out] @ coefficients + offsets
+        return answers
+
+    def kinds_right(self, answers: NDArray[np.float32]) -> float | None:
+        """Share of held-out abnormals with a name whose kind is named right."""
+        named = [(index, kind) for index, kind in enumerate(self.shown.kinds) if kind in self.kinds]
+        if not named:
+            return None
+        best = answers[self.shown.is_abnormal, 1:].argmax(axis=1)
+        return float(np.mean([self.kinds[best[index]] == kind for index, kind in named]))
+
+    def head(self, weight: float, spread: Spread) -> Head:
+        """Fitted to all."""
+        coefficients, offsets = self._solve(np.ones(len(self.chosen), np.bool_))
+        figures = HeadFigures(
+            weight=weight, spread=spread, gamma=self.gamma, offsets=tuple(offsets.tolist()), kinds=self.kinds
+        )
+        return Head(figures, self.centre, self.scale, self.standardised[self.chosen], coefficients)
+
+    def _solve(self, fitted: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Coefficients (len(chosen), 1 + K), zero where not fitted, and offsets (1 + K,)."""
+        coefficients = np.zeros((len(self.chosen), 1 + len(self.kinds)))
+        offsets = np.zeros(1 + len(self.kinds))
+        abnormal = self.shown.is_abnormal[self.chosen]
+        normals, abnormals = fitted & ~abnormal, fitted & abnormal
+        # Few defects are to count as much as many normals, each of them therefore more.
+        penalties = np.where(abnormal, RIDGE * abnormals.sum() / max(normals.sum(), 1), RIDGE)
+        coefficients[fitted, :1] = self._ridge(fitted, np.where(abnormal, 1.0, -1.0)[fitted, None], penalties[fitted])
+        if self.kinds and abnormals.any():
+            kinds = np.array([""] * int((~abnormal).sum()) + list(self.shown.kinds))
+            targets = np.where(kinds[abnormals, None] == np.array(self.kinds), 1.0, -1.0)
+            offsets[1:] = targets.mean(axis=0)
+            coefficients[abnormals, 1:] = self._ridge(abnormals, targets - offsets[1:], np.full(abnormals.sum(), RIDGE))
+        return coefficients.astype(np.float32), offsets.astype(np.float32)
+
+    def _ridge(
+        self, fitted: NDArray[np.bool_], targets: NDArray[np.float64], penalties: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        gram = self.similarities[np.ix_(self.chosen[fitted], np.flatnonzero(fitted))].astype(np.float64)
+        return np.linalg.solve(gram + np.diag(penalties), targets)  # type: ignore[return-value]

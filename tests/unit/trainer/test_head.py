@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from services.trainer.evaluation.metrics import auroc
+from services.trainer.head import Shown, try_head
+
+DESCRIBED = 12
+
+
+def show(*, shift: float, abnormals: int = 30, normals: int = 80, kinds: bool = True, seed: int = 0) -> Shown:
+    """Defects that lie `shift` deviations off in one of two directions, and anomaly scores that hardly see them."""
+    random = np.random.default_rng(seed)
+    descriptions = random.standard_normal((normals + abnormals, DESCRIBED)).astype(np.float32)
+    kind_of = np.arange(abnormals) % 2
+    descriptions[normals + np.arange(abnormals), kind_of] += shift
+    scores = random.standard_normal(normals + abnormals).astype(np.float32)
+    scores[normals:] += 0.5
+    return Shown(
+        descriptions=descriptions,
+        fold_of=np.arange(normals + abnormals) % 5,
+        scores=scores,
+        kinds=tuple(("crack", "blot")[kind] if kinds else "" for kind in kind_of),
+    )
+
+
+def test_a_head_joins_where_it_helps_and_its_held_out_scores_say_so() -> None:
+    shown = show(shift=6)
+    trial = try_head(shown)
+    assert trial.head is not None
+    assert (auroc(trial.scores, shown.is_abnormal) or 0) > 0.95
+    assert (auroc(shown.scores, shown.is_abnormal) or 1) < 0.8
+    assert trial.report["joined"]
+    assert trial.report["gain"] > trial.report["noise"]
+
+
+def test_a_head_that_has_nothing_to_learn_does_not_join() -> None:
+    for seed in range(5):
+        shown = show(shift=0, seed=seed)
+        trial = try_head(shown)
+        if trial.head is None:
+            assert np.array_equal(trial.scores, shown.scores)
+        else:  # what chance lets in is at least better on what was held out
+            assert trial.report["gain"] > trial.report["noise"]
+
+
+def test_where_normals_alone_are_right_already_no_head_joins() -> None:
+    shown = show(shift=6)
+    perfect = Shown(shown.descriptions, shown.fold_of, shown.is_abnormal.astype(np.float32) * 9, shown.kinds)
+    assert try_head(perfect).head is None
+
+
+def test_new_chips_get_the_kind_they_look_like() -> None:
+    shown, new = show(shift=6), show(shift=6, seed=1)
+    head = try_head(shown).head
+    assert head is not None
+    answers = head.answers(new.descriptions)
+    named = [kind for kind, abnormal in zip(head.kinds(answers), new.is_abnormal, strict=True) if abnormal]
+    assert np.mean([name == kind for name, kind in zip(named, new.kinds, strict=True)]) > 0.9
+    assert (auroc(head.scores(answers), new.is_abnormal) or 0) > 0.95
+
+
+def test_defects_without_names_teach_no_kinds() -> None:
+    trial = try_head(show(shift=6, kinds=False))
+    assert trial.head is not None
+    assert trial.head.figures.kinds == ()
+    assert trial.head.kinds(trial.head.answers(np.zeros((2, DESCRIBED), np.float32))) == [None, None]
+
+
+@pytest.mark.parametrize("abnormals", [0, 1, 2])
+def test_from_fewer_than_three_defects_nothing_is_learnt(abnormals: int) -> None:
+    shown = show(shift=6, abnormals=abnormals)
+    assert try_head(shown).head is None
+
+
+def test_five_defects_can_be_learnt_from() -> None:
+    trial = try_head(show(shift=8, abnormals=5))
+    assert trial.report["auroc_joined"] > trial.report["auroc_normals_only"]
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    first, second = try_head(show(shift=6)), try_head(show(shift=6))
+    assert first.head is not None
+    assert second.head is not None
+    assert first.head.figures == second.head.figures
+    assert np.array_equal(first.head.coefficients, second.head.coefficients)
