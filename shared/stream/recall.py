@@ -111,8 +111,14 @@ class PastReader:
 
     def _read(self, partition: int, after_s: float) -> Past:
         self._ended.wait(after_s)
-        position = self._committed(partition)
-        return Past(position, {recall.event: self._kept(recall, partition) for recall in self._recalls})
+        try:
+            position = self._committed(partition)
+            return Past(position, {recall.event: self._kept(recall, partition) for recall in self._recalls})
+        except KafkaException:
+            # It goes on asking with the leader's epoch as it was before a broker's restart, and is refused for ever
+            # (librdkafka 2.16 looks for a new leader in its consumers, not in its admin clients).
+            self._admin = self._new_admin()
+            raise
 
     def _committed(self, partition: int) -> int:
         (place,) = self._consumer.committed([TopicPartition(self._topic, partition)], CALL_TIMEOUT_S)
