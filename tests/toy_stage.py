@@ -89,5 +89,12 @@ class ToyStep(Step[ImageCaptured]):
         return FeaturesExtracted(**identity.fields(), image=pointer, **fields)
 
 
+class OnceStep(ToyStep):
+    """Takes each chip once."""
+
+    takes_each_chip_once = True
+
+
 if __name__ == "__main__":
-    sys.exit(run(ToyStep(slow_s=0.02), ServiceSettings()))
+    step = OnceStep if "once" in sys.argv else ToyStep
+    sys.exit(run(step(slow_s=0.02), ServiceSettings()))

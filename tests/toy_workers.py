@@ -12,15 +12,21 @@ REPOSITORY = Path(__file__).parents[1]
 class Workers:
     """Worker processes of one stage, by slot."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, once: bool = False, streak: int = 50) -> None:
         self._log = log
+        self._arguments = ["once"] if once else []
+        self._streak = str(streak)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, slot: str) -> None:
-        environment = os.environ | {"CHIPSIEVE_STREAM__WORKER": slot, "CHIPSIEVE_STREAM__BATCH_SIZE": "5"}
+        environment = os.environ | {
+            "CHIPSIEVE_STREAM__WORKER": slot,
+            "CHIPSIEVE_STREAM__BATCH_SIZE": "5",
+            "CHIPSIEVE_STREAM__DEAD_LETTER_STREAK": self._streak,
+        }
         with self._log.open("ab") as log:
             self._running[slot] = subprocess.Popen(
-                [sys.executable, "-m", "tests.toy_stage"], cwd=REPOSITORY, env=environment, stderr=log
+                [sys.executable, "-m", "tests.toy_stage", *self._arguments], cwd=REPOSITORY, env=environment, stderr=log
             )
 
     def kill(self, slot: str) -> None:
@@ -32,6 +38,10 @@ class Workers:
 
     def thaw(self, slot: str) -> None:
         self._running[slot].send_signal(signal.SIGCONT)
+
+    def wait(self, slot: str) -> int:
+        """Until a worker ends by itself; its exit status."""
+        return self._running.pop(slot).wait(timeout=60)
 
     def stop(self) -> list[int]:
         """SIGTERM to all; their exit statuses."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from typing_extensions import override
 
@@ -29,6 +30,7 @@ class ExtractorStep(Step[ImageCaptured]):
 
     name = "extractor"
     consumes = ImageCaptured
+    later_stages = timedelta(milliseconds=100)  # the matcher: fetch, match and commit
     takes_each_chip_once = True
 
     def __init__(self, recipes: RecipeCache, engines: EngineCache, images: ImageSettings) -> None:

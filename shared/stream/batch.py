@@ -3,15 +3,24 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
 from shared.stream.record import Received
 
 # Two batches: the next one ready when the worker is done, and one that fills meanwhile. The Kafka client reads ahead
 # anyway.
 BATCHES_AHEAD = 2
-# … but not more than this, since a batch of the largest pictures would be 130 MB.
+# Late chips cost hardly any work: they take no place in a batch, and drain by the hundred.
+LATE_AT_ONCE = 512
+# … but nothing more comes in beyond this, since a batch of the largest pictures would be 130 MB.
 BYTES_AHEAD = 64 * 1024 * 1024
 NEVER = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    received: Received
+    since: float
 
 
 class Buffer:
@@ -19,13 +28,27 @@ class Buffer:
 
     A batch is ready when it is full, or when its first record has lingered long enough. Times are of the monotonic
     clock, in seconds.
+
+    Args:
+        batch_size: how many records a batch holds, not counting late ones.
+        linger_s: how long a batch waits to fill.
+        is_late: whether a record's chip is past its deadline now.
+        clock: the time.
     """
 
-    def __init__(self, batch_size: int, linger_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        linger_s: float,
+        *,
+        is_late: Callable[[Received], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._batch_size = batch_size
         self._linger_s = linger_s
+        self._is_late = is_late
         self._clock = clock
-        self._waiting: deque[tuple[Received, float]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -36,50 +59,62 @@ class Buffer:
         """How many more records may come in."""
         if self._bytes >= BYTES_AHEAD:
             return 0
-        return max(0, BATCHES_AHEAD * self._batch_size - len(self._waiting))
+        # Where the first is late, a backlog is being worked off, and most of what comes next is late too.
+        limit = 2 * LATE_AT_ONCE if self._first_is_late() else BATCHES_AHEAD * self._batch_size
+        return max(0, limit - len(self._waiting))
 
     def add(self, records: Iterable[Received], *, lingered: bool = False) -> None:
         """Put records at the end; they begin to linger now, or have lingered already."""
         since = NEVER if lingered else self._clock()
         for record in records:
-            self._waiting.append((record, since))
+            self._waiting.append(_Waiting(record, since))
             self._bytes += record.size
 
     def put_back(self, records: Collection[Received]) -> None:
         """Put records of the last batch back to the front, in their order; they have lingered already."""
         for record in reversed(list(records)):
-            self._waiting.appendleft((record, NEVER))
+            self._waiting.appendleft(_Waiting(record, NEVER))
             self._bytes += record.size
 
     def fills_in(self) -> float | None:
         """Seconds until the next batch is ready: 0 where it is, None where there is no record."""
         if not self._waiting:
             return None
-        if len(self._waiting) >= self._batch_size:
+        if not self.missing():
             return 0.0
-        return max(0.0, self._waiting[0][1] + self._linger_s - self._clock())
+        return max(0.0, self._waiting[0].since + self._linger_s - self._clock())
 
     def missing(self) -> int:
         """How many records the next batch could still take."""
-        return max(0, self._batch_size - len(self._waiting))
+        full = LATE_AT_ONCE if self._first_is_late() else self._batch_size
+        return max(0, full - len(self._waiting))
 
     def take(self) -> tuple[Received, ...]:
-        """The next batch, empty where none is ready."""
+        """The next batch, empty where none is ready: late records, and as many others as a batch holds."""
         if self.fills_in() != 0.0:
             return ()
-        batch = tuple(self._waiting.popleft()[0] for _ in range(min(self._batch_size, len(self._waiting))))
+        batch: list[Received] = []
+        on_time = 0
+        while self._waiting and len(batch) < max(LATE_AT_ONCE, self._batch_size):
+            on_time += not self._is_late(self._waiting[0].received)
+            if on_time > self._batch_size:
+                break
+            batch.append(self._waiting.popleft().received)
         self._bytes -= sum(record.size for record in batch)
-        return batch
+        return tuple(batch)
 
     def drop(self, partitions: Collection[int] | None = None) -> list[Received]:
         """Take out and return the records of some partitions, of all by default."""
-        kept = deque[tuple[Received, float]]()
+        kept = deque[_Waiting]()
         dropped: list[Received] = []
-        for record, since in self._waiting:
-            if partitions is None or record.source.partition in partitions:
-                dropped.append(record)
+        for waiting in self._waiting:
+            if partitions is None or waiting.received.source.partition in partitions:
+                dropped.append(waiting.received)
             else:
-                kept.append((record, since))
+                kept.append(waiting)
         self._waiting = kept
         self._bytes -= sum(record.size for record in dropped)
         return dropped
+
+    def _first_is_late(self) -> bool:
+        return bool(self._waiting) and self._is_late(self._waiting[0].received)

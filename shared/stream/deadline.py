@@ -1,18 +1,56 @@
 """Deadlines shed load: a chip whose verdict would come too late gets no work, so that the next ones are on time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.events import Uninspected, UninspectedReason
 from shared.identity import Identity
 
+NOTHING = timedelta()
+SMOOTHING = 0.3  # weight of the latest batch; after four, three quarters of the estimate are new
 
-def overdue(identity: Identity, now: datetime, stage: str) -> Uninspected | None:
-    """Why no work should go into a chip any more, or None while there is time."""
-    if identity.verdict_by is None or not identity.is_late(now):
+
+def begin_by(identity: Identity, needed: timedelta) -> datetime | None:
+    """Until when a stage may begin with a chip, where it needs so long for it; None where there is no deadline.
+
+    At most half of the time that the chip has from its capture to its deadline is set aside for the work. A stage that
+    has become slow can so never come to shed every chip, by which it would also never learn that it is quick again.
+    """
+    if identity.verdict_by is None:
         return None
-    late_s = (now - identity.verdict_by).total_seconds()
-    return Uninspected(
-        reason=UninspectedReason.TOO_LATE,
-        detail=f"its verdict was due {late_s:.3f} s ago, at {identity.verdict_by.isoformat()}; the line had to decide",
-        stage=stage,
+    half = max(NOTHING, (identity.verdict_by - identity.captured_at) / 2)
+    return identity.verdict_by - min(needed, half)
+
+
+def overdue(identity: Identity, now: datetime, stage: str, needed: timedelta = NOTHING) -> Uninspected | None:
+    """Why no work should go into a chip any more, or None while there is time."""
+    latest = begin_by(identity, needed)
+    if identity.verdict_by is None or latest is None or now <= latest:
+        return None
+    remaining_s = (identity.verdict_by - now).total_seconds()
+    detail = (
+        f"its verdict was due {-remaining_s:.3f} s ago, at {identity.verdict_by.isoformat()}; the line had to decide"
+        if remaining_s < 0
+        else f"its verdict is due in {remaining_s:.3f} s, at {identity.verdict_by.isoformat()}; it would take longer"
     )
+    return Uninspected(reason=UninspectedReason.TOO_LATE, detail=detail, stage=stage)
+
+
+class Pace:
+    """How long a chip needs from here to its verdict, learned from the batches so far.
+
+    Args:
+        later_stages: what the stages after this one need.
+    """
+
+    def __init__(self, later_stages: timedelta) -> None:
+        self._later_stages = later_stages
+        self._batch_s = 0.0
+
+    @property
+    def needed(self) -> timedelta:
+        """The estimate."""
+        return timedelta(seconds=self._batch_s) + self._later_stages
+
+    def note(self, batch_s: float) -> None:
+        """A batch with work in it took so long."""
+        self._batch_s += SMOOTHING * (batch_s - self._batch_s)

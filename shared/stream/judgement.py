@@ -5,16 +5,16 @@ No Kafka here: bytes in, bytes out.
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import structlog
 
 from shared.errors import NotReady, Uninspectable
 from shared.events import ChipsSettled, DeadLetter, Event, Uninspected, Verdict
-from shared.identity import ChipEvent, Identity, from_headers, identity_of
+from shared.identity import ChipEvent, Identity, identity_of
 from shared.stream.dead_letter import dead_letter
-from shared.stream.deadline import overdue
+from shared.stream.deadline import NOTHING, overdue
 from shared.stream.encoding import Encoder, EventCodec
 from shared.stream.errors import InternalError, OutputTooLarge
 from shared.stream.once import SettledChips, digest_of
@@ -142,13 +142,21 @@ class Judge(Generic[E]):
             self._settled_chips.forget(partitions)
         self._step.forget(partitions)
 
-    def judge(self, batch: Sequence[Received], *, refused: Container[Source] = (), tick: bool = False) -> Judgement:
+    def judge(
+        self,
+        batch: Sequence[Received],
+        *,
+        refused: Container[Source] = (),
+        needed: timedelta = NOTHING,
+        tick: bool = False,
+    ) -> Judgement:
         """The outcome of each record of a batch.
 
-        `refused` are records whose outcome the broker did not take the last time. Where the step is not ready, what
-        needs no step (late chips, malformed records) is settled all the same, as far as each partition's order allows.
+        `refused` are records whose outcome the broker did not take the last time, `needed` is what a chip needs from
+        here to its verdict. Where the step is not ready, what needs no step (late chips, malformed records) is settled
+        all the same, as far as each partition's order allows.
         """
-        chips = self._once_each(batch, [self._read(received, refused) for received in batch])
+        chips = self._once_each(batch, [self._read(received, refused, needed) for received in batch])
         waiting_for: str | None = None
         outcomes: dict[Source, Outcome] = {}
         try:
@@ -172,14 +180,11 @@ class Judge(Generic[E]):
         due = self._tick() if tick else ()
         return Judgement(tuple(settled), tuple(remaining), waiting_for, due, self._to_keep(settled))
 
-    def _read(self, received: Received, refused: Container[Source]) -> "Record[E] | _GivenUp | NotReady":
+    def _read(self, received: Received, refused: Container[Source], needed: timedelta) -> "_Chip[E]":
         try:
             event: E = self._codec.decode(received.value, self._step.consumes)  # type: ignore[assignment]
         except Uninspectable as error:
-            identity = from_headers(
-                received.headers, key=received.key, position=str(received.source), timestamp=received.timestamp
-            )
-            return self._give_up(identity, None, error)
+            return self._give_up(received.identity, None, error)
         except NotReady as reason:
             return reason
         identity = identity_of(event)
@@ -188,7 +193,7 @@ class Judge(Generic[E]):
                 "the broker refused the outcome by its size; compare its limits with topics.yaml"
             )
             return self._give_up(identity, event, too_large, whole=False)
-        if self._step.sheds_late_chips and (cause := overdue(identity, self._clock(), self._step.name)):
+        if self._step.sheds_late_chips and (cause := overdue(identity, self._clock(), self._step.name, needed)):
             return _GivenUp(identity, event, cause, error=None)
         return Record(identity, event, received.source)
 

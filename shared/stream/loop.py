@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Event as Flag
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ from shared.stream import report
 from shared.stream.batch import Buffer
 from shared.stream.beginning import Beginnings, Pasts
 from shared.stream.dead_letter import DeadLetterTally
+from shared.stream.deadline import Pace, begin_by
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.judgement import Judge, Judgement
 from shared.stream.partitions import Partitions
@@ -102,7 +104,8 @@ class Loop(Generic[E]):
         self._stopping = stopping
         self._partitions = Partitions(consumer, topic)
         self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
-        self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000)
+        self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000, is_late=self._is_late)
+        self._pace = Pace(step.later_stages)
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
         self._refused: set[Source] = set()
@@ -204,9 +207,16 @@ class Loop(Generic[E]):
         if tick:
             self._tick_at = now + TICK_S
             partitions |= set(self._partitions.begun)
-        judgement = self._worker.submit(self._judge.judge, batch, refused=frozenset(self._refused), tick=tick)
+        judgement = self._worker.submit(
+            self._judge.judge, batch, refused=frozenset(self._refused), needed=self._pace.needed, tick=tick
+        )
         self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
+
+    def _is_late(self, received: Received) -> bool:
+        """Whether the judge will shed it, as far as its headers tell."""
+        latest = begin_by(received.identity, self._pace.needed) if self._step.sheds_late_chips else None
+        return latest is not None and latest < datetime.now(UTC)
 
     def _take_finished(self) -> Judgement | None:
         """The judgement of the batch in flight, if it is done; what could not be judged waits in the buffer again."""
@@ -217,7 +227,10 @@ class Loop(Generic[E]):
         self._vitals.worker_busy_since = None
         judgement = in_flight.judgement.result()
         if in_flight.batch:
-            report.judged(self._step.name, len(in_flight.batch), time.monotonic() - in_flight.since)
+            seconds = time.monotonic() - in_flight.since
+            report.judged(self._step.name, len(in_flight.batch), seconds)
+            if not all(record.says_nothing for record in judgement.settled):
+                self._pace.note(seconds)
             self._deferred = bool(judgement.remaining)
             if judgement.waiting_for:
                 self._buffer.put_back(judgement.remaining)

