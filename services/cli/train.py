@@ -111,6 +111,10 @@ def evaluate(
         Path | None, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks that mirrors --abnormal.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV of file,group: intervals are taken over groups.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder to write a page to that needs no network: figures, curves, worst cases.")
+    ] = None,
     scores: Annotated[
         Path | None, typer.Option(help="File to write every picture's score and verdict to, .csv or .jsonl.")
     ] = None,
@@ -126,7 +130,9 @@ def evaluate(
             normal=normal,
             abnormal=abnormal,
             masks=masks,
+            groups=groups,
             scores=scores,
+            report=report,
             engine=engine.value,
             progress=progress,
         )
@@ -135,7 +141,11 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(figures))
         return
-    _print_table(str(bundle), {name: figure for name, figure in figures.items() if name != "unreadable"})
+    shown = {name: figure for name, figure in figures.items() if name not in {"unreadable", "recipe", "ci95"}}
+    for name, ends in figures["ci95"].items():
+        if ends is not None:
+            shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"
+    _print_table(str(bundle), shown | ({"report": str(report / "index.html")} if report else {}))
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.trainer.errors import StaleBundle, TrainingError
+from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
+from services.trainer.evaluation.report import Evaluated, refuse_to_overwrite, write_report
 from services.trainer.judging import Inspected, inspect_files
-from services.trainer.pictures import find_masks, find_pictures, read_mask
+from services.trainer.pictures import find_masks, find_pictures, groups_of_abnormals, kind_of, read_groups, read_mask
 from services.trainer.progress import Progress, silent
 from shared.bank.bundle import read_bundle
 from shared.events import Verdict
@@ -21,6 +24,8 @@ from shared.vision.bank import Bank
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 
+PIXEL_FIGURES = ("pixel_auroc", "au_pro")
+
 
 def evaluate(
     *,
@@ -28,7 +33,9 @@ def evaluate(
     normal: Path,
     abnormal: Path | None = None,
     masks: Path | None = None,
+    groups: Path | None = None,
     scores: Path | None = None,
+    report: Path | None = None,
     engine: EngineKind = "openvino",
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -40,19 +47,23 @@ def evaluate(
         abnormal: folder of defective pictures; a first-level subfolder names their kind of defect.
         masks: folder that mirrors `abnormal`, with masks of what is defective. A normal picture's mask is empty, and a
             defective picture without a mask counts in no pixel figure.
+        groups: CSV of ``file,group``: intervals are taken over groups. Abnormal pictures may be named in it too.
         scores: file to write each picture's score and verdict to, ``.csv`` or ``.jsonl``.
+        report: folder to write ``index.html`` to, one page that needs no network.
         engine: what runs the backbone.
         progress: told how far each stage is.
 
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
-        bundle's. ``images_per_second`` counts reading, decoding, extracting and matching.
+        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
+        or over groups. ``images_per_second`` counts reading, decoding, extracting and matching.
 
     Raises:
         TrainingError: the folders cannot be used as they are.
         NotABundle, CorruptBundle: the bundle cannot be used.
     """
-    bank = read_bundle(bundle).bank
+    read = read_bundle(bundle)
+    bank = read.bank
     normal_files = find_pictures(normal)
     abnormal_files = find_pictures(abnormal) if abnormal else ()
     if masks and not abnormal_files:
@@ -61,16 +72,34 @@ def evaluate(
         find_masks(masks, abnormal_files)  # a folder that does not fit is refused before the long work
     if scores and scores.suffix not in SCORE_WRITERS:
         raise TrainingError(f"scores are written as {' or '.join(SCORE_WRITERS)}, not to {scores}: choose such a name")
+    if groups:
+        read_groups(groups, normal_files)
+    if report:
+        refuse_to_overwrite(report)
     _refuse_if_stale(bank)
     loaded = load_engine(engine, bank.recipe)
     normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
     abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
     if scores:
         SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
-    return {
-        **_picture_figures(normals, abnormals, bank.threshold),
-        **(_pixel_figures(normals, abnormals, masks, progress) if masks else dict.fromkeys(("pixel_auroc", "au_pro"))),
-    }
+    normal_groups = read_groups(groups, normals.files) if groups else None
+    draws = resample(
+        len(normals.files), len(abnormals.files), normal_groups, groups_of_abnormals(groups, abnormals.files)
+    )
+    figures, intervals = _picture_figures(normals, abnormals, bank, draws)
+    truths = find_masks(masks, abnormals.files) if masks else (None,) * len(abnormals.files)
+    pixel_figures, pixel_intervals = (
+        _pixel_figures(normals, abnormals, truths, draws, progress)
+        if masks
+        else (dict.fromkeys(PIXEL_FIGURES), dict.fromkeys(PIXEL_FIGURES))
+    )
+    figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
+    figures["ci95"] = intervals | pixel_intervals
+    if report:
+        progress("writing the report", 0, 1)
+        write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))
+        progress("writing the report", 1, 1)
+    return figures
 
 
 def _refuse_if_stale(bank: Bank) -> None:
@@ -82,13 +111,16 @@ def _refuse_if_stale(bank: Bank) -> None:
         )
 
 
-def _picture_figures(normals: Inspected, abnormals: Inspected, threshold: float) -> dict[str, Any]:
+def _picture_figures(
+    normals: Inspected, abnormals: Inspected, bank: Bank, draws: NDArray[np.intp]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures over pictures, and their intervals."""
     scores = np.concatenate([normals.scores, abnormals.scores])
     defective = np.arange(len(scores)) >= len(normals.files)
     rejected = np.array([each.rejected for each in (*normals.inspections, *abnormals.inspections)], np.bool_)
     confusion = Confusion.of(rejected, defective)
     seconds = normals.seconds + abnormals.seconds
-    return {
+    figures = {
         "image_auroc": auroc(scores, defective),
         "accuracy": confusion.accuracy,
         "precision": confusion.precision,
@@ -96,47 +128,71 @@ def _picture_figures(normals: Inspected, abnormals: Inspected, threshold: float)
         "f1": confusion.f1,
         "false_reject_rate": confusion.false_reject_rate,
         "escape_rate": confusion.escape_rate,
-        "threshold": threshold,
+        "threshold": bank.threshold,
+        "recipe": bank.recipe.to_json(),
+        "promised_false_reject_rate": bank.calibration.promise.promised_rate,
+        "confidence": bank.calibration.promise.confidence,
         "images": len(scores),
         "normal_images": len(normals.files),
         "abnormal_images": len(abnormals.files),
         "recall_by_kind": _recall_by_kind(abnormals),
+        "kinds_named_right": _kinds_named_right(abnormals, bank),
         "images_per_second": len(scores) / seconds if seconds else None,
         "unreadable": [each.name for each in (*normals.unreadable, *abnormals.unreadable)],
     }
+    return figures, picture_intervals(scores, rejected, defective, draws)
 
 
 def _recall_by_kind(abnormals: Inspected) -> dict[str, float]:
     """Share of each kind of defect that is rejected; a picture right in the abnormal folder is of no kind."""
     found: dict[str, list[bool]] = {}
     for file, inspection in zip(abnormals.files, abnormals.inspections, strict=True):
-        kind, separator, _ = file.name.partition("/")
-        if separator:
+        if kind := kind_of(file):
             found.setdefault(kind, []).append(inspection.rejected)
     return {kind: sum(rejected) / len(rejected) for kind, rejected in sorted(found.items())}
 
 
-def _pixel_figures(normals: Inspected, abnormals: Inspected, masks: Path, progress: Progress) -> dict[str, Any]:
-    paths = find_masks(masks, abnormals.files)
-    truths: list[tuple[Path | None, bool]] = [(None, True)] * len(normals.files) + [(p, p is not None) for p in paths]
-    pictures = [
-        (inspection.anomaly_map, size, mask)
-        for inspection, size, (mask, known) in zip(
-            (*normals.inspections, *abnormals.inspections), (*normals.sizes, *abnormals.sizes), truths, strict=True
-        )
-        if known
+def _kinds_named_right(abnormals: Inspected, bank: Bank) -> float | None:
+    """Share of the rejected defects of kinds that the bundle knows whose kind it names right."""
+    known = bank.head.figures.kinds if bank.head else ()
+    named = [
+        inspection.defect_kind == kind_of(file)
+        for file, inspection in zip(abnormals.files, abnormals.inspections, strict=True)
+        if inspection.rejected and kind_of(file) in known
     ]
-    lowest = min(float(coarse.min()) for coarse, _, _ in pictures)
-    highest = max(float(coarse.max()) for coarse, _, _ in pictures)
-    figures = PixelFigures(lowest, highest)
-    for done, (coarse, (height, width), mask) in enumerate(pictures, start=1):
-        figures.add(upsample(coarse, height, width), read_mask(mask, height, width) if mask else None)
-        progress("comparing pixels", done, len(pictures))
-    return {
-        "pixel_auroc": figures.auroc(),
-        "au_pro": figures.au_pro(),
-        "masks": sum(path is not None for path in paths),
-    }
+    return sum(named) / len(named) if named else None
+
+
+def _pixel_figures(
+    normals: Inspected,
+    abnormals: Inspected,
+    masks: Sequence[Path | None],
+    draws: NDArray[np.intp],
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures over pixels, and their intervals; a defective picture without a mask counts in none."""
+    inspections, sizes = (*normals.inspections, *abnormals.inspections), (*normals.sizes, *abnormals.sizes)
+    truths = [*[None] * len(normals.files), *masks]
+    known = [index for index, mask in enumerate(truths) if index < len(normals.files) or mask is not None]
+    extremes = [inspections[index].anomaly_map for index in known]
+    lowest = min(float(coarse.min()) for coarse in extremes)
+    highest = max(float(coarse.max()) for coarse in extremes)
+    figures, sample = PixelFigures(lowest, highest), PixelSample(lowest, highest)
+    for done, index in enumerate(known, start=1):
+        height, width = sizes[index]
+        pixels, mask = upsample(inspections[index].anomaly_map, height, width), truths[index]
+        truth = read_mask(mask, height, width) if mask else None
+        figures.add(pixels, truth)
+        sample.add(pixels, truth)
+        progress("comparing pixels", done, len(known))
+    return (
+        {
+            "pixel_auroc": figures.auroc(),
+            "au_pro": figures.au_pro(),
+            "masks": sum(path is not None for path in masks),
+        },
+        sample.intervals(draws[:, known]),
+    )
 
 
 def _rows(truth: str, inspected: Inspected) -> Iterator[dict[str, Any]]:

@@ -72,6 +72,19 @@ def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]
     return tuple(groups)
 
 
+def groups_of_abnormals(table: Path | None, pictures: Sequence[PictureFile]) -> tuple[str, ...] | None:
+    """Each defective picture's group, its own where the table does not name it; None where it names none.
+
+    Raises:
+        UnusableGroups: the table cannot be read, lacks a column or contradicts itself.
+    """
+    by_file = read_group_table(table) if table else {}
+    named = [by_file.get(picture.name) or by_file.get(picture.path.name) for picture in pictures]
+    if not any(named):
+        return None
+    return tuple(group or f"file {picture.name}" for picture, group in zip(pictures, named, strict=True))
+
+
 def read_group_table(table: Path) -> dict[str, str]:
     """A CSV with the columns ``file`` and ``group``, as it stands: group by file.
 

@@ -111,7 +111,7 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
     if abnormals is not None and len(abnormals.scores) and not asked.is_named:
         return _fewest_mistakes(normals, abnormals, asked.level)
     value, promise = promised_threshold(normals.scores, asked.rate, asked.level, groups=normals.groups)
-    complaints = [] if promise.kept else [str(promise)]
+    complaints = [] if promise.kept else [promise.complaint if asked.is_strict else str(promise)]
     escapes = None
     if asked.max_escape_rate is not None:
         if abnormals is None or not len(abnormals.scores):
@@ -180,7 +180,7 @@ def _conflict(escapes: Promise, normals: HeldOut, abnormals: HeldOut, threshold:
         -abnormals.scores, escapes.asked_rate, asked.level, groups=abnormals.groups, subject="escapes"
     )
     if not lone.kept:
-        return str(escapes)
+        return escapes.complaint
     rejected = int((normals.scores >= -lowered).sum())
     evidence = Evidence.of(normals.scores, normals.groups, asked.rate, asked.level)
     return (

@@ -13,7 +13,7 @@ from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
 from services.trainer.normality import Normality
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
-from services.trainer.pictures import PictureFile, find_pictures, kind_of, read_group_table, read_groups
+from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.thresholds import (
     NOTHING_ASKED,
@@ -90,7 +90,7 @@ def train(
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
     normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress)
-    abnormal_groups = _groups_of_abnormals(abnormals.files, groups)
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files)
     trial = _try_head(
         normality=normality,
         normals=normals,
@@ -223,15 +223,6 @@ def _try_head(
         kinds=tuple(kind_of(file) for file in abnormals.files),
     )
     return try_head(shown, seed=seed)
-
-
-def _groups_of_abnormals(files: Sequence[PictureFile], table: Path | None) -> tuple[str, ...] | None:
-    """Each abnormal's group, its own where the table does not name it; None where it names none."""
-    by_file = read_group_table(table) if table else {}
-    named = [by_file.get(file.name) or by_file.get(file.path.name) for file in files]
-    if not any(named):
-        return None
-    return tuple(group or f"file {file.name}" for file, group in zip(files, named, strict=True))
 
 
 def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) -> dict[str, Any]:

@@ -48,14 +48,17 @@ class Promise:
             return pictures
         return f"{pictures} in {self.groups} groups, worth {self.effective:.0f} independent ones"
 
-    def __str__(self) -> str:
-        whose, happens, rate = _HAPPENS[self.subject]
-        kept = f"with {self.confidence:.0%} confidence at most {self.promised_rate:.3%} of {whose} {happens}"
-        if self.kept:
-            return f"{kept} (from {self.grounds})"
+    @property
+    def complaint(self) -> str:
+        """Why what was asked cannot be promised, and what could be."""
         lowest = self.promised_rate if self.lowest_rate is None else self.lowest_rate
         return (
-            f"{self.grounds} are too few to promise {rate} of {self.asked_rate:.3%} with {self.confidence:.0%} "
-            f"confidence: {lowest:.3%} at best; about {self.needed} {'pictures' if self.groups is None else 'groups'} "
-            f"would do. The threshold that is kept in its place: {kept}"
+            f"{self.grounds} are too few to promise {_HAPPENS[self.subject][2]} of {self.asked_rate:.3%} with "
+            f"{self.confidence:.0%} confidence: {lowest:.3%} at best; about {self.needed} "
+            f"{'pictures' if self.groups is None else 'groups'} would do"
         )
+
+    def __str__(self) -> str:
+        whose, happens, _ = _HAPPENS[self.subject]
+        promised = f"with {self.confidence:.0%} confidence at most {self.promised_rate:.3%} of {whose} {happens}"
+        return f"{promised} (from {self.grounds})" if self.kept else f"{self.complaint}. As it is, {promised}"

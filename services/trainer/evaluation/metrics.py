@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 BINS = 1 << 16  # steps of the anomaly map; figures differ from the exact ones by less than 1e-4
 MAX_FALSE_POSITIVE_RATE = 0.3  # AU-PRO's usual limit: beyond it a map says nothing of use
 
+Histogram = NDArray[np.int64] | NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
@@ -91,48 +93,61 @@ class PixelFigures:
     (Bergmann et al., "Uninformed students", CVPR 2020).
     """
 
-    def __init__(self, lowest: float, highest: float) -> None:
+    def __init__(self, lowest: float, highest: float, *, bins: int = BINS) -> None:
         """All maps' values lie between `lowest` and `highest`; what is beyond counts as the end."""
         self._lowest = lowest
-        self._steps = (BINS - 1) / max(highest - lowest, 1e-12)
-        self._normal = np.zeros(BINS, np.int64)
-        self._defective = np.zeros(BINS, np.int64)
-        self._overlap = np.zeros(BINS, np.float64)
-        self._regions = 0
+        self._bins = bins
+        self._steps = (bins - 1) / max(highest - lowest, 1e-12)
+        self.normal = np.zeros(bins, np.int64)
+        self.defective = np.zeros(bins, np.int64)
+        self.overlap = np.zeros(bins, np.float64)
+        self.regions = 0
 
     def add(self, pixels: NDArray[np.float32], truth: NDArray[np.bool_] | None) -> None:
         """One picture's anomaly map (H, W) and its true mask (H, W); None says that nothing is defective."""
-        bins = np.clip((pixels - self._lowest) * self._steps, 0, BINS - 1).astype(np.int32)
+        bins = np.clip((pixels - self._lowest) * self._steps, 0, self._bins - 1).astype(np.int32)
         if truth is None or not truth.any():
-            self._normal += np.bincount(bins.ravel(), minlength=BINS)
+            self.normal += np.bincount(bins.ravel(), minlength=self._bins)
             return
-        self._normal += np.bincount(bins[~truth], minlength=BINS)
-        self._defective += np.bincount(bins[truth], minlength=BINS)
+        self.normal += np.bincount(bins[~truth], minlength=self._bins)
+        self.defective += np.bincount(bins[truth], minlength=self._bins)
         regions, labels = cv2.connectedComponents(truth.astype(np.uint8), connectivity=8)
         inside = np.asarray(labels)[truth]
         areas = np.bincount(inside, minlength=regions)
-        self._overlap += np.bincount(bins[truth], weights=1 / areas[inside], minlength=BINS)
-        self._regions += regions - 1
+        self.overlap += np.bincount(bins[truth], weights=1 / areas[inside], minlength=self._bins)
+        self.regions += regions - 1
 
     def auroc(self) -> float | None:
         """Area under the ROC curve over all pixels."""
-        normal, defective = int(self._normal.sum()), int(self._defective.sum())
-        if not normal or not defective:
-            return None
-        below = np.cumsum(self._normal) - self._normal / 2
-        return float(np.dot(self._defective, below)) / (normal * defective)
+        return histogram_auroc(self.normal, self.defective)
 
     def au_pro(self, limit: float = MAX_FALSE_POSITIVE_RATE) -> float | None:
         """Area under the per-region overlap curve up to the false-positive rate `limit`, divided by it."""
-        normal = int(self._normal.sum())
-        if not normal or not self._regions:
-            return None
-        rate = np.concatenate(([0.0], np.cumsum(self._normal[::-1]) / normal))
-        overlap = np.concatenate(([0.0], np.cumsum(self._overlap[::-1]) / self._regions))
-        within = rate <= limit
-        rates = np.append(rate[within], limit)
-        overlaps = np.append(overlap[within], np.interp(limit, rate, overlap))
-        return float(np.trapezoid(overlaps, rates)) / limit
+        return histogram_au_pro(self.normal, self.overlap, self.regions, limit)
+
+
+def histogram_auroc(normal: Histogram, defective: Histogram) -> float | None:
+    """Area under the ROC curve of two histograms over the same bins, from low values to high."""
+    normals, defectives = float(normal.sum()), float(defective.sum())
+    if not normals or not defectives:
+        return None
+    below = np.cumsum(normal) - normal / 2
+    return float(np.dot(defective, below)) / (normals * defectives)
+
+
+def histogram_au_pro(
+    normal: Histogram, overlap: Histogram, regions: float, limit: float = MAX_FALSE_POSITIVE_RATE
+) -> float | None:
+    """AU-PRO of a histogram of normal pixels and one of defective pixels, each weighing 1 / area of its region."""
+    normals = float(normal.sum())
+    if not normals or not regions:
+        return None
+    rate = np.concatenate(([0.0], np.cumsum(normal[::-1]) / normals))
+    overlaps = np.concatenate(([0.0], np.cumsum(overlap[::-1]) / regions))
+    within = rate <= limit
+    rates = np.append(rate[within], limit)
+    found = np.append(overlaps[within], np.interp(limit, rate, overlaps))
+    return float(np.trapezoid(found, rates)) / limit
 
 
 def _ratio(part: int, whole: int) -> float | None:

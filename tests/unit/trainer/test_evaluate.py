@@ -40,6 +40,10 @@ def test_what_is_easy_is_judged_right(folder: Path) -> None:
     assert figures["pixel_auroc"] > 0.97
     assert figures["au_pro"] > 0.85
     assert figures["recall_by_kind"] == {"blot": 1.0, "smear": 1.0}
+    assert figures["recipe"] == RECIPE.to_json()
+    assert figures["promised_false_reject_rate"] > 0.01  # 30 normals cannot promise what is tried for
+    assert figures["confidence"] == 0.95
+    assert figures["ci95"]["recall"] == (1.0, 1.0)
     assert figures["images_per_second"] > 0
     json.dumps(figures)
 

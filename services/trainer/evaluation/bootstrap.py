@@ -1,0 +1,100 @@
+"""How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, histogram_au_pro, histogram_auroc
+
+RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
+CONFIDENCE = 0.95
+PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
+
+Interval = tuple[float, float]
+
+
+def resample(
+    normals: int, abnormals: int, groups: Sequence[str] | None, abnormal_groups: Sequence[str] | None, *, seed: int = 0
+) -> NDArray[np.intp]:
+    """(RESAMPLES, normals + abnormals): how often each picture is drawn; normals and abnormals keep their number.
+
+    Args:
+        normals: how many normal pictures; they come first.
+        abnormals: how many defective ones.
+        groups: each normal picture's group, to be drawn whole; None where each stands for itself.
+        abnormal_groups: likewise of the defective ones.
+        seed: of the draws.
+    """
+    random = np.random.default_rng(seed)
+    return np.concatenate([_draws(normals, groups, random), _draws(abnormals, abnormal_groups, random)], axis=1)
+
+
+def picture_intervals(
+    scores: NDArray[np.float32], rejected: NDArray[np.bool_], defective: NDArray[np.bool_], draws: NDArray[np.intp]
+) -> dict[str, Interval | None]:
+    """Intervals of the figures over pictures, by their names in the report."""
+    samples = [np.repeat(np.arange(len(scores)), counts) for counts in draws]
+    confusions = [Confusion.of(rejected[sample], defective[sample]) for sample in samples]
+    figures: dict[str, Callable[[Confusion], float | None]] = {
+        "accuracy": lambda confusion: confusion.accuracy,
+        "precision": lambda confusion: confusion.precision,
+        "recall": lambda confusion: confusion.recall,
+        "f1": lambda confusion: confusion.f1,
+        "false_reject_rate": lambda confusion: confusion.false_reject_rate,
+        "escape_rate": lambda confusion: confusion.escape_rate,
+    }
+    return {
+        "image_auroc": interval([auroc(scores[sample], defective[sample]) for sample in samples]),
+        **{name: interval([figure(each) for each in confusions]) for name, figure in figures.items()},
+    }
+
+
+class PixelSample:
+    """Coarse histograms of every picture's map, kept apart so that pictures can be drawn again."""
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        """All maps' values lie between `lowest` and `highest`."""
+        self._range = lowest, highest
+        self._histograms: list[NDArray[np.float32]] = []
+        self._regions: list[int] = []
+
+    def add(self, pixels: NDArray[np.float32], truth: NDArray[np.bool_] | None) -> None:
+        """As `PixelFigures.add`."""
+        alone = PixelFigures(*self._range, bins=PIXEL_BINS)
+        alone.add(pixels, truth)
+        self._histograms.append(np.stack([alone.normal, alone.defective, alone.overlap]).astype(np.float32))
+        self._regions.append(alone.regions)
+
+    def intervals(self, draws: NDArray[np.intp]) -> dict[str, Interval | None]:
+        """Intervals of the figures over pixels, by their names in the report; `draws` of the pictures as added."""
+        drawn = np.tensordot(draws.astype(np.float32), np.stack(self._histograms), axes=1).astype(np.float64)
+        regions = draws @ np.array(self._regions)
+        return {
+            "pixel_auroc": interval([histogram_auroc(normal, defective) for normal, defective, _ in drawn]),
+            "au_pro": interval(
+                [
+                    histogram_au_pro(normal, overlap, count)
+                    for (normal, _, overlap), count in zip(drawn, regions, strict=True)
+                ]
+            ),
+        }
+
+
+def interval(values: Sequence[float | None]) -> Interval | None:
+    """The middle of the resampled figures; None where one is not defined."""
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values) or not defined:
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _draws(pictures: int, groups: Sequence[str] | None, random: np.random.Generator) -> NDArray[np.intp]:
+    if not pictures:
+        return np.zeros((RESAMPLES, 0), np.intp)
+    group_of = np.unique(groups, return_inverse=True)[1] if groups else np.arange(pictures)
+    count = int(group_of.max()) + 1
+    drawn = random.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return np.asarray(drawn[:, group_of], np.intp)

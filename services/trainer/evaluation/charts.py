@@ -1,0 +1,122 @@
+"""Curves and histograms as inline SVG: a report must open anywhere, without a network and in ten years."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 460, 320
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 44
+NORMAL, DEFECTIVE, INK, FAINT, ACCENT = "#3b7dd8", "#d8433b", "#222", "#ddd", "#222"
+BINS = 48
+MAX_POINTS = 400  # of a curve: finer than the eye
+TICKS = 5
+
+Points = Sequence[tuple[float, float]]
+
+
+def roc(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """(false-reject rate, recall) at every threshold, from the highest down."""
+    found, wrong = _counts(scores, defective)
+    return [
+        (0.0, 0.0),
+        *zip(wrong / max(int((~defective).sum()), 1), found / max(int(defective.sum()), 1), strict=True),
+    ]
+
+
+def precision_recall(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """(recall, precision) at every threshold, from the highest down."""
+    found, wrong = _counts(scores, defective)
+    return list(zip(found / max(int(defective.sum()), 1), found / np.maximum(found + wrong, 1), strict=True))
+
+
+def curve(points: Points, *, across: str, up: str, here: tuple[float, float] | None, chance: bool = False) -> str:
+    """A curve over the unit square; `here` marks where the threshold lies, `chance` draws the diagonal."""
+    thinned = [points[index] for index in np.unique(np.linspace(0, len(points) - 1, MAX_POINTS).astype(int))]
+    path = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in thinned)
+    parts = [*_axes(across, up, [(tick, f"{tick:.1f}") for tick in np.linspace(0, 1, TICKS + 1)])]
+    if chance:
+        parts.append(
+            f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="{FAINT}" stroke-dasharray="4"/>'
+        )
+    parts.append(f'<polyline points="{path}" fill="none" stroke="{NORMAL}" stroke-width="2"/>')
+    if here:
+        parts.append(f'<circle cx="{_x(here[0]):.1f}" cy="{_y(here[1]):.1f}" r="5" fill="{DEFECTIVE}"/>')
+    return _svg(parts, f"{up} against {across}")
+
+
+def histogram(normal: NDArray[np.float32], abnormal: NDArray[np.float32], threshold: float) -> str:
+    """Both classes' scores, each as shares of its own, with the threshold; the farthest are drawn at the ends."""
+    everything = np.concatenate([normal, abnormal, [threshold]])
+    low, high = np.quantile(everything, [0.001, 0.98])
+    low, high = min(low, threshold), max(high, threshold)
+    margin = 0.04 * (high - low or 1.0)
+    edges = np.linspace(low - margin, high + margin, BINS + 1)
+    shares = [
+        np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0] / max(len(scores), 1)
+        for scores in (normal, abnormal)
+    ]
+    tallest = max(float(share.max()) for share in shares) or 1.0
+    span = float(edges[-1] - edges[0])
+    parts = [
+        *_axes(
+            "score",
+            "share of pictures",
+            [((t - edges[0]) / span, f"{t:.3g}") for t in np.linspace(low, high, TICKS)],
+            tallest,
+        )
+    ]
+    for share, colour in zip(shares, (NORMAL, DEFECTIVE), strict=True):
+        for index, value in enumerate(share):
+            if value:
+                top = _y(float(value) / tallest)
+                parts.append(
+                    f'<rect x="{_x(index / BINS):.1f}" y="{top:.1f}" width="{(_x(1) - _x(0)) / BINS:.1f}" '
+                    f'height="{_y(0) - top:.1f}" fill="{colour}" fill-opacity="0.55"/>'
+                )
+    at = _x((threshold - float(edges[0])) / span)
+    parts.append(
+        f'<line x1="{at:.1f}" y1="{_y(1)}" x2="{at:.1f}" y2="{_y(0)}" stroke="{ACCENT}" stroke-dasharray="5 3"/>'
+    )
+    parts.append(f'<text x="{at + 4:.1f}" y="{_y(1) + 10}" fill="{ACCENT}">threshold {threshold:.4g}</text>')
+    return _svg(parts, "distribution of scores")
+
+
+def _counts(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Defective and normal pictures at or above every distinct score, from the highest down."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores, all or none are rejected
+    return np.cumsum(defective[order])[last], np.cumsum(~defective[order])[last]
+
+
+def _axes(across: str, up: str, ticks: Iterable[tuple[float, str]], tallest: float = 1.0) -> list[str]:
+    parts = []
+    for place, text in ticks:
+        parts.append(f'<line x1="{_x(place):.1f}" y1="{_y(0)}" x2="{_x(place):.1f}" y2="{_y(0) + 4}" stroke="{INK}"/>')
+        parts.append(f'<text x="{_x(place):.1f}" y="{_y(0) + 16}" text-anchor="middle">{text}</text>')
+    for place in np.linspace(0, 1, TICKS + 1):
+        parts.append(f'<line x1="{_x(0)}" y1="{_y(place):.1f}" x2="{_x(1)}" y2="{_y(place):.1f}" stroke="{FAINT}"/>')
+        parts.append(f'<text x="{_x(0) - 6}" y="{_y(place) + 4:.1f}" text-anchor="end">{place * tallest:.2g}</text>')
+    parts.append(f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(0)}" stroke="{INK}"/>')
+    parts.append(f'<text x="{_x(0.5):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(across)}</text>')
+    middle = f"{_y(0.5):.1f}"
+    parts.append(
+        f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{escape(up)}</text>'
+    )
+    return parts
+
+
+def _svg(parts: Sequence[str], title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" font-size="11">'
+        f"<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    )
+
+
+def _x(share: float) -> float:
+    return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+
+def _y(share: float) -> float:
+    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from services.trainer.evaluation.bootstrap import RESAMPLES, PixelSample, interval, picture_intervals, resample
+from services.trainer.evaluation.metrics import PixelFigures
+
+
+def test_pictures_of_a_group_are_drawn_together_and_each_class_keeps_its_number() -> None:
+    draws = resample(6, 4, list("aabbcc"), None)
+    assert draws.shape == (RESAMPLES, 10)
+    assert (draws[:, :6:2] == draws[:, 1:6:2]).all()
+    assert (draws[:, :6].sum(axis=1) == 6).all()
+    assert (draws[:, 6:].sum(axis=1) == 4).all()
+    assert np.array_equal(draws, resample(6, 4, list("aabbcc"), None))
+
+
+def test_an_interval_over_groups_of_alike_pictures_is_wider() -> None:
+    random = np.random.default_rng(0)
+    rejected = np.repeat(random.random(20) < 0.3, 10)
+    scores, defective = rejected.astype(np.float32), np.zeros(200, np.bool_)
+    groups = [str(picture // 10) for picture in range(200)]
+    lengths = []
+    for of_pictures in (None, groups):
+        ends = picture_intervals(scores, rejected, defective, resample(200, 0, of_pictures, None))["false_reject_rate"]
+        assert ends is not None
+        assert ends[0] <= rejected.mean() <= ends[1]
+        lengths.append(ends[1] - ends[0])
+    assert lengths[1] > 2 * lengths[0]
+
+
+def test_nineteen_intervals_in_twenty_hold_the_true_rate() -> None:
+    held = 0
+    for seed in range(60):
+        rejected = np.random.default_rng(seed).random(200) < 0.2
+        draws = resample(200, 0, None, None, seed=seed)
+        ends = picture_intervals(rejected.astype(np.float32), rejected, np.zeros(200, np.bool_), draws)
+        low, high = ends["false_reject_rate"] or (1, 0)
+        held += low <= 0.2 <= high
+    assert held >= 52
+
+
+def test_a_figure_that_is_not_defined_has_no_interval() -> None:
+    ends = picture_intervals(
+        np.zeros(5, np.float32), np.zeros(5, np.bool_), np.zeros(5, np.bool_), resample(5, 0, None, None)
+    )
+    assert ends["image_auroc"] is None
+    assert ends["recall"] is None
+    assert interval([0.5, None]) is None
+
+
+def test_intervals_over_pixels_hold_the_figures() -> None:
+    random = np.random.default_rng(0)
+    figures, sample = PixelFigures(-3, 6), PixelSample(-3, 6)
+    for picture in range(30):
+        pixels = random.standard_normal((24, 24)).astype(np.float32)
+        truth = None
+        if picture >= 20:
+            truth = np.zeros((24, 24), np.bool_)
+            truth[4:10, 4:10] = True
+            pixels[truth] += 1.5
+        figures.add(pixels, truth)
+        sample.add(pixels, truth)
+    for name, ends in sample.intervals(resample(20, 10, None, None)).items():
+        figure = {"pixel_auroc": figures.auroc(), "au_pro": figures.au_pro()}[name]
+        assert ends is not None
+        assert ends[0] <= (figure or 0) <= ends[1]
+        assert ends[1] - ends[0] < 0.2
+    assert pytest.approx(figures.auroc(), abs=0.1) == 0.85
