@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.benchmark.deadlines import bench_deadlines
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
 from services.cli.local_stack import stack
 
@@ -38,6 +40,47 @@ def pipeline(
     in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at half
     the throughput, measured from when each picture was due.
     """
+    with _own_stack() as work:
+        figures = bench_pipeline(images, bundle, count, work, console)
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+    else:
+        typer.echo(_table(figures))
+
+
+@app.command()
+def deadlines(
+    *,
+    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
+    ] = None,
+    load: Annotated[
+        float, typer.Option(min=0.05, max=0.9, help="Share of the line's throughput to send all the time.")
+    ] = 0.5,
+    outage: Annotated[float, typer.Option(min=1, help="Seconds without an extractor.")] = 30.0,
+    deadline: Annotated[int, typer.Option(min=100, help="Milliseconds from capture to when a verdict is due.")] = 2000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """How soon chips are on time again after the extractor was away under load.
+
+    Starts a stack and services of its own, and ends them. Late chips must drain far quicker than chips are inspected.
+    """
+    with _own_stack() as work:
+        figures = bench_deadlines(
+            images, bundle, load=load, outage_s=outage, deadline_ms=deadline, work=work, console=console
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+    else:
+        for name, value in asdict(figures).items():
+            typer.echo(f"{name:<28}{value:>10}")
+
+
+@contextmanager
+def _own_stack() -> Iterator[Path]:
+    """A folder to work in, and a stack that the environment points at as long as the benchmark runs."""
     with ExitStack() as cleanup:
         work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chipsieve-bench-")))
         console.print("starting a stack of its own …")
@@ -45,11 +88,7 @@ def pipeline(
         cleanup.callback(stack.down, work / "stack")
         # The benchmark's own addresses, whatever the caller's environment points at.
         os.environ.update(addresses.env())
-        figures = bench_pipeline(images, bundle, count, work, console)
-    if as_json:
-        typer.echo(json.dumps(asdict(figures)))
-    else:
-        typer.echo(_table(figures))
+        yield work
 
 
 def _table(figures: PipelineFigures) -> str:

@@ -1,0 +1,158 @@
+"""What deadlines are for: an extractor that was away under load, and how soon chips are on time again."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from services.cli.benchmark.rig import BenchmarkFailed, Rig, Verdicts, bundle_of, readable, running, send
+from services.trainer.pictures import find_pictures
+from shared.bank.bundle import read_bundle
+from shared.bank.store import BankStore
+from shared.events import ChipInspected, UninspectedReason
+from shared.settings import Settings
+
+STEADY_SECONDS = 5.0  # before the outage, to see that all are on time under this load
+AFTER_SECONDS = 15.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class DeadlineFigures:
+    """What `chipsieve bench deadlines` reports."""
+
+    inspect_images_per_second: float
+    """Of the line without deadlines, as fast as it goes."""
+    drain_images_per_second: float
+    """Late chips from the first UNINSPECTED(TOO_LATE) after the outage to the last."""
+    load_images_per_second: float
+    outage_s: float
+    deadline_ms: int
+    stop_s: float
+    """From SIGTERM to the extractor's exit, under load."""
+    start_s: float
+    """From the extractor's start to its readiness: loading the model is most of it."""
+    on_time_after_s: float
+    """From its readiness until a chip is captured from which on all are on time."""
+    late: int
+    """Chips that were not on time because of the outage."""
+    on_time_p99_ms: float
+    """Latency of the chips after that."""
+    chips: int
+    verdicts: int
+
+
+def bench_deadlines(
+    images: Path, bundle: Path | None, *, load: float, outage_s: float, deadline_ms: int, work: Path, console: Console
+) -> DeadlineFigures:
+    """Stop the extractor under load, start it again, and look at every verdict.
+
+    Args:
+        images: folder of pictures.
+        bundle: judges them; built from the pictures where None.
+        load: share of the line's throughput to send all the time.
+        outage_s: how long there is no extractor.
+        deadline_ms: a chip's verdict is due this long after its capture.
+        work: folder for logs and a bundle.
+        console: where progress is told.
+
+    Raises:
+        BenchmarkFailed: no picture can be decoded, verdicts are missing, or chips are never on time again.
+    """
+    pictures = readable([file.read() for file in find_pictures(images)])
+    loaded = read_bundle(bundle or bundle_of(pictures, work))
+    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
+    with running(settings, work) as rig:
+        BankStore(settings.redis).publish(loaded)
+        product = loaded.manifest.product
+        send(rig.producer, product, pictures[:64], interval=None)
+        rig.verdicts.wait_for(min(64, len(pictures)))
+        console.print("inspecting 400 pictures as fast as they go …")
+        rig.verdicts.clear()
+        started = time.time()
+        send(rig.producer, product, list(islice(cycle(pictures), 400)), interval=None)
+        rig.verdicts.wait_for(400)
+        rate = 400 / (rig.verdicts.last_arrival() - started)
+        rig.verdicts.clear()
+        console.print(f"{outage_s:.0f} s without an extractor at {load:.0%} of {rate:.0f} images/s …")
+        return _outage(rig, product, pictures, rate, load=load, outage_s=outage_s, deadline_ms=deadline_ms)
+
+
+def _outage(
+    rig: Rig, product: str, pictures: Sequence[bytes], rate: float, *, load: float, outage_s: float, deadline_ms: int
+) -> DeadlineFigures:
+    ended = threading.Event()
+    sent = 0
+
+    def until_ended() -> Iterator[bytes]:
+        nonlocal sent
+        for picture in cycle(pictures):
+            if ended.is_set():
+                return
+            sent += 1
+            yield picture
+
+    interval = 1 / (rate * load)
+    sender = threading.Thread(
+        target=lambda: send(rig.producer, product, until_ended(), interval=interval, deadline_ms=deadline_ms)
+    )
+    sender.start()
+    try:
+        time.sleep(STEADY_SECONDS)
+        extractor = next(service for service in rig.line.services if service.name == "extractor")
+        stopping = time.monotonic()
+        extractor.process.terminate()
+        extractor.process.wait(STOP_SECONDS)
+        stop_s = time.monotonic() - stopping
+        rig.line.services.remove(extractor)
+        time.sleep(outage_s)
+        starting = time.time()
+        rig.line.start("extractor")
+        rig.line.wait_until_ready()
+        ready = time.time()
+        time.sleep(AFTER_SECONDS)
+    finally:
+        ended.set()
+        sender.join()
+    rig.verdicts.wait_for(sent)
+    verdicts = rig.verdicts
+    late = {event_id for event_id in verdicts.arrivals if not _on_time(verdicts, event_id)}
+    shed_at = sorted(
+        arrival for event_id, arrival in verdicts.arrivals.items() if arrival > starting and _shed(verdicts, event_id)
+    )
+    captured = {event_id: verdict.captured_at.timestamp() for event_id, verdict in verdicts.by_event.items()}
+    on_time_from = max((captured[event_id] for event_id in late), default=0.0)
+    after = [(verdicts.arrivals[e] - captured[e]) * 1000 for e in captured if captured[e] > max(on_time_from, ready)]
+    if not after:
+        raise BenchmarkFailed(f"chips were not on time within {AFTER_SECONDS:.0f} s: lower --load or raise --deadline")
+    return DeadlineFigures(
+        inspect_images_per_second=round(rate, 1),
+        drain_images_per_second=round(len(shed_at) / max(0.001, shed_at[-1] - shed_at[0]), 1) if shed_at else 0.0,
+        load_images_per_second=round(rate * load, 1),
+        outage_s=outage_s,
+        deadline_ms=deadline_ms,
+        stop_s=round(stop_s, 2),
+        start_s=round(ready - starting, 2),
+        on_time_after_s=round(max(0.0, on_time_from - ready), 2),
+        late=len(late),
+        on_time_p99_ms=round(float(np.percentile(after, 99)), 1),
+        chips=sent,
+        verdicts=len(verdicts.arrivals),
+    )
+
+
+def _shed(verdicts: Verdicts, event_id: str) -> bool:
+    cause = verdicts.by_event[event_id].uninspected
+    return cause is not None and cause.reason is UninspectedReason.TOO_LATE
+
+
+def _on_time(verdicts: Verdicts, event_id: str) -> bool:
+    verdict: ChipInspected = verdicts.by_event[event_id]
+    assert verdict.verdict_by is not None  # noqa: S101 - every chip of this benchmark has one
+    return not _shed(verdicts, event_id) and verdicts.arrivals[event_id] <= verdict.verdict_by.timestamp()

@@ -1,0 +1,181 @@
+"""What every benchmark of the line needs: the line itself, pictures into it, verdicts out of it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from confluent_kafka import Consumer, TopicPartition
+
+from services.cli.line import Line
+from services.gateway.capture import capture, identify
+from services.gateway.errors import GatewayBusy
+from services.gateway.producer import ImageProducer
+from services.trainer.train import train
+from shared.errors import ChipsieveError
+from shared.events import ChipInspected
+from shared.kafka import create_topics, reader_config
+from shared.settings import Settings
+from shared.topics import load_topics
+from shared.vision.errors import PictureError
+from shared.vision.picture import decode
+from shared.wire.codec import Codec
+from shared.wire.registry import SchemaRegistry
+
+LINES = 24  # production lines the pictures are spread over, so that every partition has work
+TRAINING_PICTURES = 128  # enough patches for a full memory bank of 2,000 vectors a layer
+PATIENCE_SECONDS = 300.0
+
+
+class BenchmarkFailed(ChipsieveError):
+    """The line did not do what was to be measured."""
+
+
+@dataclass
+class Verdicts:
+    """Verdicts as a consumer outside sees them: committed, with the time they could be read."""
+
+    arrivals: dict[str, float] = field(default_factory=dict)
+    """When each could be read, by event id."""
+    by_event: dict[str, ChipInspected] = field(default_factory=dict)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def add(self, verdict: ChipInspected, arrival: float) -> None:
+        """Note a verdict and when it could be read."""
+        with self.changed:
+            self.arrivals[verdict.event_id] = arrival
+            self.by_event[verdict.event_id] = verdict
+            self.changed.notify_all()
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self.changed:
+            self.arrivals.clear()
+            self.by_event.clear()
+
+    def wait_for(self, count: int) -> None:
+        """Return once there are so many; raises `BenchmarkFailed` where they do not come."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: len(self.arrivals) >= count, PATIENCE_SECONDS):
+                raise BenchmarkFailed(
+                    f"{len(self.arrivals)} of {count} verdicts after {PATIENCE_SECONDS:.0f} s: see the services' logs"
+                )
+
+    def last_arrival(self) -> float:
+        """When the last one could be read."""
+        return max(self.arrivals.values())
+
+    def latencies_ms(self) -> list[float]:
+        """From each chip's capture until its verdict could be read."""
+        captured = {event_id: verdict.captured_at.timestamp() for event_id, verdict in self.by_event.items()}
+        return [(arrival - captured[event_id]) * 1000 for event_id, arrival in self.arrivals.items()]
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A line that runs."""
+
+    line: Line
+    producer: ImageProducer
+    verdicts: Verdicts
+
+
+@contextmanager
+def running(settings: Settings, work: Path) -> Iterator[Rig]:
+    """The stages on topics of their own, a producer into them and the verdicts out of them."""
+    topics = load_topics(prefix=settings.topic_prefix)
+    create_topics(settings.kafka, topics)
+    registry = SchemaRegistry(settings.registry)
+    registry.register_all(topics)
+    topic = topics.topic_of(ChipInspected)
+    consumer = Consumer(reader_config(settings.kafka, topics))
+    consumer.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
+    verdicts, ended, codec = Verdicts(), threading.Event(), Codec(registry, topics)
+
+    def collect() -> None:
+        while not ended.is_set():
+            message = consumer.poll(0.1)
+            if message is not None and not message.error():
+                verdicts.add(codec.decode(message.value(), ChipInspected), time.time())
+
+    collector = threading.Thread(target=collect, daemon=True)
+    with (
+        Line({"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix}, work / "logs") as line,
+        ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=5) as producer,
+    ):
+        collector.start()
+        try:
+            yield Rig(line, producer, verdicts)
+        finally:
+            ended.set()
+            collector.join()
+            consumer.close()
+
+
+def send(
+    producer: ImageProducer,
+    product: str,
+    pictures: Iterable[bytes],
+    *,
+    interval: float | None,
+    deadline_ms: int | None = None,
+) -> None:
+    """Send pictures, one every `interval` seconds (as fast as they go where None), and wait until Kafka has them.
+
+    A picture counts as captured when it was due, whether or not it could be sent then: a stall is not left out.
+    """
+    pending: deque[Future[object]] = deque()
+    started = time.time()
+    for index, picture in enumerate(pictures):
+        due = started + index * interval if interval is not None else time.time()
+        if (wait := due - time.time()) > 0:
+            time.sleep(wait)
+        identity = identify(
+            line_id=f"line-{index % LINES}",
+            product=product,
+            chip_id=f"chip-{index}",
+            captured_at=datetime.fromtimestamp(due, UTC),
+            deadline_ms=deadline_ms,
+        )
+        event = capture(identity, picture, max_image_bytes=producer.max_image_bytes)
+        while True:
+            try:
+                pending.append(producer.publish(event))  # type: ignore[arg-type]  # only waited for
+                break
+            except GatewayBusy:
+                pending.popleft().result()
+        while pending and pending[0].done():
+            pending.popleft().result()
+    for future in pending:
+        future.result()
+
+
+def readable(encoded: Sequence[bytes]) -> list[bytes]:
+    """The pictures that can be decoded."""
+    found = []
+    for data in encoded:
+        try:
+            decode(data)
+        except PictureError:
+            continue
+        found.append(data)
+    if not found:
+        raise BenchmarkFailed("not one of the pictures can be decoded: give a folder of JPEG or PNG pictures")
+    return found
+
+
+def bundle_of(pictures: Sequence[bytes], work: Path) -> Path:
+    """A bundle for the product ``benchmark``, trained on some of the pictures; below `work`."""
+    normal = work / "normal"
+    normal.mkdir()
+    step = max(1, len(pictures) // TRAINING_PICTURES)
+    for index, data in enumerate(pictures[::step][:TRAINING_PICTURES]):
+        # Pictures are recognised by their header; the suffix only says that this is one.
+        (normal / f"{index:04}.png").write_bytes(data)
+    train(product="benchmark", normal=normal, out=work / "bundle")
+    return work / "bundle"
