@@ -17,7 +17,7 @@ from shared.vision.recipe import Recipe
 MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on others
 MAX_NORMALS = 3000  # that a head is fitted to: more cost time at every chip and move little
 RIDGE = 0.1  # of targets -1 and 1; .01 to 1 do about as well
-WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head against the anomaly score
+WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations against the anomaly score's
 RESAMPLES = 200  # bootstrap ones, for the noise of a gain
 SPREAD_FLOOR = 0.02  # of answers to normals, about -1: were they all the same, any other would be infinitely odd
 SCALE_FLOOR = 1e-6
@@ -77,7 +77,8 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     fitting = _Fitting.of(shown, seed)
     answers = fitting.held_out()
     spread = Spread.of(answers[~defective, 0], SPREAD_FLOOR)
-    added = spread.standardise(answers[:, 0])
+    unit = max(float(shown.scores[~defective].std()), SPREAD_FLOOR)
+    added = np.float32(unit) * spread.standardise(answers[:, 0])
     joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
     weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
     gain, noise = _gain(shown.scores, joined[weight], defective, seed)
@@ -85,7 +86,7 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     if gain <= noise:
         return Trial(None, shown.scores, report)
     report |= {"joined": True, "kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
-    return Trial(fitting.head(weight, spread), joined[weight], report)
+    return Trial(fitting.head(weight * unit, spread), joined[weight], report)
 
 
 def _gain(

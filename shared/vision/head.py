@@ -21,7 +21,7 @@ class HeadFigures:
     """What a head is beside its arrays; goes into the manifest."""
 
     weight: float
-    """How many deviations of the anomaly score one deviation of the head's answer counts for."""
+    """What one deviation of the head's answer adds to the anomaly score."""
     spread: Spread
     """Of the head's answers to normals that it was not fitted to."""
     gamma: float

@@ -37,7 +37,8 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 62rem; mar
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse } td, th { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums } .note { color: #666 } .warn { color: #a33 }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem } .charts figure { flex: 1 1 26rem; max-width: 34rem; margin: 0 } svg { width: 100% }
+.charts { display: flex; flex-wrap: wrap; gap: 1rem }
+.charts figure { flex: 1 1 26rem; max-width: 34rem; margin: 0 } svg { width: 100% }
 .worst { display: flex; flex-wrap: wrap; gap: 1rem } .worst figure { margin: 0; max-width: 18rem }
 .worst img { display: block; max-width: 100% } figcaption { font-size: .85rem; overflow-wrap: anywhere }
 @media print { h2 { break-after: avoid } figure { break-inside: avoid } }
