@@ -15,6 +15,7 @@ from rich.table import Table
 
 from services.cli.benchmark.deadlines import bench_deadlines
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
+from services.cli.benchmark.soak import bench_soak
 from services.cli.local_stack import stack
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
@@ -76,6 +77,34 @@ def deadlines(
     else:
         for name, value in asdict(figures).items():
             typer.echo(f"{name:<28}{value:>10}")
+
+
+@app.command()
+def soak(
+    *,
+    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
+    ] = None,
+    load: Annotated[float, typer.Option(min=0.1, max=20, help="What is sent, in multiples of the throughput.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=20, help="For how long.")] = 600.0,
+    deadline: Annotated[int, typer.Option(min=100, help="Milliseconds from capture to when a verdict is due.")] = 2000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Memory of each service, rebalances and verdicts on time while the line gets more than it can inspect.
+
+    Starts a stack and services of its own, and ends them.
+    """
+    with _own_stack() as work:
+        figures = bench_soak(
+            images, bundle, load=load, seconds=seconds, deadline_ms=deadline, work=work, console=console
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(figures)))
+    else:
+        for name, value in asdict(figures).items():
+            typer.echo(f"{name:<28}{value!s:>10}")
 
 
 @contextmanager

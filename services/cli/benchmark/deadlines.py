@@ -5,17 +5,27 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from services.cli.benchmark.rig import BenchmarkFailed, Rig, Verdicts, bundle_of, readable, running, send
+from services.cli.benchmark.rig import (
+    BenchmarkFailed,
+    Rig,
+    Verdicts,
+    bundle_of,
+    on_time,
+    readable,
+    running,
+    send,
+    throughput,
+)
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
 from shared.bank.store import BankStore
-from shared.events import ChipInspected, UninspectedReason
+from shared.events import UninspectedReason
 from shared.settings import Settings
 
 STEADY_SECONDS = 5.0  # before the outage, to see that all are on time under this load
@@ -71,15 +81,7 @@ def bench_deadlines(
     with running(settings, work) as rig:
         BankStore(settings.redis).publish(loaded)
         product = loaded.manifest.product
-        send(rig.producer, product, pictures[:64], interval=None)
-        rig.verdicts.wait_for(min(64, len(pictures)))
-        console.print("inspecting 400 pictures as fast as they go …")
-        rig.verdicts.clear()
-        started = time.time()
-        send(rig.producer, product, list(islice(cycle(pictures), 400)), interval=None)
-        rig.verdicts.wait_for(400)
-        rate = 400 / (rig.verdicts.last_arrival() - started)
-        rig.verdicts.clear()
+        rate = throughput(rig, product, pictures, console)
         console.print(f"{outage_s:.0f} s without an extractor at {load:.0%} of {rate:.0f} images/s …")
         return _outage(rig, product, pictures, rate, load=load, outage_s=outage_s, deadline_ms=deadline_ms)
 
@@ -122,7 +124,7 @@ def _outage(
         sender.join()
     rig.verdicts.wait_for(sent)
     verdicts = rig.verdicts
-    late = {event_id for event_id in verdicts.arrivals if not _on_time(verdicts, event_id)}
+    late = {event_id for event_id in verdicts.arrivals if not on_time(verdicts, event_id)}
     shed_at = sorted(
         arrival for event_id, arrival in verdicts.arrivals.items() if arrival > starting and _shed(verdicts, event_id)
     )
@@ -150,9 +152,3 @@ def _outage(
 def _shed(verdicts: Verdicts, event_id: str) -> bool:
     cause = verdicts.by_event[event_id].uninspected
     return cause is not None and cause.reason is UninspectedReason.TOO_LATE
-
-
-def _on_time(verdicts: Verdicts, event_id: str) -> bool:
-    verdict: ChipInspected = verdicts.by_event[event_id]
-    assert verdict.verdict_by is not None  # noqa: S101 - every chip of this benchmark has one
-    return not _shed(verdicts, event_id) and verdicts.arrivals[event_id] <= verdict.verdict_by.timestamp()

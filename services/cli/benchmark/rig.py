@@ -8,9 +8,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import cycle, islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
+from rich.console import Console
 
 from services.cli.line import Line
 from services.gateway.capture import capture, identify
@@ -18,7 +20,7 @@ from services.gateway.errors import GatewayBusy
 from services.gateway.producer import ImageProducer
 from services.trainer.train import train
 from shared.errors import ChipsieveError
-from shared.events import ChipInspected
+from shared.events import ChipInspected, Verdict
 from shared.kafka import create_topics, reader_config
 from shared.settings import Settings
 from shared.topics import load_topics
@@ -29,6 +31,7 @@ from shared.wire.registry import SchemaRegistry
 
 LINES = 24  # production lines the pictures are spread over, so that every partition has work
 TRAINING_PICTURES = 128  # enough patches for a full memory bank of 2,000 vectors a layer
+THROUGHPUT_PICTURES = 400
 PATIENCE_SECONDS = 300.0
 
 
@@ -153,6 +156,30 @@ def send(
             pending.popleft().result()
     for future in pending:
         future.result()
+
+
+def throughput(rig: Rig, product: str, pictures: Sequence[bytes], console: Console) -> float:
+    """Pictures a second that the line inspects when they come without a pause; forgets their verdicts.
+
+    Raises `BenchmarkFailed`.
+    """
+    console.print(f"inspecting {THROUGHPUT_PICTURES} pictures as fast as they go …")
+    for count in (64, THROUGHPUT_PICTURES):  # the first ones warm up
+        rig.verdicts.clear()
+        started = time.time()
+        send(rig.producer, product, list(islice(cycle(pictures), count)), interval=None)
+        rig.verdicts.wait_for(count)
+    rate = THROUGHPUT_PICTURES / (rig.verdicts.last_arrival() - started)
+    rig.verdicts.clear()
+    return rate
+
+
+def on_time(verdicts: Verdicts, event_id: str) -> bool:
+    """Whether a chip with a deadline was inspected, and its verdict could be read before that."""
+    verdict = verdicts.by_event[event_id]
+    if verdict.verdict is Verdict.UNINSPECTED or verdict.verdict_by is None:
+        return False
+    return verdicts.arrivals[event_id] <= verdict.verdict_by.timestamp()
 
 
 def readable(encoded: Sequence[bytes]) -> list[bytes]:
