@@ -37,6 +37,7 @@ class ToyStep(Step[ImageCaptured]):
 
     name = "toy"
     consumes = ImageCaptured
+    produces = (FeaturesExtracted,)
 
     def __init__(self, *, slow_s: float = 0.0) -> None:
         self.ready = Flag()

@@ -30,6 +30,7 @@ class ExtractorStep(Step[ImageCaptured]):
 
     name = "extractor"
     consumes = ImageCaptured
+    produces = (FeaturesExtracted,)
     later_stages = timedelta(milliseconds=100)  # the matcher: fetch, match and commit
     takes_each_chip_once = True
 

@@ -24,6 +24,7 @@ class MatcherStep(Step[FeaturesExtracted]):
 
     name = "matcher"
     consumes = FeaturesExtracted
+    produces = (ChipInspected,)
     takes_each_chip_once = True
 
     def __init__(self, banks: BankCache) -> None:

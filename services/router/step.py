@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from services.router.line_records import from_event, to_event
 from services.router.rules import LineState, RoutedChip, Rules, observe, observe_silence
-from shared.events import ChipInspected, ChipRejected, Event, LineObserved, Uninspected, Verdict
+from shared.events import AlertRaised, ChipInspected, ChipRejected, Event, LineObserved, Uninspected, Verdict
 from shared.identity import Identity
 from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
 
@@ -25,6 +25,7 @@ class RouterStep(Step[ChipInspected]):
 
     name = "router"
     consumes = ChipInspected
+    produces = (ChipRejected, AlertRaised)
     recalls = LineObserved
     # A verdict that comes late is still a verdict: the reject must go out, and it costs no work.
     sheds_late_chips = False

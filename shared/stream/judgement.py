@@ -127,6 +127,10 @@ class Judge(Generic[E]):
         self._clock = clock
         self._settled_chips = SettledChips(step.name, remembered_chips) if step.takes_each_chip_once else None
         self.recalls = _recalls(step, topics, remembered_chips)
+        self.outputs = [
+            topics.topic_of(event) for event in (*step.produces, DeadLetter, *(r.event for r in self.recalls))
+        ]
+        """The topics it may write to."""
         """What `recall` must be given."""
 
     def recall(self, partition: int, kept: Mapping[type[Event], Sequence[Any]]) -> None:

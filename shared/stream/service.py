@@ -159,16 +159,17 @@ class Service(Generic[E]):
             },
             logger=client_log,
         )
+        judge = Judge(self._step, codec, topics, remembered_chips=stream.remembered_chips)
         transactions = Transactions(
             lambda: Producer(producer_config, logger=client_log),
             alive=self.vitals.progress,
             stopping=self._stopping,
             slot=stream.worker,
             topic=topic,
+            outputs=[(output.name, partition) for output in judge.outputs for partition in range(output.partitions)],
             group_metadata=consumer.consumer_group_metadata,
             timeout_s=stream.transaction_timeout_ms / 1000,
         )
-        judge = Judge(self._step, codec, topics, remembered_chips=stream.remembered_chips)
         pasts = PastReader(
             lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
             lambda: AdminClient(admin_config(kafka), logger=client_log),

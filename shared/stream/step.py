@@ -57,6 +57,8 @@ class Step(ABC, Generic[E]):
     """The stage's name: its consumer group, its transactional id and its metrics carry it."""
     consumes: ClassVar[type[ChipEvent]]
     """The event it reads; the topic follows from `schemas/topics.yaml`."""
+    produces: ClassVar[tuple[type[Event], ...]]
+    """The events it leads to, beside what it `recalls`."""
     sheds_late_chips: ClassVar[bool] = True
     """Whether a chip past its deadline goes to `uninspected` instead of `process`."""
     later_stages: ClassVar[timedelta] = timedelta()

@@ -60,10 +60,11 @@ class Transactions:
         stopping: Flag,
         slot: str,
         topic: str,
+        outputs: Collection[tuple[str, int]],
         group_metadata: Callable[[], Any],
         timeout_s: float,
     ) -> None:
-        """Move a group's offsets on `topic`.
+        """Move a group's offsets on `topic`, and write to `outputs`, which are topics and partitions.
 
         `group_metadata` says what the consumer knows of its membership: it lets the broker refuse offsets from a worker
         that is no longer a member. `alive` is called while a call takes long; `timeout_s` is the producer's transaction
@@ -74,6 +75,7 @@ class Transactions:
         self._stopping = stopping
         self._slot = slot
         self._topic = topic
+        self._outputs = outputs
         self._group_metadata = group_metadata
         self._timeout_s = timeout_s
         self._producer = new_producer()
@@ -89,7 +91,7 @@ class Transactions:
         """
         try:
             self._persist(lambda: self._producer.init_transactions(CALL_TIMEOUT_S), "init_transactions")
-            self._release_offsets()
+            self._end_what_was_left_open()
         except KafkaException as error:
             if _broker_away(error):
                 return self._replace_producer(error)
@@ -143,14 +145,19 @@ class Transactions:
             else:
                 return
 
-    def _release_offsets(self) -> None:
-        """Abort a transaction with offsets in it.
+    def _end_what_was_left_open(self) -> None:
+        """Abort a transaction with records in every partition that this slot may have written to, and with offsets.
 
-        A broker that dies during a transaction, and aborts it while it starts again, may forget to tell the group
-        (Kafka 4.3): its offsets then stay pending, and no member is ever told where to begin, until the same producer
-        ends another transaction with offsets.
+        A broker that dies during transactions, and ends them while it starts again, takes partitions whose leader is
+        not known yet for deleted and leaves them out (Kafka 4.3, seen with a single broker). Their open records then
+        hold up every reader for ever, and pending offsets keep every member from being told where to begin, until the
+        same producer ends another transaction there.
         """
         self._producer.begin_transaction()
+        for topic, partition in self._outputs:
+            self._producer.produce(topic, None, b"", partition=partition)
+        if self._producer.flush(CALL_TIMEOUT_S):  # else the abort would throw them away before the broker knows
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records not acknowledged in time", retriable=True))
         try:
             self._send_offsets({0: 0})
         except KafkaException as error:

@@ -47,10 +47,12 @@ class Setup:
             stopping=self.stopping,
             slot="toy-0",
             topic="images",
+            outputs=[("features", 0)],
             group_metadata=lambda: "membership",
             timeout_s=0.2,
         )
         assert self.transactions.open()
+        self.opening = list(self.calls)
         self.calls.clear()
         self.failures |= {name: deque(of_call) for name, of_call in failures.items()}
 
@@ -72,6 +74,17 @@ def test_a_transaction_is_outputs_then_offsets_then_commit():
     setup = Setup()
     setup.commit()
     assert setup.calls == ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+
+
+def test_a_slot_is_opened_by_ending_what_was_left_open_in_every_output_and_the_offsets():
+    assert Setup().opening == [
+        "init_transactions",
+        "begin_transaction",
+        "produce",
+        "flush",
+        "send_offsets_to_transaction",
+        "abort_transaction",
+    ]
 
 
 def test_a_full_queue_is_waited_for():
