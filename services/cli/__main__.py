@@ -12,11 +12,15 @@ from services.cli.run import run
 from services.cli.tail import tail
 from services.cli.train import evaluate, train
 from shared.errors import ChipsieveError
+from shared.settings import LogSettings
+from shared.telemetry import configure_logs
+
+INTERRUPTED = 130  # as a shell says of a process that Ctrl-C ended
 
 app = typer.Typer(
     help="Streaming visual inspection: pictures in, verdicts out, through Kafka.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
 )
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
@@ -33,11 +37,16 @@ app.command()(demo)
 
 def main() -> None:
     """Run the command; what Chipsieve itself raises ends it with one line on standard error and status 1."""
+    # Standard output belongs to the command's own answer; what libraries have to say goes to standard error.
+    configure_logs(LogSettings(level="WARNING"))
     try:
         app()
     except ChipsieveError as error:
         typer.echo(f"chipsieve: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("chipsieve: stopped", err=True)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from shared.errors import ChipsieveError
 
 STAGES = ("extractor", "matcher", "router")
 READY_SECONDS = 120.0  # a first start may compile an engine from the Keras model; later ones take a few seconds
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's own ports
 DRAIN_SECONDS = 20.0  # a batch in flight and its transaction; past it the process is killed
 
 
@@ -38,7 +39,7 @@ class RunningService:
     def is_ready(self) -> bool:
         """Whether it is assigned its partitions and able to judge."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
+            with DIRECT.open(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

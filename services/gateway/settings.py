@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import BaseModel, Field, model_validator
 
 from shared.settings import AdminSettings, Settings
+from shared.vision.picture import DEFAULT_MAX_PIXELS
 
 
 class DoorSettings(BaseModel):
@@ -24,8 +25,8 @@ class DoorSettings(BaseModel):
     remembered_events: int = Field(
         default=10_000, ge=1, description="latest event ids for which a request that comes again is not stored again"
     )
-    # The extractor's own limit (CHIPSIEVE_IMAGES__MAX_PIXELS) decides in the end; here it keeps bombs out of Kafka.
-    max_pixels: int = Field(default=50_000_000, ge=1, description="largest picture accepted, pixels")
+    # The extractor has the same limit (CHIPSIEVE_IMAGES__MAX_PIXELS) by default, so that what is taken can be judged.
+    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1, description="largest picture accepted, pixels")
 
     watch_dir: Path | None = Field(default=None, description="folder whose pictures are taken in as they appear")
     watch_line: str | None = Field(default=None, description="line that the watched folder's pictures come from")

@@ -6,6 +6,7 @@
       layer0.scales.npy        (M,) float32
       layer1.values.npy        …
       head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
+      upkeep.scores.npy        (N,) float32    and so on: what adding normals later needs
 
 Nothing in it is ever unpickled.
 """
@@ -15,6 +16,7 @@ import io
 import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,15 +27,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.bank.errors import CorruptBundle, NotABundle
+from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
+from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
 from shared.vision.bank import Bank
 from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
 
 MANIFEST = "manifest.json"
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
-OURS = ("layer", "head.")  # how our arrays' names begin
+OURS = ("layer", "head.", PREFIX)  # how our arrays' names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,17 @@ class Bundle:
 
     manifest: Manifest
     bank: Bank
+    upkeep: Upkeep | None = None
+    """None where normals cannot be added later."""
 
 
 def make_bundle(
-    bank: Bank, *, weights_sha256: str, training: Mapping[str, Any], created_at: datetime | None = None
+    bank: Bank,
+    *,
+    weights_sha256: str,
+    training: Mapping[str, Any],
+    upkeep: Upkeep | None = None,
+    created_at: datetime | None = None,
 ) -> Bundle:
     """A bundle of a freshly trained bank; its version follows from the time and the content.
 
@@ -53,6 +63,7 @@ def make_bundle(
         bank: what `bank.version` says is replaced.
         weights_sha256: of the backbone's weights; with the recipe it must give `bank.feature_space`.
         training: a summary for people and reports, plain JSON.
+        upkeep: what adding normals later needs.
         created_at: now where not given.
 
     Raises:
@@ -68,10 +79,11 @@ def make_bundle(
         mask_threshold=bank.mask_threshold,
         calibration=bank.calibration,
         head=bank.head.figures if bank.head else None,
+        upkeep=upkeep.figures if upkeep else None,
         training=training,
-        arrays=tuple(_entry(file, array) for file, array in _arrays(bank).items()),
+        arrays=tuple(_entry(file, array) for file, array in _arrays(bank, upkeep).items()),
     )
-    return Bundle(manifest, replace(bank, version=manifest.version))
+    return Bundle(manifest, replace(bank, version=manifest.version), upkeep)
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:
@@ -79,12 +91,37 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
 
     Raises:
         NotABundle: `directory` holds something else.
+        UnwritableBundle: nothing can be written there.
         CorruptBundle: bank and manifest contradict each other.
     """
     directory = directory.resolve()
-    _refuse_to_overwrite(directory)
+    check_writable(directory)
     files = {MANIFEST: bundle.manifest.to_json().encode(), **encode(bundle)}
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _replace(directory, files)
+    except OSError as error:
+        raise UnwritableBundle(f"no bundle can be written to {directory}: {error}") from error
+
+
+def check_writable(directory: Path) -> None:
+    """Raise what `write_bundle` would raise for want of a place, before the work whose outcome it is.
+
+    Raises:
+        NotABundle: `directory` holds something else.
+        UnwritableBundle: nothing can be written there.
+    """
+    _refuse_to_overwrite(directory)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.try-"):
+            pass
+    except OSError as error:
+        raise UnwritableBundle(
+            f"no bundle can be written to {directory}: {error.strerror or error}; name another folder"
+        ) from error
+
+
+def _replace(directory: Path, files: Mapping[str, bytes]) -> None:
     token = uuid.uuid4().hex
     new, old = (directory.with_name(f".{directory.name}.{kind}-{token}") for kind in ("new", "old"))
     new.mkdir()
@@ -131,7 +168,7 @@ def encode(bundle: Bundle) -> dict[str, bytes]:
     manifest, bank = bundle.manifest, bundle.bank
     if bank != _bank(manifest, bank.layers, bank.head) or manifest.head != (bank.head.figures if bank.head else None):
         raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
-    arrays = _arrays(bank)
+    arrays = _arrays(bank, bundle.upkeep)
     if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
         raise CorruptBundle(f"the arrays of {bank.product} {bank.version} are not those that its manifest lists")
     return {file: _npy(array) for file, array in arrays.items()}
@@ -165,9 +202,21 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
         except ValueError as error:
             raise CorruptBundle(f"{where}: layer {layer.name}: {error}") from error
     head = _head(manifest.head, arrays, where) if manifest.head else None
+    upkeep = _upkeep(manifest, arrays, where) if manifest.upkeep else None
     if arrays:
         raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
-    return Bundle(manifest, _bank(manifest, tuple(layers), head))
+    return Bundle(manifest, _bank(manifest, tuple(layers), head), upkeep)
+
+
+def _upkeep(manifest: Manifest, arrays: dict[str, NDArray[Any]], where: str) -> Upkeep:
+    """Takes the upkeep's arrays out of `arrays`."""
+    ours = {file: arrays.pop(file) for file in list(arrays) if file.startswith(PREFIX)}
+    try:
+        return Upkeep.from_arrays(manifest.upkeep or UpkeepFigures(), ours)
+    except KeyError as missing:
+        raise CorruptBundle(f"{where}: the upkeep has no array {missing}") from missing
+    except ValueError as error:
+        raise CorruptBundle(f"{where}: {error}") from error
 
 
 def _head(figures: HeadFigures, arrays: dict[str, NDArray[Any]], where: str) -> Head:
@@ -195,7 +244,7 @@ def _bank(manifest: Manifest, layers: tuple[LayerBank, ...], head: Head | None) 
     )
 
 
-def _arrays(bank: Bank) -> dict[str, NDArray[Any]]:
+def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(bank.layers):
         arrays[_file(index, "values")] = np.ascontiguousarray(layer.values, np.dtype("|i1"))
@@ -203,7 +252,7 @@ def _arrays(bank: Bank) -> dict[str, NDArray[Any]]:
     if bank.head:
         for part, dtype in HEAD_PARTS.items():
             arrays[f"head.{part}.npy"] = np.ascontiguousarray(getattr(bank.head, part), np.dtype(dtype))
-    return arrays
+    return arrays | (upkeep.arrays() if upkeep else {})
 
 
 def _file(layer: int, what: str) -> str:

@@ -6,7 +6,8 @@ BankError (ChipsieveError)
 ├── UnknownFeatureSpace (Uninspectable)     the product has banks, but none in the space of these features
 ├── UnknownVersion (ConfigurationError)     the product has no such version, or none to roll back to
 ├── CorruptBundle                           a bundle that is damaged or contradicts itself: never used
-└── NotABundle (ConfigurationError)         a path that holds something else: never overwritten
+├── NotABundle (ConfigurationError)         a path that holds something else: never overwritten
+└── UnwritableBundle (ConfigurationError)   a path that nothing can be written to
 """
 
 from shared.errors import ChipsieveError, ConfigurationError, NotReady, Uninspectable
@@ -43,3 +44,7 @@ class CorruptBundle(BankError):
 
 class NotABundle(BankError, ConfigurationError):
     """A path that was taken for a bundle's and holds something else, or nothing."""
+
+
+class UnwritableBundle(BankError, ConfigurationError):
+    """A bundle cannot be written where it should be."""

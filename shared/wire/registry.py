@@ -1,10 +1,12 @@
 """The schema registry, behind the two questions the codec asks and the one act of registering."""
 
 import json
+import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -44,6 +46,7 @@ class SchemaRegistry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._url = settings.url
+        _reach_directly(settings.url)
         self._client = SchemaRegistryClient(
             {"url": settings.url, "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
         )
@@ -122,3 +125,15 @@ class SchemaRegistry:
         return RegistryUnavailable(
             f"no answer from the schema registry at {self._url} ({why}); check that it runs and CHIPSIEVE_REGISTRY__URL"
         )
+
+
+def _reach_directly(url: str) -> None:
+    """Keep a proxy out of the way to this machine itself, which none can reach.
+
+    The registry's client takes proxies from the environment and has no setting against it.
+    """
+    host = urlsplit(url).hostname
+    if host in {"localhost", "127.0.0.1", "::1"}:
+        direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        if host not in direct.split(","):
+            os.environ["no_proxy"] = f"{direct},{host}".lstrip(",")

@@ -3,6 +3,7 @@
 ChipsieveError
 └── LocalStackError
     ├── ArtifactsUnavailable    Maven is missing, or a download failed
+    ├── DirectoryUnusable       the stack's directory cannot be written, or what it remembers is damaged
     ├── PortTaken               a port that was asked for is in use
     ├── StackBusy               another `up` or `down` works on the same directory
     └── ServerFailed            a server ended, or was not ready in time
@@ -20,7 +21,7 @@ class ArtifactsUnavailable(LocalStackError):
 
 
 class DirectoryUnusable(LocalStackError):
-    """The stack's directory cannot be written."""
+    """The stack's directory cannot be written, or what it remembers is damaged."""
 
 
 class PortTaken(LocalStackError):

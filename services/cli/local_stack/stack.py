@@ -219,6 +219,10 @@ def _remembered_ports(directory: Path) -> dict[str, int]:
         return {name: int(port) for name, port in json.loads((directory / "ports.json").read_text()).items()}
     except FileNotFoundError:
         return {}
+    except (ValueError, AttributeError) as error:
+        raise DirectoryUnusable(
+            f"{directory / 'ports.json'} is damaged ({error}): run `chipsieve local down`, remove the file, start again"
+        ) from error
 
 
 def _servers(directory: Path, chosen: dict[str, int], artifacts: Artifacts) -> list[Server]:

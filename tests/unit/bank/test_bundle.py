@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.bank.bundle import MANIFEST, Bundle, decode, encode, read_bundle, write_bundle
-from shared.bank.errors import CorruptBundle, NotABundle
+from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, _content_hash
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
@@ -274,7 +274,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkey
         raise OSError("no space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UnwritableBundle, match="no space"):
         write_bundle(written, make(seed=1))
     assert read_bundle(written).manifest == make().manifest
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]

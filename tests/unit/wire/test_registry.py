@@ -1,6 +1,7 @@
 """The registry's answers, good and bad, from a small server that plays one."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,3 +131,11 @@ def test_a_refused_schema_is_incompatible_with_the_registrys_reason(played: Play
 
     with pytest.raises(IncompatibleSchema, match="READER_FIELD_MISSING_DEFAULT_VALUE"):
         registry.register(IMAGES)
+
+
+def test_a_proxy_is_kept_out_of_the_way_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "plant.example")
+    for url in ("http://127.0.0.1:1/apis", "http://registry.plant.example/apis", "http://127.0.0.1:2/apis"):
+        SchemaRegistry(RegistrySettings(url=url))
+    assert os.environ["no_proxy"] == "plant.example,127.0.0.1"

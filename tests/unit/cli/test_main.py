@@ -1,0 +1,31 @@
+import subprocess
+import sys
+from pathlib import Path
+
+
+def chipsieve(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli", *arguments], capture_output=True, text=True, check=False, env=env
+    )
+
+
+def test_what_is_wrong_is_one_line_on_standard_error_and_no_traceback(tmp_path: Path) -> None:
+    done = chipsieve("train", "--product", "p", "--normal", str(tmp_path / "none"), "--out", str(tmp_path / "bundle"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("chipsieve: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = chipsieve("train", "--product", "p", "--normal", str(tmp_path), "--out", str(tmp_path / "file" / "bundle"))
+    assert done.returncode == 1
+    assert f"no bundle can be written to {tmp_path / 'file' / 'bundle'}" in done.stderr
+
+
+def test_without_a_broker_standard_output_stays_clean(tmp_path: Path) -> None:
+    done = chipsieve(
+        "bank", "list", "--json", CHIPSIEVE_REDIS__URL="redis://127.0.0.1:1/0", HOME=str(tmp_path)
+    )  # nothing listens on port 1
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "127.0.0.1:1" in done.stderr
