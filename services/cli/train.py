@@ -57,11 +57,18 @@ def train(
     groups: Annotated[
         Path | None, typer.Option(help="CSV of file,group: pictures of one group are held out together.")
     ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="JSON of a recipe to use, as in a bundle's manifest; else one is searched for.")
+    ] = None,
+    max_ms: Annotated[
+        float | None, typer.Option(min=1, help="Milliseconds that the backbone may take for a picture on this machine.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and pictures, same bundle.")] = 0,
     engine: EngineOption = EngineChoice.OPENVINO,
     as_json: Json = False,
 ) -> None:
     """Learn from good pictures what is normal, and write a bundle to publish."""
+    from services.trainer.recipe_file import read_recipe  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
 
@@ -78,11 +85,15 @@ def train(
                 max_escape_rate=max_escape_rate,
                 best_effort=best_effort,
             ),
+            recipe=read_recipe(recipe) if recipe else None,
+            max_ms=max_ms,
             engine=engine.value,
             seed=seed,
             progress=progress,
         )
     summary: dict[str, Any] = dict(manifest.training)
+    if summary["recipe_search"]:
+        _print_search(summary["recipe_search"])
     for warning in summary["warnings"]:
         messages.print(f"[yellow]warning:[/yellow] {warning}")
     if as_json:
@@ -161,6 +172,17 @@ def _bars() -> Iterator[Told]:
             bars.update(tasks[stage], completed=done)
 
         yield told
+
+
+def _print_search(report: dict[str, Any]) -> None:
+    """What was tried, on standard error."""
+    has_real = bool(report["abnormals"])
+    table = Table("recipe", "AUROC", *(["on real defects"] if has_real else []), "weight", title="what was tried")
+    for row in report["tried"]:
+        real = [_cell(row["auroc_on_real"])] if has_real else []
+        weight = "given up" if row["given_up"] else f"{row['weight']:.2f}" if row["weight"] else ""
+        table.add_row(row["candidate"], _cell(row["auroc"]), *real, weight)
+    messages.print(table)
 
 
 def _print_table(title: str, rows: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ ConfigurationError
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
     ├── PromiseRefused      the pictures cannot carry the promise that was asked for
+    ├── NothingAffordable   no recipe keeps the bound on its cost
+    ├── UnusableRecipe      a recipe's file cannot be read
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
@@ -31,6 +33,14 @@ class UnusableGroups(TrainingError):
 
 class PromiseRefused(TrainingError):
     """A rate that cannot be promised with these pictures, or two that cannot be kept together."""
+
+
+class NothingAffordable(TrainingError):
+    """A bound on a picture's cost that not even the cheapest recipe keeps."""
+
+
+class UnusableRecipe(TrainingError):
+    """A file that does not hold a recipe."""
 
 
 class UnusableMasks(TrainingError):

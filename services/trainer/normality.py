@@ -63,7 +63,7 @@ class Normality:
             ),
             calibrations=calibrations,
             scores=picture_scores(distances, recipe, calibrations),
-            peaks=peaks_of(coarse_maps(distances, calibrations)),
+            peaks=peaks_of(coarse_maps(distances, recipe, calibrations)),
         )
 
     def anomaly_scores(self, grids_per_chip: Sequence[tuple[FeatureGrid, ...]]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from services.trainer.normality import Normality
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
+from services.trainer.recipe_search import search_recipe
 from services.trainer.thresholds import (
     NOTHING_ASKED,
     Asked,
@@ -31,7 +32,7 @@ from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
-from shared.vision.recipe import DEFAULT_RECIPE, Recipe
+from shared.vision.recipe import Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
 
@@ -44,7 +45,8 @@ def train(
     abnormal: Path | None = None,
     groups: Path | None = None,
     asked: Asked = NOTHING_ASKED,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe | None = None,
+    max_ms: float | None = None,
     engine: EngineKind = "openvino",
     seed: int = 0,
     progress: Progress = silent,
@@ -60,7 +62,8 @@ def train(
         groups: CSV of ``file,group``: pictures of one group (one part, one batch) are held out together, and the
             promise rests on groups. Abnormal pictures may be named in it; those that are not stand for themselves.
         asked: what the threshold is to promise.
-        recipe: which features, compared how.
+        recipe: which features, compared how; None searches for what works for these pictures.
+        max_ms: bound on a picture's extraction on this machine, milliseconds, for the search.
         engine: what runs the backbone.
         seed: same seed and pictures, same bundle.
         progress: told how far each stage is.
@@ -71,13 +74,27 @@ def train(
     Raises:
         TrainingError: pictures or groups cannot be used as they are.
         PromiseRefused: what was asked for by name cannot be promised.
+        NothingAffordable: no recipe keeps `max_ms`.
         NotABundle: `out` holds something else.
         VisionConfigurationError: the recipe cannot be computed.
     """
     normal_files = find_pictures(normal)
     abnormal_files = find_pictures(abnormal) if abnormal else ()
     # What cannot work is refused before the long work.
-    asked.refuse_early(len(normal_files), read_groups(groups, normal_files) if groups else None)
+    file_groups = read_groups(groups, normal_files) if groups else None
+    asked.refuse_early(len(normal_files), file_groups)
+    search: dict[str, Any] | None = None
+    if recipe is None:
+        found = search_recipe(
+            normal_files,
+            groups=file_groups,
+            abnormals=abnormal_files,
+            max_ms=max_ms,
+            engine=engine,
+            seed=seed,
+            progress=progress,
+        )
+        recipe, search = found.recipe, found.report
     weights = backbone_weights_sha256(recipe.backbone)
     loaded = load_engine(engine, recipe)
     normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
@@ -119,6 +136,7 @@ def train(
         "groups": len(set(group_of)) if groups else None,
         "folds": int(fold_of.max()) + 1,
         "seed": seed,
+        "recipe_search": search,
         "unreadable": [each.name for each in unreadable],
         "promise": str(threshold.promise),
         "mask_promise": str(bank.calibration.mask_promise),

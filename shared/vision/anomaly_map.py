@@ -10,18 +10,19 @@ MAP_SIDE = 256  # side of the square the map is smoothed on: finer than any grid
 SMOOTHING = 8.0  # standard deviation of the Gaussian on that square: a quarter of a patch of an 8 x 8 grid
 
 
-def fuse(layers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def fuse(layers: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None) -> NDArray[np.float32]:
     """One coarse map from the layers' standardised ones, at the finest grid among them.
 
     Args:
         layers: (N, h, w) float32 each, grids may differ.
+        weights: one a layer, not negative and not all zero; None weighs them alike.
 
     Returns:
         (N, h, w) float32, the mean over layers.
     """
     height, width = max(layer.shape[1:] for layer in layers)
     resized = [layer if layer.shape[1:] == (height, width) else _resize_all(layer, height, width) for layer in layers]
-    return np.mean(resized, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
+    return np.average(resized, axis=0, weights=weights).astype(np.float32)
 
 
 def smooth(coarse: NDArray[np.float32]) -> NDArray[np.float32]:

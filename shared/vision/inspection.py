@@ -57,7 +57,7 @@ def inspect(
     if bank.head is not None:
         answers = bank.head.answers(describe([features[layer.name] for layer in described_layers(bank.recipe)]))
         scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
-    maps = coarse_maps(distances, bank.calibration.layers)
+    maps = coarse_maps(distances, bank.recipe, bank.calibration.layers)
     if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
         raise UnusableFeatures("the features give scores that are no finite numbers: extract them again")
     return [
@@ -91,20 +91,24 @@ def grid_of(grids: tuple[FeatureGrid, ...], layer: Layer) -> FeatureGrid:
 def picture_scores(
     distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
-    """(N,) float32: the layers' standardised scores, added; `distances` are (N, h, w) a layer."""
+    """(N,) float32: the layers' standardised scores, weighed and added; `distances` are (N, h, w) a layer."""
     scores = [
-        calibration.scores(of_layer, layer.top_fraction)
+        np.float32(layer.weight) * calibration.scores(of_layer, layer.top_fraction)
         for of_layer, layer, calibration in zip(distances, recipe.layers, calibrations, strict=True)
     ]
     return np.sum(scores, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
 
 
 def coarse_maps(
-    distances: Sequence[NDArray[np.float32]], calibrations: Sequence[LayerCalibration]
+    distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
-    """(N, h, w) float32: the layers' standardised patch distances at the finest grid; `distances` a layer."""
+    """(N, h, w) float32: the layers' standardised patch distances, weighed, at the finest grid; `distances` a layer."""
     return fuse(
-        [calibration.patch.standardise(of_layer) for of_layer, calibration in zip(distances, calibrations, strict=True)]
+        [
+            calibration.patch.standardise(of_layer)
+            for of_layer, calibration in zip(distances, calibrations, strict=True)
+        ],
+        [layer.weight for layer in recipe.layers],
     )
 
 

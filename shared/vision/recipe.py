@@ -27,6 +27,8 @@ class Layer:
     """Distance to the nearest normal patch."""
     top_fraction: float = 0.03
     """The image score of the layer is the mean over this fraction of its largest patch distances."""
+    weight: float = 1.0
+    """Of the layer's standardised score and map among the other layers'."""
 
     @property
     def name(self) -> str:

@@ -25,6 +25,7 @@ from shared.identity import Headers, identity_of, to_headers
 from shared.kafka import create_topics, producer_config, reader_config
 from shared.settings import Settings
 from shared.topics import Topics, load_topics
+from shared.vision.recipe import DEFAULT_RECIPE
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.bad_pictures import encoded
@@ -124,7 +125,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     normal.mkdir()
     for seed in range(24):
         (normal / f"{seed:03}.png").write_bytes(good_chip(1000 + seed))
-    train(product=PRODUCT, normal=normal, out=folder / "bundle")
+    train(product=PRODUCT, normal=normal, out=folder / "bundle", recipe=DEFAULT_RECIPE)
     return folder / "bundle"
 
 

@@ -1,5 +1,4 @@
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ __all__ = ["colour_engine"]  # the fixture that stands in for the backbone
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("services.trainer.train.train", partial(train, recipe=RECIPE))
+    monkeypatch.setattr("services.trainer.train.train", lambda **options: train(**options | {"recipe": RECIPE}))
     for seed in range(6):
         draw(tmp_path / "normal" / f"{seed}.png", seed)
     draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))

@@ -1,0 +1,56 @@
+"""Which layers are worth trying on pictures of a given size, and what they cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+
+from shared.vision.recipe import Layer
+
+SMALLEST, LARGEST = 256, 640  # input sizes, pixels; the largest costs six times the smallest
+ENLARGED = 1.25  # features of slightly enlarged pictures tell small defects better; more only costs
+STEP = 64  # input sizes are multiples of it: the backbone's grids are whole, and few graphs are ever converted
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Layers of one input size that are tried together."""
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def input_size(self) -> int:
+        """Pixels a side."""
+        return self.layers[0].input_size
+
+    def __str__(self) -> str:
+        return f"{'+'.join(layer.tap for layer in self.layers)} @ {self.input_size} px"
+
+
+def input_sizes(sizes: Sequence[tuple[int, int]], *, largest: int = LARGEST) -> tuple[int, ...]:
+    """Two or three input sizes, from 256 to near the pictures' own, for pictures of (height, width) pixels.
+
+    No input size is right for all products: a late layer wants context, and a fine defect is lost in a reduced picture.
+    """
+    native = median(sqrt(height * width) for height, width in sizes)
+    finest = max(SMALLEST, min(largest, _rounded(native * ENLARGED)))
+    middle = _rounded(sqrt(SMALLEST * finest))
+    return tuple(sorted({SMALLEST, middle, finest} if finest >= 2 * SMALLEST else {SMALLEST, finest}))
+
+
+def candidates(input_size: int) -> tuple[Candidate, ...]:
+    """Early to late layers of one input size: fine texture, shapes, and what things are."""
+    return (
+        Candidate((Layer(tap="b4", input_size=input_size, top_fraction=0.01),)),
+        Candidate(
+            (
+                Layer(tap="b7", input_size=input_size, top_fraction=0.01),
+                Layer(tap="b10", input_size=input_size, top_fraction=0.03),
+            )
+        ),
+        Candidate((Layer(tap="b12", input_size=input_size), Layer(tap="b14", input_size=input_size))),
+    )
+
+
+def _rounded(side: float) -> int:
+    return STEP * round(side / STEP)

@@ -1,0 +1,23 @@
+"""A recipe from a file, for those who know theirs."""
+
+import json
+from pathlib import Path
+
+from services.trainer.errors import UnusableRecipe
+from shared.vision.recipe import Recipe
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe's JSON, or a bundle's manifest, whose recipe is taken.
+
+    Raises:
+        UnusableRecipe: it cannot be read, is no JSON, lacks a field or has one too many.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return Recipe.from_json(plain.get("recipe", plain))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnusableRecipe(
+            f'{path} holds no recipe: {error}; write {{"layers": [{{"tap": "b12", "input_size": 256}}]}}, or give the '
+            "manifest of a bundle"
+        ) from error
