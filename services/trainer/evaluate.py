@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.errors import StaleBundle, TrainingError
+from services.trainer.errors import TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.report import Evaluated, refuse_to_overwrite, write_report
-from services.trainer.judging import Inspected, inspect_files
+from services.trainer.judging import Inspected, inspect_files, refuse_if_stale
 from services.trainer.pictures import find_masks, find_pictures, groups_of_abnormals, kind_of, read_groups, read_mask
 from services.trainer.progress import Progress, silent
 from shared.bank.bundle import read_bundle
@@ -76,7 +76,7 @@ def evaluate(
         read_groups(groups, normal_files)
     if report:
         refuse_to_overwrite(report)
-    _refuse_if_stale(bank)
+    refuse_if_stale(bank, backbone_weights_sha256(bank.recipe.backbone))
     loaded = load_engine(engine, bank.recipe)
     normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
     abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
@@ -100,15 +100,6 @@ def evaluate(
         write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))
         progress("writing the report", 1, 1)
     return figures
-
-
-def _refuse_if_stale(bank: Bank) -> None:
-    ours = bank.recipe.feature_space(backbone_weights_sha256(bank.recipe.backbone))
-    if ours != bank.feature_space:
-        raise StaleBundle(
-            f"the bundle of {bank.product} {bank.version} was made in feature space {bank.feature_space}, "
-            f"this version makes {ours}: train it again"
-        )
 
 
 def _picture_figures(

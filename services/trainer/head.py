@@ -89,6 +89,62 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     return Trial(fitting.head(weight * unit, spread), joined[weight], report)
 
 
+@dataclass(frozen=True, slots=True)
+class Refitted:
+    """A head that has seen more normals, and its answers to pictures as if it had not seen them."""
+
+    head: Head
+    normals: NDArray[np.float32]
+    """(n,) to the normals that were added, each group left out."""
+    defects: NDArray[np.float32]
+    """(A,) to the known defects, each left out."""
+
+
+def refit(
+    head: Head, defects: int, descriptions: NDArray[np.float32], groups: Sequence[str], *, seed: int = 0
+) -> Refitted:
+    """Fit a head again with more normals. What it says of kinds stays, and so does the unit of its answers.
+
+    Args:
+        head: fitted to normals and, after them, to the known defects.
+        defects: how many those are.
+        descriptions: (n, D) of the normals to add.
+        groups: each of those normals' group.
+        seed: of the old normals that make room, where there are more than `MAX_NORMALS`.
+    """
+    new = ((descriptions - head.centre) / head.scale).astype(np.float16)
+    old = head.support[:-defects]
+    room = max(0, MAX_NORMALS - len(new))
+    if len(old) > room:
+        old = old[np.sort(np.random.default_rng(seed).choice(len(old), room, replace=False))]
+    support = np.concatenate([old, new, head.support[-defects:]])
+    abnormal = np.arange(len(support)) >= len(support) - defects
+    rounded = support.astype(np.float32)
+    gram = kernel(rounded, rounded, head.figures.gamma).astype(np.float64) + np.diag(_penalties(abnormal))
+    inverse = np.linalg.inv(gram)
+    targets = np.where(abnormal, 1.0, -1.0)
+    solved = inverse @ targets
+    answers = targets - solved / np.diag(inverse)  # each picture's with the picture left out, in closed form
+    for group in set(groups):
+        members = len(old) + np.flatnonzero(np.array(groups) == group)
+        block = inverse[np.ix_(members, members)]
+        answers[members] = targets[members] - np.linalg.solve(block, solved[members])
+    coefficients = np.zeros((len(support), head.coefficients.shape[1]), np.float32)
+    coefficients[:, 0] = solved
+    coefficients[-defects:, 1:] = head.coefficients[-defects:, 1:]
+    return Refitted(
+        head=Head(head.figures, head.centre, head.scale, support, coefficients),
+        normals=answers[len(old) : len(old) + len(new)].astype(np.float32),
+        defects=answers[-defects:].astype(np.float32),
+    )
+
+
+def _penalties(abnormal: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Few defects are to count as much as many normals, each of them therefore more."""
+    share = abnormal.sum() / max((~abnormal).sum(), 1)
+    return np.where(abnormal, RIDGE * share, RIDGE)
+
+
 def _gain(
     before: NDArray[np.float32], after: NDArray[np.float32], defective: NDArray[np.bool_], seed: int
 ) -> tuple[float, float]:
@@ -172,10 +228,9 @@ class _Fitting:
         coefficients = np.zeros((len(self.chosen), 1 + len(self.kinds)))
         offsets = np.zeros(1 + len(self.kinds))
         abnormal = self.shown.is_abnormal[self.chosen]
-        normals, abnormals = fitted & ~abnormal, fitted & abnormal
-        # Few defects are to count as much as many normals, each of them therefore more.
-        penalties = np.where(abnormal, RIDGE * abnormals.sum() / max(normals.sum(), 1), RIDGE)
-        coefficients[fitted, :1] = self._ridge(fitted, np.where(abnormal, 1.0, -1.0)[fitted, None], penalties[fitted])
+        abnormals = fitted & abnormal
+        targets = np.where(abnormal, 1.0, -1.0)[fitted, None]
+        coefficients[fitted, :1] = self._ridge(fitted, targets, _penalties(abnormal[fitted]))
         if self.kinds and abnormals.any():
             kinds = np.array([""] * int((~abnormal).sum()) + list(self.shown.kinds))
             targets = np.where(kinds[abnormals, None] == np.array(self.kinds), 1.0, -1.0)

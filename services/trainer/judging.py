@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.errors import StaleBundle
 from services.trainer.picture_features import Unreadable, look_at
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
@@ -54,3 +55,17 @@ def inspect_files(
         unreadable=tuple(unreadable),
         seconds=seconds,
     )
+
+
+def refuse_if_stale(bank: Bank, weights_sha256: str) -> None:
+    """Before pictures are compared with a bank that this version's features do not fit.
+
+    Raises:
+        StaleBundle: the bank lives in another feature space than its recipe makes with these weights.
+    """
+    ours = bank.recipe.feature_space(weights_sha256)
+    if ours != bank.feature_space:
+        raise StaleBundle(
+            f"the bundle of {bank.product} {bank.version} was made in feature space {bank.feature_space}, "
+            f"this version makes {ours}: train it again"
+        )

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from shared.bank.errors import CorruptBundle
+from shared.bank.upkeep import UpkeepFigures
 from shared.vision.calibration import Calibration
 from shared.vision.head import HeadFigures
 from shared.vision.recipe import PREPROCESSING, QUANTISATION, Recipe
@@ -73,6 +74,8 @@ class Manifest(BaseModel):
     calibration: Calibration
     head: HeadFigures | None = None
     """What was learnt from pictures of defects, beside its arrays; None where normals alone judge."""
+    upkeep: UpkeepFigures | None = None
+    """What is remembered for adding normals later, beside its arrays."""
     training: dict[str, JsonValue]
     """How it was trained, for people: counts, how the normals were split, what rate is promised."""
     arrays: tuple[ArrayEntry, ...]
@@ -92,6 +95,7 @@ class Manifest(BaseModel):
         mask_threshold: float,
         calibration: Calibration,
         head: HeadFigures | None = None,
+        upkeep: UpkeepFigures | None = None,
         training: Mapping[str, Any],
         arrays: tuple[ArrayEntry, ...],
     ) -> Self:
@@ -114,6 +118,7 @@ class Manifest(BaseModel):
             "mask_threshold": mask_threshold,
             "calibration": calibration.to_json(),
             "head": asdict(head) if head else None,
+            "upkeep": asdict(upkeep) if upkeep else None,
             "training": dict(training),
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }

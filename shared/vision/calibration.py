@@ -130,9 +130,14 @@ class Calibration:
 def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
     """(N, h, w) to (N,): the mean over this fraction of each picture's largest distances, one at least."""
     flat = distances.reshape(len(distances), -1)
-    count = max(1, math.ceil(fraction * flat.shape[1] - 1e-9))  # 0.03 x 100 is 3, not 4
+    count = top_count(flat.shape[1], fraction)
     largest = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
     return largest.mean(axis=1, dtype=np.float32)  # type: ignore[no-any-return]
+
+
+def top_count(patches: int, fraction: float) -> int:
+    """How many of a picture's patches `top_mean` is over."""
+    return max(1, math.ceil(fraction * patches - 1e-9))  # 0.03 x 100 is 3, not 4
 
 
 def _membership(length: int, cells: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from services.trainer.evaluation.metrics import auroc
-from services.trainer.head import Shown, try_head
+from services.trainer.head import Shown, refit, try_head
 
 DESCRIBED = 12
 
@@ -83,3 +83,28 @@ def test_the_same_seed_learns_the_same() -> None:
     assert second.head is not None
     assert first.head.figures == second.head.figures
     assert np.array_equal(first.head.coefficients, second.head.coefficients)
+
+
+def test_a_head_that_is_fitted_again_answers_as_if_it_had_not_seen_what_it_is_asked() -> None:
+    shown = show(shift=6)
+    head = try_head(shown).head
+    assert head is not None
+    more = np.random.default_rng(7).standard_normal((10, DESCRIBED)).astype(np.float32)
+    whole = refit(head, 30, more, list("aabbccddee"))
+    assert len(whole.head.support) == 120
+    # The group left out: the same as to fit without it, and to ask then.
+    without = refit(head, 30, more[2:], list("bbccddee")).head
+    assert whole.normals[:2] == pytest.approx(without.answers(more[:2])[:, 0], abs=0.05)
+    assert (whole.normals < 0).all()
+    assert (whole.defects > 0).mean() > 0.9
+    assert whole.head.kinds(whole.head.answers(more)) == head.kinds(head.answers(more))
+
+
+def test_normals_that_a_head_takes_for_defects_are_taken_for_normal_once_it_has_seen_their_like() -> None:
+    shown, like = show(shift=6), show(shift=6, seed=3)
+    head = try_head(shown).head
+    assert head is not None
+    refused = like.descriptions[like.is_abnormal][::2] + np.float32(1)  # look like one kind, but are good after all
+    assert (head.answers(refused)[:, 0] > 0).mean() > 0.5
+    again = refit(head, 30, refused, [str(index) for index in range(len(refused))]).head
+    assert (again.answers(refused)[:, 0] < 0).mean() > 0.8
