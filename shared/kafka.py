@@ -90,7 +90,7 @@ def producer_config(
 
 
 def transactional_producer_config(
-    settings: KafkaSettings, topics: Topics, transactional_id: str, *, transaction_timeout_ms: int = 10_000
+    settings: KafkaSettings, topics: Topics, transactional_id: str, *, transaction_timeout_ms: int = 60_000
 ) -> ClientConfig:
     """For a stage: its output and its input offsets in one transaction.
 

@@ -20,9 +20,8 @@ from threading import Event as Flag
 from typing import Any, Generic, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from shared import telemetry
 from shared.events import Event
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
@@ -32,6 +31,7 @@ from shared.stream.beginning import Beginnings, Pasts
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.deadline import Pace, begin_by
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
+from shared.stream.intake import Intake
 from shared.stream.judgement import Judge, Judgement
 from shared.stream.partitions import Partitions
 from shared.stream.record import Received, next_offsets
@@ -42,13 +42,6 @@ from shared.stream.worker import Worker
 
 E = TypeVar("E", bound=ChipEvent)
 
-IDLE_POLL_S = 0.25  # nothing to do: a record ends the wait at once, so only stopping and the tick have to wait for it
-BUSY_POLL_S = 0.02  # the worker is busy: it ends the wait at once; in between the client's queue is emptied
-FULL_WAIT_S = 0.05  # … and there is no room for more: only rebalances have to wait for it
-# The buffer is full and the worker still busy: after this, partitions are paused so that polling (and with it
-# rebalances) goes on without records. Not at once, because pausing throws away what the client fetched ahead, and the
-# usual batch is done sooner.
-PAUSE_AFTER_S = 0.5
 TICK_S = 1.0
 # A rebalance waits for the batch in flight, to save its work. The group's other members wait with it, and the broker's
 # patience (max.poll.interval.ms, 300 s) is far away; a line that gets no verdicts is not.
@@ -56,13 +49,6 @@ REVOKE_BUDGET_S = 3.0
 # On SIGTERM the process is to be gone within 5 s: 3 for the batch in flight and its commit, the rest to leave the group
 # and to close the step.
 DRAIN_BUDGET_S = 3.0
-
-# Errors that the client reports once and then goes on asking in silence.
-NO_SUBSCRIPTION = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-}
 
 log = structlog.get_logger()
 
@@ -105,6 +91,7 @@ class Loop(Generic[E]):
         self._partitions = Partitions(consumer, topic)
         self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
         self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000, is_late=self._is_late)
+        self._intake = Intake(consumer, self._partitions, self._buffer, vitals, stage=step.name)
         self._pace = Pace(step.later_stages)
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
@@ -112,7 +99,6 @@ class Loop(Generic[E]):
         self._held_until = 0.0  # monotonic; until then no batch is begun
         self._back_off = back_off()
         self._tick_at = time.monotonic() + TICK_S
-        self._polled_at = time.monotonic()
         self._deferred = False  # the step was not ready for the last batch, which waits in the buffer
         self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
 
@@ -127,6 +113,8 @@ class Loop(Generic[E]):
         try:
             while not self._stopping.is_set():
                 self._receive()
+                if self._error:
+                    raise self._error
                 finished = self._take_finished()
                 self._begin_next()  # before the commit: the worker judges while this thread commits
                 if finished:
@@ -137,60 +125,14 @@ class Loop(Generic[E]):
             self._drop()  # what follows a batch that was not committed must not be committed either
             raise
 
-    # -- poll
-
     def _receive(self) -> None:
-        """Wait for records or for the worker, whichever comes first, and buffer what came."""
+        """Wait for records or for the worker, whichever comes first."""
         self._beginnings.go_on()
         self._vitals.beginning = self._beginnings.awaited
-        now = time.monotonic()
-        room = self._buffer.room
-        if self._in_flight:
-            wait([self._in_flight.judgement], BUSY_POLL_S if room else FULL_WAIT_S)
-            wanted, timeout_s = room, 0.0
-        elif now < self._held_until:
-            wanted, timeout_s = 1, min(self._held_until - now, IDLE_POLL_S)
-        elif (fills_in := self._buffer.fills_in()) is not None:
-            wanted, timeout_s = self._buffer.missing(), fills_in
-        else:
-            wanted, timeout_s = 1, BUSY_POLL_S if self._beginnings.awaited else IDLE_POLL_S
-
-        if now < self._held_until or self._deferred:
-            self._partitions.pause()
-        elif room:
-            self._partitions.resume()
-        elif now - self._polled_at > PAUSE_AFTER_S:
-            self._partitions.pause()
-            wanted = 1
-        if wanted:
-            self._poll(wanted, timeout_s)
-
-    def _poll(self, wanted: int, timeout_s: float) -> None:
-        self._partitions.seek()
-        try:
-            messages = self._consumer.consume(wanted, timeout_s)
-        except KafkaException as error:
-            raise ClientFailed(f"the Kafka client cannot go on: {error.args[0].str()}") from error
-        self._polled_at = time.monotonic()
-        if self._error:
-            raise self._error
-        received = []
-        for message in messages:
-            if message.error():
-                self._note(message.error())
-            elif self._partitions.takes(message.partition()):
-                received.append(Received.from_message(message))
-        # What comes while the worker is busy has waited for it already: it need not linger when the worker is free.
-        self._buffer.add(received, lingered=self._in_flight is not None)
-        telemetry.BUFFERED.labels(self._step.name).set(len(self._buffer))
-
-    def _note(self, error: KafkaError) -> None:
-        """An error that the client reports and goes on from by itself, unless it says that it cannot."""
-        if error.fatal():
-            raise ClientFailed(f"the Kafka client cannot go on: {error.name()}: {error.str()}")
-        if error.code() in NO_SUBSCRIPTION:
-            self._vitals.no_subscription_because = f"{error.name()}: {error.str()}"
-        log.warning("kafka_error", error=error.name(), detail=error.str())
+        judging = self._in_flight.judgement if self._in_flight else None
+        self._intake.receive(
+            judging, held_until=self._held_until, wanted=not self._deferred, quick=bool(self._beginnings.awaited)
+        )
 
     # -- judge
 
@@ -328,7 +270,7 @@ class Loop(Generic[E]):
         try:
             if self._holds(partitions):
                 self._finish_in_flight(REVOKE_BUDGET_S)
-        except Exception as error:  # must not cross the client's C code; `_poll` raises it
+        except Exception as error:  # must not cross the client's C code; `run` raises it
             self._error = error
         self._forget(partitions)
         self._note_assignment("revoked", revoked)

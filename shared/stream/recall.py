@@ -26,7 +26,7 @@ from shared.stream.worker import Worker
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 
-# A dead predecessor's open transaction holds up reading until the broker ends it, after 10 s by default.
+# A dead worker's open transaction holds up reading until its successor ends it, or the broker, after 60 s by default.
 PATIENCE_S = 30.0
 CALL_TIMEOUT_S = 2.0
 POLL_S = 0.1  # how late a stage that is told to stop may notice

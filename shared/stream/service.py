@@ -37,6 +37,8 @@ from shared.wire.registry import SchemaRegistry
 E = TypeVar("E", bound=ChipEvent)
 
 CLOSE_BUDGET_S = 1.0  # what is left of SIGTERM's 5 s after draining, for the step to release what it took
+# How long one transaction waits for a broker that is away; then it is begun again, by a producer that is not confused.
+BROKER_PATIENCE_S = 10.0
 GROUP_STATE_MS = 2000  # how often the client tells whether the group's coordinator answers
 
 log = structlog.get_logger()
@@ -168,7 +170,7 @@ class Service(Generic[E]):
             topic=topic,
             outputs=[(output.name, partition) for output in judge.outputs for partition in range(output.partitions)],
             group_metadata=consumer.consumer_group_metadata,
-            timeout_s=stream.transaction_timeout_ms / 1000,
+            patience_s=min(BROKER_PATIENCE_S, stream.transaction_timeout_ms / 1000),
         )
         pasts = PastReader(
             lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),

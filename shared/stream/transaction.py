@@ -62,13 +62,13 @@ class Transactions:
         topic: str,
         outputs: Collection[tuple[str, int]],
         group_metadata: Callable[[], Any],
-        timeout_s: float,
+        patience_s: float,
     ) -> None:
         """Move a group's offsets on `topic`, and write to `outputs`, which are topics and partitions.
 
         `group_metadata` says what the consumer knows of its membership: it lets the broker refuse offsets from a worker
-        that is no longer a member. `alive` is called while a call takes long; `timeout_s` is the producer's transaction
-        timeout.
+        that is no longer a member. `alive` is called while a call takes long; `patience_s` is how long a
+        transaction waits for a broker that is away before another producer begins it again.
         """
         self._new_producer = new_producer
         self._alive = alive
@@ -77,7 +77,7 @@ class Transactions:
         self._topic = topic
         self._outputs = outputs
         self._group_metadata = group_metadata
-        self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._producer = new_producer()
         self._sender = Worker("send-offsets")
         self._refused: set[Source] = set()
@@ -105,7 +105,7 @@ class Transactions:
         """
         self._refused.clear()
         self._was_away = self._stood_still = False
-        patience = time.monotonic() + self._timeout_s  # by then the broker has ended the transaction by itself
+        patience = time.monotonic() + self._patience_s
         try:
             self._producer.begin_transaction()
             for output in outputs:
@@ -178,7 +178,7 @@ class Transactions:
             while not wait([sent], SIGN_OF_LIFE_S).done:
                 waited_s += SIGN_OF_LIFE_S
                 self._alive()
-                if waited_s >= self._timeout_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
+                if waited_s >= self._patience_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
                     reason = f"no answer to send_offsets_to_transaction within {waited_s:g} s"
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
             sent.result()

@@ -49,7 +49,7 @@ class Setup:
             topic="images",
             outputs=[("features", 0)],
             group_metadata=lambda: "membership",
-            timeout_s=0.2,
+            patience_s=0.2,
         )
         assert self.transactions.open()
         self.opening = list(self.calls)
