@@ -1,0 +1,105 @@
+"""How records come in: polling that never waits for the worker, and fetches no more than there is room for."""
+
+import time
+from concurrent.futures import Future, wait
+from typing import Any
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from shared import telemetry
+from shared.stream.batch import Buffer
+from shared.stream.errors import ClientFailed
+from shared.stream.partitions import Partitions
+from shared.stream.record import Received
+from shared.stream.vitals import Vitals
+
+IDLE_POLL_S = 0.25  # nothing to do: a record ends the wait at once, so only stopping and the tick have to wait for it
+BUSY_POLL_S = 0.02  # the worker is busy: it ends the wait at once; in between the client's queue is emptied
+FULL_WAIT_S = 0.05  # … and there is no room for more: only rebalances have to wait for it
+# The buffer is full and the worker still busy: after this, partitions are paused so that polling (and with it
+# rebalances) goes on without records. Not at once, because pausing throws away what the client fetched ahead, and the
+# usual batch is done sooner.
+PAUSE_AFTER_S = 0.5
+
+# Errors that the client reports once and then goes on asking in silence.
+NO_SUBSCRIPTION = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+}
+
+log = structlog.get_logger()
+
+
+class Intake:
+    """Polls the consumer into the buffer. Used by the main thread; rebalances happen within `receive`."""
+
+    def __init__(
+        self, consumer: Consumer, partitions: Partitions, buffer: Buffer, vitals: Vitals, *, stage: str
+    ) -> None:
+        self._consumer = consumer
+        self._partitions = partitions
+        self._buffer = buffer
+        self._vitals = vitals
+        self._stage = stage
+        self._polled_at = time.monotonic()
+
+    def receive(self, judging: Future[Any] | None, *, held_until: float, wanted: bool, quick: bool) -> None:
+        """Wait for records or for the worker, whichever comes first, and buffer what came.
+
+        Args:
+            judging: what the worker is at.
+            held_until: no batch is begun before this (monotonic, in seconds).
+            wanted: whether more records are any use; polling goes on without.
+            quick: whether something else is waited for, so that an idle poll must be short.
+
+        Raises:
+            ClientFailed: the client cannot go on.
+        """
+        now = time.monotonic()
+        room = self._buffer.room
+        if judging:
+            wait([judging], BUSY_POLL_S if room else FULL_WAIT_S)
+            records, timeout_s = room, 0.0
+        elif now < held_until:
+            records, timeout_s = 1, min(held_until - now, IDLE_POLL_S)
+        elif (fills_in := self._buffer.fills_in()) is not None:
+            records, timeout_s = self._buffer.missing(), fills_in
+        else:
+            records, timeout_s = 1, BUSY_POLL_S if quick else IDLE_POLL_S
+
+        if now < held_until or not wanted:
+            self._partitions.pause()
+        elif room:
+            self._partitions.resume()
+        elif now - self._polled_at > PAUSE_AFTER_S:
+            self._partitions.pause()
+            records = 1
+        if records:
+            self._poll(records, timeout_s, lingered=judging is not None)
+
+    def _poll(self, records: int, timeout_s: float, *, lingered: bool) -> None:
+        self._partitions.seek()
+        try:
+            messages = self._consumer.consume(records, timeout_s)
+        except KafkaException as error:
+            raise ClientFailed(f"the Kafka client cannot go on: {error.args[0].str()}") from error
+        self._polled_at = time.monotonic()
+        received = []
+        for message in messages:
+            if message.error():
+                self._note(message.error())
+            elif self._partitions.takes(message.partition()):
+                received.append(Received.from_message(message))
+        # What comes while the worker is busy has waited for it already: it need not linger when the worker is free.
+        self._buffer.add(received, lingered=lingered)
+        telemetry.BUFFERED.labels(self._stage).set(len(self._buffer))
+
+    def _note(self, error: KafkaError) -> None:
+        """An error that the client reports and goes on from by itself, unless it says that it cannot."""
+        if error.fatal():
+            raise ClientFailed(f"the Kafka client cannot go on: {error.name()}: {error.str()}")
+        if error.code() in NO_SUBSCRIPTION:
+            self._vitals.no_subscription_because = f"{error.name()}: {error.str()}"
+        log.warning("kafka_error", error=error.name(), detail=error.str())
