@@ -113,8 +113,6 @@ class Loop(Generic[E]):
         try:
             while not self._stopping.is_set():
                 self._receive()
-                if self._error:
-                    raise self._error
                 finished = self._take_finished()
                 self._begin_next()  # before the commit: the worker judges while this thread commits
                 if finished:
@@ -133,6 +131,8 @@ class Loop(Generic[E]):
         self._intake.receive(
             judging, held_until=self._held_until, wanted=not self._deferred, quick=bool(self._beginnings.awaited)
         )
+        if self._error:
+            raise self._error
 
     # -- judge
 
@@ -270,7 +270,7 @@ class Loop(Generic[E]):
         try:
             if self._holds(partitions):
                 self._finish_in_flight(REVOKE_BUDGET_S)
-        except Exception as error:  # must not cross the client's C code; `run` raises it
+        except Exception as error:  # must not cross the client's C code; `_receive` raises it
             self._error = error
         self._forget(partitions)
         self._note_assignment("revoked", revoked)

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from threading import Event as Flag
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
 from shared.settings import StreamSettings
+from shared.stream import loop as loop_module
 from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
 from shared.stream.judgement import Judge
 from shared.stream.loop import Loop
@@ -17,7 +20,8 @@ from shared.stream.vitals import Vitals
 from shared.stream.worker import Worker
 from shared.topics import load_topics
 from shared.wire.codec import Codec
-from tests.events_of_chips import image_captured
+from shared.wire.errors import RegistryUnavailable
+from tests.events_of_chips import NOON, image_captured
 from tests.registry_double import RegistryInMemory
 from tests.toy_stage import ToyStep
 from tests.unit.stream.doubles import TOPIC, ConsumerDouble, PastsDouble, TransactionsDouble
@@ -237,21 +241,82 @@ def test_records_that_the_step_was_not_ready_for_hold_up_nothing_once_they_are_a
     assert stage.vitals.waiting_for is None
 
 
+class CountingStep(ToyStep):
+    """Counts the chips of each partition; the clock tells once that there were three."""
+
+    recalls = LineObserved
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[int, int] = {}
+        self.told: set[int] = set()
+        self.changed: set[int] = set()
+
+    def process(self, records):
+        for record in records:
+            self.seen[record.source.partition] = self.seen.get(record.source.partition, 0) + 1
+            self.changed.add(record.source.partition)
+        return super().process(records)
+
+    def tick(self, now):
+        due = {partition for partition, seen in self.seen.items() if seen >= 3} - self.told
+        self.told |= due
+        self.changed |= due
+        return {partition: [alert(partition)] for partition in due}
+
+    def to_keep(self):
+        changed, self.changed = self.changed, set()
+        return {partition: [self._kept(partition)] for partition in changed}
+
+    def recall(self, partition, kept):
+        assert partition not in self.seen, "recalled without having been forgotten"
+        for event in kept:
+            self.seen[partition] = event.seen
+            self.told |= set() if event.silence_armed else {partition}
+
+    def forget(self, partitions):
+        super().forget(partitions)
+        for partition in partitions:
+            self.seen.pop(partition, None)
+            self.told.discard(partition)
+            self.changed.discard(partition)
+
+    def _kept(self, partition: int) -> LineObserved:
+        return LineObserved(
+            line_id="line-1",
+            event_id="e",
+            chip_id="c",
+            product="p",
+            verdict=Verdict.PASS,
+            seen=self.seen[partition],
+            rejects=b"",
+            streak=0,
+            burst_armed=True,
+            streak_armed=True,
+            silence_armed=partition not in self.told,
+            seen_at=NOON,
+        )
+
+
+def alert(partition: int) -> AlertRaised:
+    return AlertRaised(
+        alert_id=str(partition),
+        line_id="line-1",
+        kind=AlertKind.LINE_SILENT,
+        rule="three",
+        message="three chips",
+        raised_at=NOON,
+    )
+
+
 FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
 CHANGES = st.sampled_from(["nothing", "revoke", "lose"])
 
 
-@given(
-    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=3),
-    batch_size=st.integers(1, 5),
-    failures=st.lists(FAILURES, max_size=3),
-    changes=st.lists(CHANGES, max_size=4),
-)
-@settings(max_examples=40, deadline=None)
-def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, batch_size, failures, changes):
+def faulty_stage(step: ToyStep, lengths: list[int], batch_size: int, failures: list[str], changes: list[str]) -> Stage:
+    """A stage whose transactions fail and whose partitions go and come back."""
     numbers = iter(range(60))
-    partitions = [[next(numbers) for _ in range(length)] for length in lengths]
-    stage = Stage(log_of(*partitions), batch_size=batch_size)
+    stage = Stage(log_of(*[[next(numbers) for _ in range(length)] for length in lengths]), step, batch_size=batch_size)
     stage.transactions.failures.extend(
         {"committed": None, "aborted": TransactionAborted("x"), "unknown": OutcomeUnknown("x")}[f] for f in failures
     )
@@ -267,7 +332,45 @@ def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, ba
         stage.consumer.assign({0})
 
     stage.consumer.between_polls.extend([lambda kind=kind: change(kind) for kind in changes])
-    committed = stage.run()
-    for chips in partitions:
-        assert [event_id for event_id in committed if event_id in ids(*chips)] == ids(*chips)
+    return stage
+
+
+WITH_FAULTS = given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    batch_size=st.integers(1, 5),
+    failures=st.lists(FAILURES, max_size=3),
+    changes=st.lists(CHANGES, max_size=4),
+)
+
+
+@WITH_FAULTS
+@settings(max_examples=40, deadline=None)
+def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, batch_size, failures, changes):
+    committed = faulty_stage(ToyStep(), lengths, batch_size, failures, changes).run()
+    first = 0
+    for length in lengths:
+        chips = ids(*range(first, first + length))
+        assert [event_id for event_id in committed if event_id in chips] == chips
+        first += length
     assert len(committed) == sum(lengths)
+
+
+@WITH_FAULTS
+@settings(max_examples=40, deadline=None)
+def test_whatever_happens_what_is_kept_is_what_was_committed(lengths, batch_size, failures, changes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop_module, "TICK_S", 0.0)
+        stage = faulty_stage(CountingStep(), lengths, batch_size, failures, changes)
+        stage.run()
+    kept = {o.partition: CODEC.decode(o.value, LineObserved) for o in stage.transactions.outputs if o.topic == "lines"}
+    assert {partition: event.seen for partition, event in kept.items()} == {
+        partition: length for partition, length in enumerate(lengths) if length
+    }
+    told = [output.partition for output in stage.transactions.outputs if output.topic == "alerts"]
+    assert sorted(told) == sorted(partition for partition, event in kept.items() if not event.silence_armed)
+
+
+def test_a_partition_whose_past_cannot_be_read_now_is_asked_for_again():
+    stage = Stage(log_of(range(6)), CountingStep())
+    stage.pasts.failures.extend([KafkaException(KafkaError(KafkaError._TRANSPORT)), RegistryUnavailable("down")])
+    assert stage.run() == ids(*range(6))
