@@ -30,9 +30,12 @@ messages = Console(stderr=True, highlight=False)
 
 def train(
     *,
-    product: Annotated[str, typer.Option(help="Name of the product.")],
     normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    product: Annotated[str | None, typer.Option(help="Name of the product.")] = None,
+    update: Annotated[
+        Path | None, typer.Option(help="Bundle to add the good pictures to, for instance confirmed false rejects.")
+    ] = None,
     abnormal: Annotated[
         Path | None,
         typer.Option(help="Folder of defective pictures to learn from; subfolders name the kind of defect."),
@@ -71,28 +74,43 @@ def train(
     from services.trainer.recipe_file import read_recipe  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
+    from services.trainer.update import update as add  # noqa: PLC0415 - the other commands need no arithmetic
 
+    asked = Asked(
+        false_reject_rate=false_reject_rate,
+        confidence=confidence,
+        max_escape_rate=max_escape_rate,
+        best_effort=best_effort,
+    )
     with _bars() as progress:
-        manifest = learn(
-            product=product,
-            normal=normal,
-            out=out,
-            abnormal=abnormal,
-            groups=groups,
-            asked=Asked(
-                false_reject_rate=false_reject_rate,
-                confidence=confidence,
-                max_escape_rate=max_escape_rate,
-                best_effort=best_effort,
-            ),
-            recipe=read_recipe(recipe) if recipe else None,
-            max_ms=max_ms,
-            engine=engine.value,
-            seed=seed,
-            progress=progress,
-        )
+        common: dict[str, Any] = {
+            "normal": normal,
+            "out": out,
+            "groups": groups,
+            "asked": asked,
+            "engine": engine.value,
+            "seed": seed,
+            "progress": progress,
+        }
+        if update:
+            if product or abnormal or recipe or max_ms:
+                raise typer.BadParameter(
+                    "an update keeps product, recipe and defects of the bundle: give --normal and --out, and train "
+                    "without --update to change more"
+                )
+            manifest = add(bundle=update, **common)
+        elif product is None:
+            raise typer.BadParameter("give --product, or --update with a bundle to add to")
+        else:
+            manifest = learn(
+                product=product,
+                abnormal=abnormal,
+                recipe=read_recipe(recipe) if recipe else None,
+                max_ms=max_ms,
+                **common,
+            )
     summary: dict[str, Any] = dict(manifest.training)
-    if summary["recipe_search"]:
+    if summary["recipe_search"] and not update:
         _print_search(summary["recipe_search"])
     for warning in summary["warnings"]:
         messages.print(f"[yellow]warning:[/yellow] {warning}")
@@ -100,7 +118,7 @@ def train(
         typer.echo(manifest.to_json())
         return
     _print_table(
-        f"{product} {manifest.version}",
+        f"{manifest.product} {manifest.version}",
         {
             "bundle": str(out),
             "normal pictures": summary["normals"],
@@ -149,6 +167,8 @@ def evaluate(
         )
     if figures["unreadable"]:
         messages.print(f"[yellow]warning:[/yellow] {len(figures['unreadable'])} files could not be inspected")
+    if report:
+        typer.echo(f"report: {report / 'index.html'}", err=True)
     if as_json:
         typer.echo(json.dumps(figures))
         return
@@ -156,7 +176,7 @@ def evaluate(
     for name, ends in figures["ci95"].items():
         if ends is not None:
             shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"
-    _print_table(str(bundle), shown | ({"report": str(report / "index.html")} if report else {}))
+    _print_table(str(bundle), shown)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ ConfigurationError
     ├── NothingAffordable   no recipe keeps the bound on its cost
     ├── UnusableRecipe      a recipe's file cannot be read
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
+    ├── CannotUpdate        a bundle that does not remember what an update needs
+    ├── SwallowsDefects     an update after which known defects would pass
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
 
@@ -49,3 +51,11 @@ class UnusableMasks(TrainingError):
 
 class StaleBundle(TrainingError):
     """A bundle whose feature space this version does not make any more."""
+
+
+class CannotUpdate(TrainingError):
+    """A bundle that normals cannot be added to."""
+
+
+class SwallowsDefects(TrainingError):
+    """An update after which defects would pass that are rejected today."""

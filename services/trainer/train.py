@@ -11,6 +11,7 @@ from services.trainer.cross_fit import split_into_folds
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
+from services.trainer.known_defects import remember
 from services.trainer.normality import Normality
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
@@ -24,7 +25,7 @@ from services.trainer.thresholds import (
     choose_mask_threshold,
     choose_threshold,
 )
-from shared.bank.bundle import make_bundle, write_bundle
+from shared.bank.bundle import check_writable, make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
 from shared.vision.backbone_weights import backbone_weights_sha256
@@ -78,6 +79,7 @@ def train(
         NotABundle: `out` holds something else.
         VisionConfigurationError: the recipe cannot be computed.
     """
+    check_writable(out.resolve())
     normal_files = find_pictures(normal)
     abnormal_files = find_pictures(abnormal) if abnormal else ()
     # What cannot work is refused before the long work.
@@ -145,7 +147,15 @@ def train(
         "head": trial.report if abnormals.files else None,
         "warnings": [*threshold.warnings, *_warnings(len(normals.files), unreadable)],
     }
-    bundle = make_bundle(bank, weights_sha256=weights, training=summary)
+    upkeep = remember(
+        normality,
+        normal_groups,
+        held_out.scores,
+        abnormals.grids,
+        names=[file.name for file in abnormals.files],
+        kinds=[kind_of(file) for file in abnormals.files],
+    )
+    bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep)
     write_bundle(out, bundle)
     return bundle.manifest
 

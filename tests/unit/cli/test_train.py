@@ -55,3 +55,35 @@ def test_without_json_people_read_a_table(folder: Path) -> None:
     assert "threshold" in out
     out, _ = chipsieve("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal")
     assert "false reject rate" in out
+
+
+def test_a_promise_that_cannot_be_kept_ends_with_a_sentence_and_a_status(folder: Path, tmp_path: Path) -> None:
+    asked = ("--false-reject-rate", "0.05", "--confidence", "0.9")
+    paths = ("train", "--product", "plate", "--normal", str(folder / "normal"), "--out", str(tmp_path / "bundle"))
+    result = CliRunner().invoke(app, [*paths, *asked])
+    assert result.exit_code != 0
+    assert "6 normal pictures are too few to promise a false-reject rate of 5.000%" in str(result.exception)
+    assert not (tmp_path / "bundle").exists()
+    _, err = chipsieve(*paths, *asked, "--best-effort")
+    assert "too few to promise" in err.replace("\n", " ")
+
+
+def test_an_update_adds_good_pictures_to_a_bundle(folder: Path, tmp_path: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    for seed in range(4):
+        draw(folder / "more" / f"{seed}.png", 500 + seed)
+    update = ("train", "--update", folder / "bundle", "--normal", folder / "more", "--out", folder / "updated")
+    manifest = json.loads(chipsieve(*update, "--json")[0])
+    assert (manifest["product"], manifest["training"]["normals"]) == ("plate", 10)
+    result = CliRunner().invoke(app, [str(argument) for argument in (*update, "--product", "other")])
+    assert result.exit_code == 2
+    result = CliRunner().invoke(app, ["train", "--normal", str(folder / "more"), "--out", str(folder / "updated")])
+    assert result.exit_code == 2
+
+
+def test_a_report_is_written_where_asked(folder: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    options = ("--bundle", folder / "bundle", "--normal", folder / "normal", "--report", folder / "report")
+    _, err = chipsieve("evaluate", *options)
+    assert f"report: {folder / 'report' / 'index.html'}" in err
+    assert (folder / "report" / "index.html").is_file()

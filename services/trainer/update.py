@@ -1,0 +1,239 @@
+"""Adding normals to a bundle, for instance confirmed false rejects, without the pictures that it was made from.
+
+The banks take the new patches in and stay as small as they were; the standardisation stays, so that scores keep their
+unit. The threshold is chosen anew from the held-out scores that the bundle remembers and those of the new normals. An
+old normal's remembered score is, if anything, too high, as it was measured before the new ones were known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.cross_fit import LayerPatches, split_into_folds
+from services.trainer.errors import CannotUpdate, NoPictures, SwallowsDefects, UnusableGroups
+from services.trainer.head import Refitted, describe_all, refit
+from services.trainer.judging import refuse_if_stale
+from services.trainer.known_defects import anomaly_scores
+from services.trainer.normality import peaks_of
+from services.trainer.picture_features import Looked, look_at_all
+from services.trainer.pictures import find_pictures, read_groups
+from services.trainer.progress import Progress, silent
+from services.trainer.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
+from shared.bank.bundle import Bundle, make_bundle, read_bundle, write_bundle
+from shared.bank.manifest import Manifest
+from shared.bank.upkeep import Upkeep
+from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.bank import Bank
+from shared.vision.calibration import Calibration
+from shared.vision.engine import EngineKind
+from shared.vision.engines.loading import load_engine
+from shared.vision.inspection import coarse_maps, picture_scores
+from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, LayerBank, build_layer_bank
+from shared.vision.recipe import Layer
+
+MAX_LOST = 0.02  # share of the known defects that may turn from rejected to passed; of fewer than 50, none may
+NAMED = 5  # lost defects that the refusal names
+
+
+def update(
+    *,
+    bundle: Path,
+    normal: Path,
+    out: Path,
+    groups: Path | None = None,
+    asked: Asked = NOTHING_ASKED,
+    engine: EngineKind = "openvino",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Manifest:
+    """Add normals to a bundle, choose its threshold anew, and write the result as a new bundle.
+
+    Args:
+        bundle: folder of the bundle.
+        normal: folder of the normals to add, walked recursively.
+        out: the new bundle's folder, written whole or not at all; may be `bundle`.
+        groups: CSV of ``file,group`` for the normals to add; needed where the bundle was calibrated by groups.
+        asked: what the threshold is to promise.
+        engine: what runs the backbone.
+        seed: same seed, bundle and pictures, same result.
+        progress: told how far each stage is.
+
+    Raises:
+        CannotUpdate: the bundle remembers no scores to calibrate with.
+        SwallowsDefects: known defects would pass afterwards that are rejected now.
+        PromiseRefused: what was asked for by name cannot be promised.
+        TrainingError: pictures or groups cannot be used as they are.
+        NotABundle, CorruptBundle: the bundle cannot be used.
+    """
+    before = read_bundle(bundle)
+    upkeep = before.upkeep
+    if upkeep is None:
+        raise CannotUpdate(f"{bundle} remembers no held-out scores to calibrate with: train it again")
+    if upkeep.groups and not groups:
+        raise UnusableGroups(f"{bundle} was calibrated by groups: give --groups for the new pictures too")
+    refuse_if_stale(before.bank, backbone_weights_sha256(before.bank.recipe.backbone))
+    files = find_pictures(normal)
+    if groups:
+        read_groups(groups, files)
+    loaded = load_engine(engine, before.bank.recipe)
+    added = look_at_all("normal pictures", files, before.bank.recipe, loaded, progress)
+    if not added.files:
+        raise NoPictures(f"not one of {len(files)} pictures in {normal} can be read: {added.unreadable[0].why}")
+    names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
+    grown = _grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
+    normals = _joined_groups(upkeep, names if groups else None, grown.scores)
+    defects = HeldOut(grown.defects, None)
+    threshold = choose_threshold(normals, defects, asked)
+    _refuse_to_swallow(before, upkeep, defects.scores, threshold.value)
+    mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, normals.groups), asked)
+    bank = replace(
+        before.bank,
+        layers=grown.layers,
+        head=grown.head.head if grown.head else None,
+        threshold=threshold.value,
+        mask_threshold=mask_threshold,
+        calibration=Calibration(
+            layers=before.bank.calibration.layers,
+            promise=threshold.promise,
+            mask_promise=mask_promise,
+            escape_promise=threshold.escapes,
+        ),
+    )
+    was: dict[str, Any] = dict(before.manifest.training)
+    summary = was | {
+        "normals": len(grown.scores),
+        "groups": len(set(normals.groups)) if normals.groups else None,
+        "updated_from": before.manifest.version,
+        "added": len(added.files),
+        "unreadable": [each.name for each in added.unreadable],
+        "promise": str(threshold.promise),
+        "mask_promise": str(mask_promise),
+        "escape_promise": str(threshold.escapes) if threshold.escapes else None,
+        "warnings": [*threshold.warnings, *_warnings(upkeep, added)],
+    }
+    result = make_bundle(
+        bank,
+        weights_sha256=before.manifest.weights_sha256,
+        training=summary,
+        upkeep=_remembered(upkeep, normals, grown),
+    )
+    write_bundle(out, result)
+    return result.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """Banks and head that know the new normals, and the held-out figures of old and new ones."""
+
+    layers: tuple[LayerBank, ...]
+    head: Refitted | None
+    scores: NDArray[np.float32]
+    """(N + n,) of normals, the remembered ones first."""
+    peaks: NDArray[np.float32]
+    """(N + n,) likewise."""
+    defects: NDArray[np.float32]
+    """(A,) of the known defects."""
+
+
+def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, seed: int, progress: Progress) -> _Grown:
+    recipe, calibrations = bank.recipe, bank.calibration.layers
+    patches = [LayerPatches.of(added.grids, layer) for layer in recipe.layers]
+    # A single group cannot be held out from its own: it is then measured by the bank as it was, which is stricter.
+    fold_of = split_into_folds(names, seed=seed) if len(set(names)) > 1 else np.zeros(len(names), np.intp)
+    folds = int(fold_of.max()) + 1
+    distances = [np.empty(of_layer.scales.shape, np.float32) for of_layer in patches]
+    for fold in range(folds):
+        out = fold_of == fold
+        for of_layer, layer, old, measured in zip(patches, recipe.layers, bank.layers, distances, strict=True):
+            with_others = _grown_bank(old, of_layer, ~out, layer, seed)
+            measured[out] = with_others.distances(of_layer.features(out), layer.metric)
+        progress("calibrating", fold + 1, folds)
+    everyone = np.ones(len(names), np.bool_)
+    layers = tuple(
+        _grown_bank(old, of_layer, everyone, layer, seed)
+        for of_layer, layer, old in zip(patches, recipe.layers, bank.layers, strict=True)
+    )
+    scores = picture_scores(distances, recipe, calibrations)
+    defects = anomaly_scores(upkeep, layers, recipe, calibrations)
+    head = None
+    if bank.head:
+        head = refit(bank.head, len(upkeep.figures.defects), describe_all(added.grids, recipe), names, seed=seed)
+        scores = scores + bank.head.scores(head.normals[:, None])
+        defects = defects + bank.head.scores(head.defects[:, None])
+    return _Grown(
+        layers=layers,
+        head=head,
+        scores=np.concatenate([upkeep.scores, scores]),
+        peaks=np.concatenate([upkeep.peaks, peaks_of(coarse_maps(distances, recipe, calibrations))]),
+        defects=defects,
+    )
+
+
+def _grown_bank(old: LayerBank, patches: LayerPatches, chosen: NDArray[np.bool_], layer: Layer, seed: int) -> LayerBank:
+    """The bank of what was remembered and the chosen pictures, no larger than a fresh one."""
+    values = patches.values[chosen].reshape(-1, patches.values.shape[-1])
+    scales = patches.scales[chosen].reshape(-1)
+    room = MAX_CANDIDATES - len(old.values)
+    if len(values) > room:  # of the new patches; what is remembered stays a candidate
+        kept = np.sort(np.random.default_rng(seed).choice(len(values), room, replace=False))
+        values, scales = values[kept], scales[kept]
+    return build_layer_bank(
+        np.concatenate([old.values, values]),
+        np.concatenate([old.scales, scales]),
+        layer.metric,
+        max_vectors=max(MAX_VECTORS, len(old.values)),
+        seed=seed,
+    )
+
+
+def _joined_groups(upkeep: Upkeep, names: Sequence[str] | None, scores: NDArray[np.float32]) -> HeldOut:
+    """Old and new normals; a new group of an old one's name is the same group."""
+    if names is None:
+        return HeldOut(scores, None)
+    known = upkeep.groups or tuple(f"normal {index} before" for index in range(len(upkeep.scores)))
+    return HeldOut(scores, (*known, *names))
+
+
+def _refuse_to_swallow(before: Bundle, upkeep: Upkeep, after: NDArray[np.float32], threshold: float) -> None:
+    bank = before.bank
+    scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
+    if bank.head:
+        nothing = np.empty((0, len(bank.head.centre)), np.float32)
+        scores = scores + bank.head.scores(refit(bank.head, len(scores), nothing, ()).defects[:, None])
+    lost = np.flatnonzero((scores > bank.threshold) & (after <= threshold))
+    if len(lost) <= MAX_LOST * len(scores):
+        return
+    names = [upkeep.figures.defects[index] for index in lost[:NAMED]]
+    raise SwallowsDefects(
+        f"{len(lost)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
+        f"{', '.join(names)}: look at the new pictures for defective ones, or train again from all pictures"
+    )
+
+
+def _remembered(upkeep: Upkeep, normals: HeldOut, grown: _Grown) -> Upkeep:
+    groups = sorted(set(normals.groups)) if normals.groups else None
+    group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(grown.scores))
+    return Upkeep(
+        replace(upkeep.figures, groups=tuple(groups) if groups else None),
+        grown.scores,
+        grown.peaks,
+        group_of.astype(np.int32),
+        upkeep.layers,
+    )
+
+
+def _warnings(upkeep: Upkeep, added: Looked) -> list[str]:
+    warnings = []
+    if not upkeep.figures.defects:
+        warnings.append(
+            "the bundle knows no defects, so that nothing guards it from normals that are none: evaluate it on "
+            "defective pictures, or train with --abnormal"
+        )
+    if added.unreadable:
+        first = added.unreadable[0]
+        warnings.append(f"{len(added.unreadable)} files were left out, for instance {first.name}: {first.why}")
+    return warnings

@@ -1,0 +1,174 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, SwallowsDefects, UnusableGroups
+from services.trainer.evaluate import evaluate
+from services.trainer.known_defects import anomaly_scores
+from services.trainer.thresholds import Asked
+from services.trainer.train import train
+from services.trainer.update import update
+from shared.bank.bundle import make_bundle, read_bundle, write_bundle
+from shared.vision.memory_bank import MAX_VECTORS
+from tests.unit.trainer.conftest import RECIPE, draw
+
+SPOTS = [(10, 20), (60, 90), (40, 50), (20, 60), (70, 30), (30, 100), (50, 10), (60, 60)]
+
+
+def stamp(path: Path, seed: int) -> None:
+    """A good plate with a green stamp, which the first normals did not have."""
+    draw(path, seed)
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    picture[40:60, 40:70] = (60, 160, 60)
+    cv2.imwrite(str(path), picture)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed in range(40):
+        draw(tmp_path / "normal" / f"{seed:02}.png", seed)
+    for index, spot in enumerate(SPOTS):
+        draw(tmp_path / "abnormal" / "blot" / f"{index}.png", 2000 + index, defect=spot)
+    for seed in range(8):
+        stamp(tmp_path / "stamped" / f"{seed}.png", 3000 + seed)
+        stamp(tmp_path / "later" / f"{seed}.png", 4000 + seed)
+    train(
+        product="plate",
+        normal=tmp_path / "normal",
+        abnormal=tmp_path / "abnormal",
+        out=tmp_path / "bundle",
+        recipe=RECIPE,
+    )
+    return tmp_path
+
+
+def rejected(bundle: Path, normal: Path, abnormal: Path | None = None) -> tuple[float, float | None]:
+    figures = evaluate(bundle=bundle, normal=normal, abnormal=abnormal)
+    return figures["false_reject_rate"], figures["recall"]
+
+
+def test_confirmed_false_rejects_pass_after_an_update_and_defects_are_still_rejected(folder: Path) -> None:
+    assert rejected(folder / "bundle", folder / "later") == (1, None)
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    assert rejected(folder / "updated", folder / "later", folder / "abnormal") == (0, 1)
+    assert rejected(folder / "updated", folder / "normal")[0] == 0
+    before = read_bundle(folder / "bundle").manifest
+    assert (manifest.product, manifest.recipe, manifest.feature_space) == (
+        before.product,
+        before.recipe,
+        before.feature_space,
+    )
+    assert manifest.version != before.version == manifest.training["updated_from"]
+    assert (manifest.training["normals"], manifest.training["added"]) == (48, 8)
+
+
+def test_the_promise_counts_old_and_new_normals_and_the_bank_stays_bounded(folder: Path) -> None:
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "bundle")
+    assert manifest.calibration.promise.pictures == 48
+    updated = read_bundle(folder / "bundle")
+    assert all(len(layer.values) <= MAX_VECTORS for layer in updated.bank.layers)
+    assert updated.upkeep is not None
+    assert len(updated.upkeep.scores) == 48
+
+
+def test_a_bundle_can_be_updated_again_and_again(folder: Path) -> None:
+    update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "bundle")
+    manifest = update(bundle=folder / "bundle", normal=folder / "later", out=folder / "bundle")
+    assert manifest.training["normals"] == 56
+    assert rejected(folder / "bundle", folder / "stamped", folder / "abnormal") == (0, 1)
+
+
+def test_an_update_that_swallows_known_defects_is_refused_by_their_names(folder: Path) -> None:
+    for index, spot in enumerate(SPOTS):
+        draw(folder / "slipped" / f"{index}.png", 5000 + index, defect=spot)
+    with pytest.raises(SwallowsDefects, match=r"of 8 known defects .* for instance blot/"):
+        update(bundle=folder / "bundle", normal=folder / "slipped", out=folder / "updated")
+    assert not (folder / "updated").exists()
+
+
+def test_a_head_learns_of_the_new_normals_too(folder: Path) -> None:
+    for seed in range(20):  # no patch is odder than a good plate's, but the grain is a little finer everywhere
+        path = folder / "dull" / f"{seed}.png"
+        draw(path, 6000 + seed)
+        plate = cv2.imread(str(path))
+        assert plate is not None
+        cv2.imwrite(str(path), cv2.GaussianBlur(plate, (3, 3), 0.35))
+    train(product="plate", normal=folder / "normal", abnormal=folder / "dull", out=folder / "bundle", recipe=RECIPE)
+    before = read_bundle(folder / "bundle").bank.head
+    assert before is not None
+    for seed in range(8):
+        draw(folder / "more" / f"{seed}.png", 7000 + seed)
+    update(bundle=folder / "bundle", normal=folder / "more", out=folder / "updated")
+    after = read_bundle(folder / "updated").bank.head
+    assert after is not None
+    assert len(after.support) == len(before.support) + 8
+    assert after.figures == before.figures
+
+
+def test_without_known_defects_there_is_a_warning(folder: Path) -> None:
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE)
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    assert any("knows no defects" in str(warning) for warning in manifest.training["warnings"])  # type: ignore[union-attr]
+
+
+def test_what_is_asked_for_by_name_is_kept_or_refused(folder: Path) -> None:
+    options = {"bundle": folder / "bundle", "normal": folder / "stamped", "out": folder / "updated"}
+    with pytest.raises(PromiseRefused, match="48 normal pictures are too few"):
+        update(**options, asked=Asked(false_reject_rate=0.01))  # type: ignore[arg-type]
+    manifest = update(**options, asked=Asked(false_reject_rate=0.2, confidence=0.9))  # type: ignore[arg-type]
+    assert manifest.calibration.promise.kept
+
+
+def test_a_bundle_calibrated_by_groups_is_updated_by_groups(folder: Path) -> None:
+    table, more = folder / "groups.csv", folder / "more.csv"
+    table.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{seed // 8}\n" for seed in range(40)))
+    more.write_text("file,group\n" + "".join(f"{seed}.png,tray{4 + seed // 4}\n" for seed in range(8)))
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, groups=table)
+    with pytest.raises(UnusableGroups, match="give --groups for the new pictures too"):
+        update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated", groups=more)
+    assert manifest.training["groups"] == 6  # tray4 is the tray4 of before
+    assert manifest.calibration.promise.groups == 6
+
+
+def test_remembered_patches_give_the_defects_their_scores(folder: Path) -> None:
+    bundle = read_bundle(folder / "bundle")
+    bank, upkeep = bundle.bank, bundle.upkeep
+    assert upkeep is not None
+    assert upkeep.figures.defects == tuple(f"blot/{index}.png" for index in range(8))
+    scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
+    if bank.head is None:
+        figures = evaluate(
+            bundle=folder / "bundle",
+            normal=folder / "normal",
+            abnormal=folder / "abnormal",
+            scores=folder / "scores.jsonl",
+        )
+        assert figures["images"] == 48
+        lines = (folder / "scores.jsonl").read_text().splitlines()[40:]
+        assert scores == pytest.approx([float(line.split('"score": ')[1].split(",")[0]) for line in lines], abs=1e-3)
+
+
+def test_a_bundle_that_remembers_nothing_cannot_be_updated(folder: Path) -> None:
+    bundle = read_bundle(folder / "bundle")
+    write_bundle(folder / "bundle", make_bundle(bundle.bank, weights_sha256="0" * 64, training={}))
+    with pytest.raises(CannotUpdate, match="train it again"):
+        update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+
+
+def test_pictures_that_cannot_be_read_add_nothing(folder: Path) -> None:
+    (folder / "broken").mkdir()
+    (folder / "broken" / "x.png").write_bytes(b"no picture")
+    with pytest.raises(NoPictures):
+        update(bundle=folder / "bundle", normal=folder / "broken", out=folder / "updated")
+
+
+def test_the_same_seed_updates_the_same(folder: Path) -> None:
+    first, second = (
+        update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / name) for name in ("first", "second")
+    )
+    assert first.version.split("-")[1] == second.version.split("-")[1]
+    assert np.isfinite(first.threshold)
