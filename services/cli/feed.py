@@ -29,6 +29,10 @@ def feed(  # noqa: PLR0917 - typer passes them by name
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How many times the folder is sent.")] = 1,
     deadline_ms: Annotated[int | None, typer.Option(min=1, help="Verdicts are due this long after sending.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Name of this feed. Given again after a crash, chips that were sent get no second verdict."),
+    ] = None,
     by_reference: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +64,7 @@ def feed(  # noqa: PLR0917 - typer passes them by name
         repeat=repeat,
         rate=rate,
         deadline_ms=deadline_ms,
+        run=run,
         reference_root=by_reference,
     )
     with ImageProducer(Settings(), delivery_timeout_ms=DELIVERY_TIMEOUT_MS, linger_ms=LINGER_MS) as producer:

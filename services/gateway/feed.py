@@ -1,6 +1,7 @@
 """A folder's pictures → Kafka, as they are: what cannot be inspected, the pipeline rejects."""
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -16,6 +17,8 @@ from shared.events import ImageCaptured
 DELIVERY_TIMEOUT_MS = 120_000
 # Nobody waits for a single picture of a feed, and fuller requests cost the client less.
 LINGER_MS = 20
+# Names of the events of feeds that have a name.
+EVENTS = uuid.UUID("0d0fe1a7-5f0e-4f0b-8a53-6d1f4f3c9e52")
 # The client lets go of a picture a moment after it has told that it is stored.
 RELEASE_S = 0.01
 
@@ -35,6 +38,8 @@ class FeedOrder:
     """Pictures a second; None sends as fast as Kafka takes them."""
     deadline_ms: int | None = None
     """Verdicts are due this long after sending."""
+    run: str | None = None
+    """Name of the feed: the same chips fed again under the same name are the same events, and get no second verdict."""
     reference_root: Path | None = None
     """Where given, pictures go by reference to their files, which lie below it; else inline."""
 
@@ -97,7 +102,14 @@ def _chips(order: FeedOrder) -> Iterator[tuple[Path, str]]:
 
 
 def _event(order: FeedOrder, path: Path, chip_id: str, max_image_bytes: int) -> ImageCaptured:
-    identity = identify(line_id=order.line_id, product=order.product, chip_id=chip_id, deadline_ms=order.deadline_ms)
+    named = f"{order.run}\n{order.line_id}\n{order.product}\n{chip_id}"
+    identity = identify(
+        line_id=order.line_id,
+        product=order.product,
+        chip_id=chip_id,
+        event_id=None if order.run is None else uuid.uuid5(EVENTS, named).hex,
+        deadline_ms=order.deadline_ms,
+    )
     if order.reference_root is not None:
         return capture_by_reference(identity, path, root=order.reference_root)
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """Remembers what was stored lately, so that a request that comes again is answered without storing it again.
 
 Only while the process lives, and only the latest ones: over a restart of the gateway a repeated request is stored a
-second time, with the same event id, by which consumers can tell.
+second time, with the same event id, by which the extractor can tell (`shared.stream.once`).
 """
 
 import asyncio

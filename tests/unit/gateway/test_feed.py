@@ -51,6 +51,16 @@ def test_a_chips_id_is_the_path_of_its_picture(folder: Path) -> None:
     assert {(event.line_id, event.product) for event in producer.published} == {("line-1", "qfn32")}
 
 
+def test_a_feed_with_a_name_has_the_same_events_when_it_runs_again(folder: Path) -> None:
+    runs = []
+    for name in ("monday", "monday", "tuesday", None, None):
+        producer = FakeProducer()
+        feed(order(folder, repeat=2, run=name), producer)
+        runs.append([event.event_id for event in producer.published])
+    assert runs[0] == runs[1]
+    assert len({event_id for run in runs for event_id in run}) == 4 * 8
+
+
 def test_a_repetition_has_chips_and_events_of_its_own(folder: Path) -> None:
     producer = FakeProducer()
     feed(order(folder, repeat=3), producer)
