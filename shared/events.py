@@ -160,6 +160,8 @@ class ChipInspected:
     """Image anomaly score; larger is more anomalous. Null where uninspected."""
     threshold: float | None = None
     """The score above which the chip is rejected."""
+    defect_kind: str | None = None
+    """What kind of known defect a rejected chip looks like most; null where none is known or the chip passed."""
     bank_version: str | None = None
     """Version of the memory bank that judged."""
     feature_space: str | None = None
@@ -202,6 +204,8 @@ class ChipRejected:
     """Image anomaly score."""
     threshold: float | None = None
     """The score above which the chip is rejected."""
+    defect_kind: str | None = None
+    """What kind of known defect it looks like most; null where none is known."""
     bank_version: str | None = None
     """Version of the memory bank that judged."""
     regions: tuple[Region, ...] = ()

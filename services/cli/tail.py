@@ -125,7 +125,8 @@ def _why(document: Document) -> str:
     if uninspected := document["uninspected"]:
         return f"{uninspected['reason']}: {uninspected['detail']}"
     score, threshold = _number(document["score"]), _number(document["threshold"])
-    return f"score {score}, threshold {threshold}, bank {document['bank_version']}"
+    kind = f"{document['defect_kind']}, " if document["defect_kind"] else ""
+    return f"{kind}score {score}, threshold {threshold}, bank {document['bank_version']}"
 
 
 def _number(value: float | None) -> str:

@@ -99,6 +99,7 @@ def _verdict(record: Record[FeaturesExtracted], inspection: Inspection, bank: Ba
         verdict=Verdict.REJECT if inspection.rejected else Verdict.PASS,
         score=inspection.score,
         threshold=bank.threshold,
+        defect_kind=inspection.defect_kind,
         bank_version=bank.version,
         feature_space=bank.feature_space,
         anomaly_map=AnomalyMap(

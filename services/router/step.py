@@ -123,6 +123,7 @@ def _rejected(identity: Identity, event: ChipInspected, now: datetime) -> ChipRe
         uninspected=event.uninspected,
         score=event.score,
         threshold=event.threshold,
+        defect_kind=event.defect_kind,
         bank_version=event.bank_version,
         regions=event.regions,
         image=event.image,

@@ -27,7 +27,7 @@ from scipy.stats import rankdata  # type: ignore[import-untyped]
 from shared.vision.promise import Promise, Subject
 
 CONFIDENCE = 0.95  # where none is asked for: one calibration in twenty may break its promise
-RUN_SHARE = 0.25  # a run that is promised for has at least a quarter as many groups as the calibration
+RUN_SHARE = 0.2  # a run that is promised for has at least a fifth as many groups as the calibration
 QUADRATURE = (np.arange(100) + 0.5) / 100  # levels at which the unknown rate is integrated over: error below 0.001
 PRECISION = 1e-6  # of a rate that can be promised
 

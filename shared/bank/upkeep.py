@@ -80,6 +80,10 @@ class Upkeep:
             DefectPatches(*(arrays[f"{PREFIX}defects{index}.{name}.npy"] for name in ("values", "scales", "places")))
             for index in range(len(figures.grids))
         )
+        if len(arrays) != 3 + 3 * len(layers):
+            raise ValueError(
+                f"the upkeep's arrays {sorted(arrays)} belong to no more than {len(layers)} layers of defects"
+            )
         if not scores.shape == peaks.shape == group_of.shape == (len(scores),):
             raise ValueError(f"scores, peaks and groups of {scores.shape}, {peaks.shape}, {group_of.shape} normals")
         if group_of.min() < 0 or group_of.max() >= max(1, len(figures.groups or ())):

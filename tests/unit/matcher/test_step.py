@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from shared.stream.step import Source
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.features import quantise
+from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
 from shared.vision.promise import Promise
 from shared.vision.recipe import Layer, Recipe
@@ -97,6 +100,22 @@ def test_a_chip_with_an_odd_patch_is_rejected_and_shows_where() -> None:
 def test_a_verdict_names_what_it_was_made_with() -> None:
     ((verdict,),) = MatcherStep(Banks(bank("v7", threshold=0.25))).process([record_of(features())])
     assert (verdict.bank_version, verdict.feature_space, verdict.threshold) == ("v7", "space", 0.25)
+
+
+def test_a_head_adds_to_the_score_and_names_the_kind_of_what_is_rejected() -> None:
+    figures = HeadFigures(
+        weight=10.0, spread=Spread(mean=-1.0, std=1.0), gamma=1.0, offsets=(-1.0, 0.0, 0.0), kinds=("blot", "crack")
+    )
+    # It was shown one crack that is described just as the chip with the odd patch is: its mean and its deviation.
+    crack = np.array([[0.75, 0.25, np.sqrt(3) / 4, np.sqrt(3) / 4]], np.float16)
+    plain = np.zeros(4, np.float32)
+    head = Head(figures, plain, plain + 1, crack, np.array([[2.0, -1.0, 1.0]], np.float32))
+    step = MatcherStep(Banks(replace(bank(threshold=15.0), head=head)))
+    (good,), (bad,) = step.process([record_of(features(0)), record_of(features(1, odd_patch=True))])
+    assert (bad.verdict, bad.defect_kind) == (Verdict.REJECT, "crack")
+    assert bad.score == pytest.approx(1 + 10 * 2, abs=0.05)
+    assert (good.verdict, good.defect_kind) == (Verdict.PASS, None)
+    assert good.score < 15
 
 
 def test_every_chip_is_judged_in_its_own_feature_space() -> None:
