@@ -5,6 +5,8 @@ import sys
 import typer
 
 from services.cli import bank, bench, dead_letters, topics
+from services.cli.ablate import ablate
+from services.cli.backbones import backbones
 from services.cli.demo.command import demo
 from services.cli.feed import feed
 from services.cli.local_stack import cli as local
@@ -26,6 +28,8 @@ app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
 app.command()(train)
 app.command()(evaluate)
+app.command()(ablate)
+app.command()(backbones)
 app.add_typer(bank.app, name="bank")
 app.command()(run)
 app.command()(feed)

@@ -4,6 +4,7 @@ from typing import Any
 
 from shared.vision.backbone import load_backbone
 from shared.vision.engine import output_names
+from shared.vision.errors import UnknownBackbone
 from shared.vision.recipe import Recipe
 from shared.vision.tensorflow_quietly import keras, tf
 
@@ -17,8 +18,17 @@ def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
     It maps uint8 RGB (N, input_size, input_size, 3) to float32 (N, h, w, C) by `output_names`. It is traced
     here, once, for any N. The average over a pooling window counts only patches inside the grid: edges are
     not dimmed by zeros around it.
+
+    Raises:
+        UnknownBackbone: no such backbone or tap, or it takes pictures of another size.
     """
     backbone = load_backbone(recipe.backbone, dtype)
+    own_size = backbone.model.inputs[0].shape[1:3]
+    if any(side not in {None, input_size} for side in own_size):
+        raise UnknownBackbone(
+            f"{recipe.backbone} takes pictures of {own_size[0]} x {own_size[1]} pixels alone, the recipe asks for "
+            f"{input_size}: change the input size of its layers"
+        )
     names = output_names(recipe, input_size)
     outputs = {}
     for layer in recipe.layers:

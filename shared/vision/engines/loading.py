@@ -4,11 +4,13 @@
 is one. Both compute the same graph, made in one place (`shared.vision.feature_graph`).
 """
 
+import logging
 import os
 from pathlib import Path
 
 from shared.vision.engine import Engine, EngineKind
 from shared.vision.errors import UnknownBackbone
+from shared.vision.keras_applications import is_application, is_random
 from shared.vision.recipe import Recipe
 
 
@@ -33,6 +35,10 @@ def load_engine(
         UnknownBackbone: no engine, backbone or tap of that name.
         UnsupportedPrecision: the engine cannot compute in the recipe's precision.
     """
+    if is_application(recipe.backbone) and is_random(recipe.backbone):
+        logging.getLogger(__name__).warning(
+            "%s has random weights, which were trained on nothing: its features are for experiments", recipe.backbone
+        )
     if kind == "openvino":
         from shared.vision.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - only one engine is ever loaded
 

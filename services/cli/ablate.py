@@ -1,0 +1,112 @@
+"""`chipsieve ablate`: the paper's study on any folders of good and defective pictures."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from services.trainer.progress import Progress as Told
+
+if TYPE_CHECKING:
+    from services.trainer.evaluation.ablation.report import Report
+
+TABLE_WIDTH = 150  # columns where standard output is no terminal: narrower, figures would break
+
+messages = Console(stderr=True, highlight=False)
+
+
+def ablate(
+    *,
+    normal: Annotated[list[Path], typer.Option(help="Folder of good pictures, walked recursively; may be repeated.")],
+    abnormal: Annotated[Path, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for report, results and features; a study that is there is gone on with.")
+    ],
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of file,group for the good pictures: adds splits that keep groups whole. Defective pictures that "
+            "it does not name join the group of the good one whose number is next to theirs."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Row, pattern or family (classical, detector, deep); may be repeated.")
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Likewise, to leave out.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Some of the pictures, tiny networks: five minutes instead of an hour.")
+    ] = False,
+    splits: Annotated[int | None, typer.Option(min=1, help="Splits of each kind; 3, or 2 with --quick.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Time after which networks stop training; 55, or 4.5 with --quick.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of splits and of all that is drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Compare classifiers, networks and detectors on pictures whose truth is known.
+
+    Writes ablation.html, .csv, .json and the plots to --out. An interrupted study goes on where it stopped.
+    """
+    from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415 - needs scikit-learn
+
+    with _bars() as progress:
+        report = study(
+            normal=normal,
+            abnormal=abnormal,
+            out=out,
+            groups=groups,
+            only=only or (),
+            skip=skip or (),
+            quick=quick,
+            splits=splits,
+            minutes=minutes,
+            seed=seed,
+            progress=progress,
+        )
+    if report.unreadable:
+        messages.print(f"[yellow]warning:[/yellow] {len(report.unreadable)} files could not be inspected")
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+        return
+    _print(report)
+    messages.print(f"written to {out / 'ablation.html'}, beside it CSV, JSON and plots", soft_wrap=True)
+
+
+def _print(report: "Report") -> None:
+    from services.trainer.evaluation.ablation.report import HEADINGS, cells, paper_cells  # noqa: PLC0415
+
+    table = Table()
+    for heading in HEADINGS:
+        is_text = heading in {"row", "split", "note"}
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
+    for line in report.lines:
+        table.add_row(*cells(line))
+    table.add_section()
+    table.add_row(*paper_cells(), style="italic")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=TABLE_WIDTH)
+    console.print(table)
+    for said in report.about:
+        console.print(said)
+
+
+@contextmanager
+def _bars() -> Iterator[Told]:
+    """Progress bars on standard error, one a stage."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=messages) as bars:
+
+        def told(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        yield told

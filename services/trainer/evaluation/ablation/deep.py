@@ -1,0 +1,218 @@
+"""Runs the deep rows, each in a process of its own, two at a time, within the time that is left."""
+
+import math
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+import shared
+from services.trainer.errors import TrainingError
+from services.trainer.evaluation.ablation.deep_job import DeepAnswer, DeepJob
+from services.trainer.evaluation.ablation.features import PIXELS, Features
+from services.trainer.evaluation.ablation.results import Outcome
+from services.trainer.evaluation.ablation.rows import Row
+from services.trainer.evaluation.ablation.splits import Split
+from shared.vision.engines.openvino import usable_cpus
+from shared.vision.keras_applications import APPLICATIONS, cached_weights
+
+LANES = 2  # a network on one thread learns more a second than on two, and half the time goes by before it learns at all
+_WORKER = "services.trainer.evaluation.ablation.deep_worker"
+_SIZES = {"small-cnn": PIXELS, "vgg16": 64, "resnet50": 64}
+_QUICK_SIZES = {"small-cnn": 64, "vgg16": 48, "resnet50": 48, "inceptionv3": 75}
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is spent on a deep row's split, at most."""
+
+    seconds: float
+    """Of training."""
+    epochs: int
+    quick: bool
+
+    def size(self, row: Row) -> int:
+        """Side of the row's pictures, pixels: as large as two cores can learn anything from in the time."""
+        if cached_weights_of(row):
+            return PIXELS  # a trained network sees little in smaller ones
+        return _QUICK_SIZES.get(row.name, 64) if self.quick else _SIZES.get(row.name, 96)
+
+
+FULL, QUICK = Effort(seconds=100, epochs=40, quick=False), Effort(seconds=8, epochs=20, quick=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DeepTask:
+    """One row and the splits that are still to be measured."""
+
+    row: Row
+    splits: tuple[Split, ...]
+
+
+def cached_weights_of(row: Row) -> Path | None:
+    """ImageNet weights in Keras's cache of a row that is one of Keras's networks."""
+    found = [application for name, application in APPLICATIONS.items() if name.lower() == row.name]
+    return cached_weights(found[0]) if found else None
+
+
+def run_deep(
+    tasks: Sequence[DeepTask],
+    features: Features,
+    defective: NDArray[np.bool_],
+    *,
+    seed: int,
+    effort: Effort,
+    deadline: float,
+    take: Callable[[Row, Split, Outcome], None],
+) -> None:
+    """Measure every task's splits, giving each row its share of the time until `deadline` (of `time.monotonic`).
+
+    A row that fails does not keep the others from being measured.
+
+    Args:
+        tasks: what to measure.
+        features: of the pictures.
+        defective: (N,) the truth about them.
+        seed: of weights, batches and dropout.
+        effort: bounds of a split's training, whatever time there is.
+        deadline: steps are taken until then; however late it is, a few are.
+        take: given each outcome as soon as there is one, by any thread, one at a time.
+
+    Raises:
+        TrainingError: a row's process ended without all its outcomes.
+    """
+    waiting: queue.SimpleQueue[DeepTask] = queue.SimpleQueue()
+    for task in tasks:
+        waiting.put(task)
+    lanes = _Lanes(
+        waiting=waiting,
+        features=features,
+        defective=defective,
+        seed=seed,
+        effort=effort,
+        deadline=deadline,
+        take=take,
+    )
+    with ThreadPoolExecutor(LANES, thread_name_prefix="lane") as threads:
+        done = [threads.submit(lanes.run) for _ in range(min(LANES, len(tasks)))]
+        try:
+            for each in done:
+                each.result()
+        finally:
+            lanes.stop()
+    if lanes.failures:
+        raise TrainingError("; ".join(lanes.failures) + ". What was measured is kept: run the study again to go on")
+
+
+class _Lanes:
+    """What the lanes share."""
+
+    def __init__(
+        self,
+        *,
+        waiting: "queue.SimpleQueue[DeepTask]",
+        features: Features,
+        defective: NDArray[np.bool_],
+        seed: int,
+        effort: Effort,
+        deadline: float,
+        take: Callable[[Row, Split, Outcome], None],
+    ) -> None:
+        self.failures: list[str] = []
+        self._waiting = waiting
+        self._features = features
+        self._truth: list[bool] = defective.tolist()
+        self._seed = seed
+        self._effort = effort
+        self._deadline = deadline
+        self._take = take
+        self._one_at_a_time = threading.Lock()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._stopped = False
+
+    def run(self) -> None:
+        """Measure task after task."""
+        while not self._stopped:
+            rows_left = self._waiting.qsize()
+            try:
+                task = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            seconds = (self._deadline - time.monotonic()) / max(1, math.ceil(rows_left / LANES))
+            self._measure(task, seconds)
+
+    def stop(self) -> None:
+        """End what is still running, as after Ctrl-C."""
+        with self._one_at_a_time:
+            self._stopped = True
+            for process in self._processes:
+                process.kill()
+
+    def _measure(self, task: DeepTask, seconds: float) -> None:
+        job = DeepJob(
+            row=task.row.name,
+            features=self._features.folder.absolute(),
+            truth=self._truth,
+            splits=[(split.name, split.train.tolist(), split.test.tolist()) for split in task.splits],
+            seed=self._seed,
+            size=self._effort.size(task.row),
+            epochs=self._effort.epochs,
+            seconds=seconds,
+            seconds_a_split=self._effort.seconds,
+            threads=max(1, usable_cpus() // LANES),
+        )
+        splits = {split.name: split for split in task.splits}
+        with tempfile.TemporaryFile("w+") as said, self._start(said) as process:
+            assert process.stdin  # noqa: S101 - a pipe
+            assert process.stdout  # noqa: S101
+            process.stdin.write(job.to_json() + "\n")
+            process.stdin.close()
+            for line in process.stdout:
+                answer = DeepAnswer.from_json(line)
+                with self._one_at_a_time:
+                    self._take(task.row, splits.pop(answer.split), _outcome(answer))
+            process.wait()
+            said.seek(0)
+            last = (said.read().strip().splitlines() or [f"it ended with status {process.returncode}"])[-1]
+        if splits and not self._stopped:
+            self.failures.append(f"{task.row.name} could not be trained on {', '.join(splits)}: {last}")
+
+    def _start(self, said: IO[str]) -> "subprocess.Popen[str]":
+        root = str(Path(shared.__file__).parents[1])
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # two processes share a GPU
+        }
+        with self._one_at_a_time:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _WORKER],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+            self._processes.append(process)
+        return process
+
+
+def _outcome(answer: DeepAnswer) -> Outcome:
+    scores = np.array(answer.scores, np.float32)
+    return Outcome(
+        scores=scores,
+        rejected=scores > 0,
+        parameters=answer.parameters,
+        ms_per_image=answer.ms_per_image,
+        notes=answer.notes,
+    )

@@ -1,0 +1,138 @@
+"""The pictures of a study, what is known of them, and which may not be parted by a grouped split."""
+
+import bisect
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.errors import TrainingError
+from services.trainer.pictures import PictureFile, find_pictures, read_group_table, read_groups
+
+NORMAL = "normal"
+"""Stratum of the good pictures; a defective one's is its kind."""
+
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Pictures with the truth about them, good ones first; all fields but the last have one entry a picture."""
+
+    files: tuple[PictureFile, ...]
+    defective: NDArray[np.bool_]
+    strata: tuple[str, ...]
+    """``normal``, or a defective picture's kind: every split takes its share of each."""
+    groups: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def chosen(self, indices: Sequence[int]) -> "Material":
+        """Some of the pictures, in the order given."""
+        return Material(
+            files=tuple(self.files[index] for index in indices),
+            defective=self.defective[list(indices)],
+            strata=tuple(self.strata[index] for index in indices),
+            groups=tuple(self.groups[index] for index in indices) if self.groups else None,
+        )
+
+    def fingerprint(self) -> str:
+        """Changes with any picture's name, size, time, truth or group: 16 hex digits."""
+        known = []
+        for index, file in enumerate(self.files):
+            status = file.path.stat()
+            group = self.groups[index] if self.groups else None
+            known.append([str(file.path), status.st_size, status.st_mtime_ns, self.strata[index], group])
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
+def find_material(normal: Sequence[Path], abnormal: Path, groups: Path | None) -> Material:
+    """All pictures below the folders.
+
+    The groups CSV must name every good picture. A defective one that it does not name joins the group of the good
+    picture whose number is next to its own, a number being the last digits of a file's name: cameras number what they
+    take, and pictures of one part taken one after the other may not stand on both sides of a split. Where names have
+    no numbers, it is a group of its own.
+
+    Raises:
+        TrainingError: a folder has no pictures, or the groups do not fit them.
+    """
+    good = tuple(file for folder in normal for file in find_pictures(folder))
+    bad = find_pictures(abnormal)
+    group_of = None
+    if groups:
+        group_of_good = read_groups(groups, good)
+        group_of = (*group_of_good, *_groups_of_defective(bad, good, group_of_good, read_group_table(groups)))
+    return Material(
+        files=(*good, *bad),
+        defective=np.arange(len(good) + len(bad)) >= len(good),
+        strata=(*[NORMAL] * len(good), *(_kind(file) for file in bad)),
+        groups=group_of,
+    )
+
+
+def sample(material: Material, most: int, seed: int) -> Material:
+    """About `most` of the pictures, each stratum's share of them, two of each at least; all where there are no more."""
+    if len(material) <= most:
+        return material
+    random = np.random.default_rng(seed)
+    strata = np.array(material.strata)
+    kept: list[int] = []
+    for stratum in sorted(set(material.strata)):
+        members = np.flatnonzero(strata == stratum)
+        count = min(len(members), max(2, round(len(members) * most / len(material))))
+        kept += random.choice(members, count, replace=False).tolist()
+    return material.chosen(sorted(kept))
+
+
+def _kind(file: PictureFile) -> str:
+    kind, separator, _ = file.name.partition("/")
+    return kind if separator and kind != NORMAL else "defective"
+
+
+def _groups_of_defective(
+    bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: dict[str, str]
+) -> list[str]:
+    numbered = sorted(
+        (number, group)
+        for file, group in zip(good, group_of_good, strict=True)
+        if (number := _number(file)) is not None
+    )
+    groups = []
+    for file in bad:
+        number = _number(file)
+        named = table.get(file.name) or table.get(file.path.name)
+        if named:
+            groups.append(named)
+        elif number is not None and numbered:
+            groups.append(_nearest(number, numbered))
+        else:
+            groups.append(f"defective/{file.name}")
+    return groups
+
+
+def _nearest(number: int, numbered: Sequence[tuple[int, str]]) -> str:
+    at = bisect.bisect(numbered, (number, ""))
+    return min(numbered[max(at - 1, 0) : at + 1], key=lambda each: abs(each[0] - number))[1]
+
+
+def _number(file: PictureFile) -> int | None:
+    found = _LAST_NUMBER.search(file.path.stem)
+    return int(found[1]) if found else None
+
+
+def require_both(material: Material) -> None:
+    """Refuse material of which a split could not have both sides of both truths.
+
+    Raises:
+        TrainingError: fewer than five pictures of a truth.
+    """
+    for what, count in (("good", int((~material.defective).sum())), ("defective", int(material.defective.sum()))):
+        if count < 5:  # a fifth of them is tested
+            raise TrainingError(f"{count} {what} pictures cannot be split into training and test: give five at least")

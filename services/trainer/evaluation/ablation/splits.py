@@ -1,0 +1,89 @@
+"""How pictures are divided into training and test, again and again.
+
+A random split parts pictures of one part that was taken several times, and flatters whoever remembers it. A grouped one
+keeps groups whole. Both test about a fifth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.errors import UnusableGroups
+from services.trainer.evaluation.ablation.material import Material
+
+Kind = Literal["random", "grouped"]
+
+TEST_SHARE = 0.2
+DRAWS = 200  # of groups; the draw that comes nearest to a fifth of good and defective alike is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Training and test pictures, as indices into the material."""
+
+    kind: Kind
+    number: int
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+
+    @property
+    def name(self) -> str:
+        """For instance ``grouped-2``."""
+        return f"{self.kind}-{self.number}"
+
+
+def make_splits(material: Material, count: int, seed: int) -> tuple[Split, ...]:
+    """`count` random splits and, where groups are known, as many grouped ones; the first do not depend on `count`.
+
+    Raises:
+        UnusableGroups: no choice of groups leaves good and defective pictures on both sides.
+    """
+    random = [_random_split(material, number, seed) for number in range(count)]
+    grouped = (
+        [_grouped_split(material, material.groups, number, seed) for number in range(count)] if material.groups else []
+    )
+    return (*random, *grouped)
+
+
+def _random_split(material: Material, number: int, seed: int) -> Split:
+    random = np.random.default_rng([seed, number])
+    tested = np.zeros(len(material), np.bool_)
+    strata = np.array(material.strata)
+    for stratum in sorted(set(material.strata)):
+        members = random.permutation(np.flatnonzero(strata == stratum))
+        tested[members[: _fifth(len(members))]] = True
+    for truth in (False, True):  # kinds of one picture each leave a truth untested
+        members = np.flatnonzero(material.defective == truth)
+        if not tested[members].any():
+            tested[random.choice(members, _fifth(len(members)), replace=False)] = True
+    return Split("random", number, np.flatnonzero(~tested), np.flatnonzero(tested))
+
+
+def _grouped_split(material: Material, groups: Sequence[str], number: int, seed: int) -> Split:
+    random = np.random.default_rng([seed, number, 1])
+    names, group_of = np.unique(np.array(groups), return_inverse=True)
+    good = np.bincount(group_of[~material.defective], minlength=len(names))
+    bad = np.bincount(group_of[material.defective], minlength=len(names))
+    best: tuple[float, NDArray[np.intp]] | None = None
+    for _ in range(DRAWS):
+        order = random.permutation(len(names))
+        shares = np.stack([np.cumsum(each[order]) / each.sum() for each in (good, bad)])
+        misses = np.abs(shares - TEST_SHARE).sum(axis=0)
+        misses[((shares <= 0) | (shares >= 1)).any(axis=0)] = np.inf
+        cut = int(misses.argmin())
+        if np.isfinite(misses[cut]) and (best is None or misses[cut] < best[0]):
+            best = (float(misses[cut]), order[: cut + 1])
+    if best is None:
+        raise UnusableGroups(
+            f"the {len(names)} groups cannot be split so that good and defective pictures are on both sides: "
+            "give finer groups, or none"
+        )
+    tested = np.isin(group_of, best[1])
+    return Split("grouped", number, np.flatnonzero(~tested), np.flatnonzero(tested))
+
+
+def _fifth(count: int) -> int:
+    return round(count * TEST_SHARE) if count > 2 else 0
