@@ -129,7 +129,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def line(stack, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLine]:
     """Extractor, matcher and router on topics of their own, watched by a consumer that sees committed records alone."""
     folder = tmp_path_factory.mktemp("line")
