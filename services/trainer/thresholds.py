@@ -44,14 +44,14 @@ class Asked:
         return max(self.rate, MASKED_NORMALS)
 
     @property
-    def is_named(self) -> bool:
-        """Whether anything is asked for by name."""
-        return any(each is not None for each in (self.false_reject_rate, self.confidence, self.max_escape_rate))
+    def names_rejects(self) -> bool:
+        """Whether the false-reject rate is asked for by name, or the confidence that goes with it."""
+        return self.false_reject_rate is not None or self.confidence is not None
 
     @property
-    def is_strict(self) -> bool:
-        """Whether to refuse rather than to promise less."""
-        return self.is_named and not self.best_effort
+    def names_anything(self) -> bool:
+        """Whether anything is asked for by name."""
+        return self.names_rejects or self.max_escape_rate is not None
 
     def refuse_early(self, pictures: int, groups: Sequence[str] | None) -> None:
         """Before the long work: even were all pictures independent, they could be too few.
@@ -60,7 +60,7 @@ class Asked:
             PromiseRefused: they are.
         """
         needed = normals_needed(self.rate, self.level)
-        if self.is_strict and pictures < needed:
+        if self.names_rejects and not self.best_effort and pictures < needed:
             grouped = f" in {len(set(groups))} groups" if groups else ""
             raise PromiseRefused(
                 f"{pictures} normal pictures{grouped} are too few to promise a false-reject rate of {self.rate:.3%} "
@@ -108,10 +108,11 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
     Raises:
         PromiseRefused: what was asked for by name cannot be promised, and best effort was not asked for.
     """
-    if abnormals is not None and len(abnormals.scores) and not asked.is_named:
+    if abnormals is not None and len(abnormals.scores) and not asked.names_anything:
         return _fewest_mistakes(normals, abnormals, asked.level)
     value, promise = promised_threshold(normals.scores, asked.rate, asked.level, groups=normals.groups)
-    complaints = [] if promise.kept else [promise.complaint if asked.is_strict else str(promise)]
+    refused = [] if promise.kept or not asked.names_rejects else [promise.complaint]
+    warned = [] if promise.kept else [str(promise)]
     escapes = None
     if asked.max_escape_rate is not None:
         if abnormals is None or not len(abnormals.scores):
@@ -120,10 +121,12 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
             )
         escapes = _escapes(abnormals, value, asked.max_escape_rate, asked.level)
         if not escapes.kept:
-            complaints.append(_conflict(escapes, normals, abnormals, value, asked))
-    if complaints and asked.is_strict:
-        raise PromiseRefused(". ".join([*complaints, REMEDY]))
-    return Threshold(value, promise, escapes, tuple(complaints))
+            conflict = _conflict(escapes, normals, abnormals, value, asked)
+            refused.append(conflict)
+            warned.append(conflict)
+    if refused and not asked.best_effort:
+        raise PromiseRefused(". ".join([*refused, REMEDY]))
+    return Threshold(value, promise, escapes, tuple(warned))
 
 
 def choose_mask_threshold(maxima: HeldOut, asked: Asked) -> tuple[float, Promise]:

@@ -1,6 +1,7 @@
 """From normal pictures to a bundle: features, memory banks, calibration."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def train(
         "seed": seed,
         "recipe_search": search,
         "unreadable": [each.name for each in unreadable],
+        "asked": asdict(asked),
         "promise": str(threshold.promise),
         "mask_promise": str(bank.calibration.mask_promise),
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,

@@ -6,7 +6,7 @@ old normal's remembered score is, if anything, too high, as it was measured befo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def update(
         normal: folder of the normals to add, walked recursively.
         out: the new bundle's folder, written whole or not at all; may be `bundle`.
         groups: CSV of ``file,group`` for the normals to add; needed where the bundle was calibrated by groups.
-        asked: what the threshold is to promise.
+        asked: what the threshold is to promise; where nothing is asked for by name, what the bundle was asked for.
         engine: what runs the backbone.
         seed: same seed, bundle and pictures, same result.
         progress: told how far each stage is.
@@ -70,6 +70,7 @@ def update(
         NotABundle, CorruptBundle: the bundle cannot be used.
     """
     before = read_bundle(bundle)
+    was: dict[str, Any] = dict(before.manifest.training)
     upkeep = before.upkeep
     if upkeep is None:
         raise CannotUpdate(f"{bundle} remembers no held-out scores to calibrate with: train it again")
@@ -87,6 +88,9 @@ def update(
     grown = _grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
     normals = _joined_groups(upkeep, names if groups else None, grown.scores)
     defects = HeldOut(grown.defects, None)
+    if not asked.names_anything:  # what the bundle was asked to keep, it keeps
+        before_asked = Asked(**was.get("asked", {}))
+        asked = replace(before_asked, best_effort=asked.best_effort or before_asked.best_effort)
     threshold = choose_threshold(normals, defects, asked)
     _refuse_to_swallow(before, upkeep, defects.scores, threshold.value)
     mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, normals.groups), asked)
@@ -103,8 +107,8 @@ def update(
             escape_promise=threshold.escapes,
         ),
     )
-    was: dict[str, Any] = dict(before.manifest.training)
     summary = was | {
+        "asked": asdict(asked),
         "normals": len(grown.scores),
         "groups": len(set(normals.groups)) if normals.groups else None,
         "updated_from": before.manifest.version,

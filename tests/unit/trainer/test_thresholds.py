@@ -66,6 +66,14 @@ def test_a_few_defects_cannot_promise_escapes() -> None:
         choose_threshold(NORMALS, five, Asked(max_escape_rate=0.05))
 
 
+def test_a_limit_on_escapes_alone_asks_for_no_rate_of_false_rejects_by_name() -> None:
+    few = HeldOut(NORMALS.scores[:50], None)
+    threshold = choose_threshold(few, FAR, Asked(max_escape_rate=0.05))
+    assert threshold.escapes is not None
+    assert threshold.escapes.kept
+    assert "50 normal pictures are too few" in threshold.warnings[0]
+
+
 def test_a_limit_on_escapes_needs_defects() -> None:
     with pytest.raises(PromiseRefused, match="give --abnormal"):
         choose_threshold(NORMALS, None, Asked(max_escape_rate=0.05))

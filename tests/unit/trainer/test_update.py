@@ -122,6 +122,13 @@ def test_what_is_asked_for_by_name_is_kept_or_refused(folder: Path) -> None:
     assert manifest.calibration.promise.kept
 
 
+def test_what_a_bundle_was_asked_for_it_keeps(folder: Path) -> None:
+    asked = Asked(false_reject_rate=0.2, confidence=0.9)
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, asked=asked)
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    assert (manifest.calibration.promise.asked_rate, manifest.calibration.promise.confidence) == (0.2, 0.9)
+
+
 def test_a_bundle_calibrated_by_groups_is_updated_by_groups(folder: Path) -> None:
     table, more = folder / "groups.csv", folder / "more.csv"
     table.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{seed // 8}\n" for seed in range(40)))
