@@ -39,7 +39,7 @@ class Pace:
     """How long a chip needs from here to its verdict, learned from the batches so far.
 
     Args:
-        later_stages: what the stages after this one need.
+        later_stages: what the stages after this one usually need; none where it is the last one that works on chips.
     """
 
     def __init__(self, later_stages: timedelta) -> None:
@@ -48,8 +48,9 @@ class Pace:
 
     @property
     def needed(self) -> timedelta:
-        """The estimate."""
-        return timedelta(seconds=self._batch_s) + self._later_stages
+        """The estimate: what slows this stage down, like a busy machine, slows the later ones down too."""
+        batch = timedelta(seconds=self._batch_s)
+        return batch + max(self._later_stages, batch) if self._later_stages else batch
 
     def note(self, batch_s: float) -> None:
         """A batch with work in it took so long."""

@@ -19,6 +19,7 @@ from services.cli.line import RunningService
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
 from shared.bank.store import BankStore
+from shared.events import ChipInspected
 from shared.settings import Settings
 
 SAMPLE_SECONDS = 1.0
@@ -48,6 +49,8 @@ class SoakFigures:
     on_time: int
     """Inspected and readable before their deadline."""
     on_time_images_per_second: float
+    in_vain: int
+    """Features were extracted, and still the verdict was late."""
     memory_mib: dict[str, Memory]
     rebalances: int
     """Partitions that moved during the soak, times."""
@@ -83,6 +86,7 @@ def bench_soak(
         )
         rig.verdicts.wait_for(sent)
         in_time = sum(on_time(rig.verdicts, event_id) for event_id in rig.verdicts.arrivals)
+        shed = sum(_shed_at_once(verdict) for verdict in rig.verdicts.by_event.values())
         return SoakFigures(
             inspect_images_per_second=round(rate, 1),
             load_images_per_second=round(rate * load, 1),
@@ -91,6 +95,7 @@ def bench_soak(
             verdicts=len(rig.verdicts.arrivals),
             on_time=in_time,
             on_time_images_per_second=round(in_time / seconds, 1),
+            in_vain=sent - in_time - shed,
             memory_mib={name: _summary(values) for name, values in samples.items()},
             rebalances=_rebalances(rig) - before,
         )
@@ -121,6 +126,10 @@ def _overload(
             samples[service.name].append(psutil.Process(service.process.pid).memory_info().rss / MEBIBYTE)
         sender.join(SAMPLE_SECONDS)
     return sent, samples
+
+
+def _shed_at_once(verdict: ChipInspected) -> bool:
+    return verdict.uninspected is not None and verdict.uninspected.stage == "extractor"
 
 
 def _summary(samples: Sequence[float]) -> Memory:
