@@ -6,6 +6,7 @@ winner is taken: candidates share the score by how well they did, and what adds 
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.candidates import Candidate, candidates, input_sizes
-from services.trainer.cross_fit import LayerPatches, split_into_folds
+from services.trainer.cross_fit import FOLDS_AT_ONCE, LayerPatches, split_into_folds
 from services.trainer.errors import NothingAffordable
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.pictures import PictureFile
@@ -35,11 +36,11 @@ BASES = 24  # normals that defects are drawn into, one of each family; four are 
 MAX_SIDE = 768  # pixels: larger pictures are reduced first, a little above the largest input size
 FOLDS = 4
 BANK = 1000  # vectors; half of a product's, for the same ranking
-BANK_CANDIDATES = 16_000  # patches that a bank is chosen from
+BANK_CANDIDATES = 10_000  # patches that a bank is chosen from
 BATCH = 16
 
 TEMPERATURE = 0.05  # of AUROC: a candidate this much worse than another weighs e times less
-LEAST_SHARE = 0.2  # of the best candidate's weight: what weighs less is not worth its milliseconds
+LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not worth its milliseconds
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
 HOPELESS = 0.2  # of AUROC below the best on the first fold: not measured further
 TIMINGS = 5  # of one picture, the fastest counts
@@ -159,7 +160,7 @@ def choose(
     options = []
     for sizes in _subsets(sorted({trial.candidate.input_size for trial in whole})):
         cost = sum(costs[size] for size in sizes)
-        if max_ms is None or cost <= max_ms or len(sizes) == 1:
+        if max_ms is None or cost <= max_ms:
             shares = _shares([trial for trial in whole if trial.candidate.input_size in sizes])
             used = {trial.candidate.input_size for trial, _ in shares}
             if used == set(sizes):
@@ -252,9 +253,9 @@ def _try(candidate: Candidate, patches: Sequence[LayerPatches], sample: Sample, 
     folds = int(sample.fold_of.max()) + 1
     if quality < best - HOPELESS:
         return Trial(candidate, quality, real, ())
-    for each in measured:
-        for fold in range(1, folds):
-            each.measure(fold)
+    with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
+        for each in measured:
+            list(workers.map(each.measure, range(1, folds)))
     scores = tuple(each.scores(folds) for each in measured)
     quality, real = measured_auroc(_sum(scores), sample.families)
     return Trial(candidate, quality, real, scores)

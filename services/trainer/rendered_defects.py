@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.vision.picture import Picture
+from shared.vision.picture import MIN_SIDE, Picture
 
-VISIBLE = 10.0  # mean change inside a defect, grey levels of 255: a fainter one is drawn again
-TRIES = 6
+VISIBLE = 8.0  # mean change inside a defect, grey levels of 255: a fainter one is drawn again
+TRIES = 4
+FAINTEST = 0.3  # share of a defect's full strength: were all of them plain to see, crude recipes would do as well
 SMALLEST, LARGEST = 0.035, 0.2  # of a defect, against the picture's shorter side
 COLOURFUL = 6.0  # mean distance of the channels, grey levels: below it a picture is grey, and its defects stay so
 
@@ -25,17 +26,15 @@ _SUBPIXEL = 4  # fractional bits of cv2's coordinates
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """A picture to spoil."""
+    """The part of a picture that is to be spoilt."""
 
     picture: NDArray[np.float32]
     """(h, w, 3)."""
     donor: NDArray[np.float32]
-    """Another good picture, resized to the same (h, w, 3)."""
+    """The same part of another good picture, (h, w, 3)."""
+    side: int
+    """Shorter side of the whole picture: what defects are measured by."""
     random: np.random.Generator
-
-    @property
-    def side(self) -> int:
-        return int(min(self.picture.shape[:2]))
 
     def size(self) -> float:
         """Pixels, log-uniform."""
@@ -44,7 +43,7 @@ class _Scene:
     def place(self, margin: float = 0.0) -> NDArray[np.float64]:
         """A point (x, y) at least `margin` pixels inside."""
         height, width = self.picture.shape[:2]
-        margin = min(margin, self.side / 2 - 1)
+        margin = min(margin, min(height, width) / 2 - 1)
         return np.array([self.random.uniform(margin, width - margin), self.random.uniform(margin, height - margin)])
 
     def blob(self, size: float | None = None) -> _Weight:
@@ -73,7 +72,7 @@ class _Scene:
         return self.soft(weight)
 
     def soft(self, weight: _Weight) -> _Weight:
-        sigma = max(0.5, self.side * float(self.random.uniform(0.001, 0.004)))
+        sigma = max(0.5, self.side * float(self.random.uniform(0.001, 0.006)))
         return np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
 
     def contrasting(self, weight: _Weight) -> NDArray[np.float32]:
@@ -247,18 +246,30 @@ def spoil(picture: Picture, donor: Picture, family: str, random: np.random.Gener
     """
     height, width = picture.shape[:2]
     fitting = cv2.resize(donor, (width, height), interpolation=cv2.INTER_AREA)
-    scene = _Scene(picture.astype(np.float32), fitting.astype(np.float32), random)
     best, most = picture, -1.0
     for _ in range(TRIES):
-        spoilt = np.clip(np.rint(FAMILIES[family](scene)), 0, 255).astype(np.uint8)
-        change = cv2.absdiff(spoilt, picture).max(axis=2)
+        window = _window(height, width, random)
+        part = picture[window].astype(np.float32)
+        scene = _Scene(part, fitting[window].astype(np.float32), min(height, width), random)
+        strength = np.float32(random.uniform(FAINTEST, 1))
+        full = np.clip(FAMILIES[family](scene), 0, 255)
+        spoilt = np.rint(part + strength * (full - part)).astype(np.uint8)
+        change = cv2.absdiff(spoilt, picture[window]).max(axis=2)
         changed = change[change > 0]
         visible = float(changed.mean()) if changed.size else 0.0
         if visible > most:
-            best, most = spoilt, visible
+            best, most = picture.copy(), visible
+            best[window] = spoilt
         if visible >= VISIBLE:
             break
     return best
+
+
+def _window(height: int, width: int, random: np.random.Generator) -> tuple[slice, slice]:
+    """A part of half the picture's sides: room for any defect, and a quarter of the work."""
+    rows, columns = max(MIN_SIDE, (height + 1) // 2), max(MIN_SIDE, (width + 1) // 2)
+    top, left = int(random.integers(0, height - rows + 1)), int(random.integers(0, width - columns + 1))
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def _moved(scene: _Scene, source: NDArray[np.float32]) -> NDArray[np.float32]:
