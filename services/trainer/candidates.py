@@ -1,7 +1,6 @@
 """Which layers are worth trying on pictures of a given size, and what they cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 from statistics import median
 
@@ -10,21 +9,6 @@ from shared.vision.recipe import Layer
 SMALLEST, LARGEST = 256, 640  # input sizes, pixels; the largest costs six times the smallest
 ENLARGED = 1.25  # features of slightly enlarged pictures tell small defects better; more only costs
 STEP = 64  # input sizes are multiples of it: the backbone's grids are whole, and few graphs are ever converted
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Layers of one input size that are tried together."""
-
-    layers: tuple[Layer, ...]
-
-    @property
-    def input_size(self) -> int:
-        """Pixels a side."""
-        return self.layers[0].input_size
-
-    def __str__(self) -> str:
-        return f"{'+'.join(layer.tap for layer in self.layers)} @ {self.input_size} px"
 
 
 def input_sizes(sizes: Sequence[tuple[int, int]], *, largest: int = LARGEST) -> tuple[int, ...]:
@@ -38,17 +22,17 @@ def input_sizes(sizes: Sequence[tuple[int, int]], *, largest: int = LARGEST) -> 
     return tuple(sorted({SMALLEST, middle, finest} if finest >= 2 * SMALLEST else {SMALLEST, finest}))
 
 
-def candidates(input_size: int) -> tuple[Candidate, ...]:
-    """Early to late layers of one input size: fine texture, shapes, and what things are."""
+def candidates(input_size: int) -> tuple[Layer, ...]:
+    """Early to late layers of one input size: fine texture, shapes, and what things are.
+
+    The earlier a layer, the finer its grid, and the fewer of its patches a defect covers.
+    """
     return (
-        Candidate((Layer(tap="b4", input_size=input_size, top_fraction=0.01),)),
-        Candidate(
-            (
-                Layer(tap="b7", input_size=input_size, top_fraction=0.01),
-                Layer(tap="b10", input_size=input_size, top_fraction=0.03),
-            )
-        ),
-        Candidate((Layer(tap="b12", input_size=input_size), Layer(tap="b14", input_size=input_size))),
+        Layer(tap="b4", input_size=input_size, top_fraction=0.01),
+        Layer(tap="b7", input_size=input_size, top_fraction=0.01),
+        Layer(tap="b10", input_size=input_size),
+        Layer(tap="b12", input_size=input_size),
+        Layer(tap="b14", input_size=input_size),
     )
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.candidates import Candidate, candidates, input_sizes
+from services.trainer.candidates import candidates, input_sizes
 from services.trainer.cross_fit import FOLDS_AT_ONCE, LayerPatches, split_into_folds
 from services.trainer.errors import NothingAffordable
 from services.trainer.evaluation.metrics import auroc
@@ -50,12 +50,17 @@ TIMINGS = 5  # of one picture, the fastest counts
 class Trial:
     """What was found of one candidate."""
 
-    candidate: Candidate
+    layer: Layer
     auroc: float
     """Mean over families of drawn defects, and over these and the real defects where there are some."""
     auroc_on_real: float | None
-    scores: tuple["Scores", ...]
-    """One a layer; empty where it was given up after the first fold."""
+    scores: "Scores | None"
+    """None where it was given up after the first fold."""
+
+    @property
+    def input_size(self) -> int:
+        """Pixels a side."""
+        return self.layer.input_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +132,7 @@ def search_recipe(
     costs: dict[int, float] = {}
     for input_size in input_sizes(sizes):
         tried = candidates(input_size)
-        layers = tuple(layer for candidate in tried for layer in candidate.layers)
-        loaded = load_engine(engine, Recipe(layers=layers))
+        loaded = load_engine(engine, Recipe(layers=tried))
         costs[input_size] = _milliseconds(loaded, input_size)
         if max_ms is not None and costs[input_size] > max_ms:
             continue
@@ -156,13 +160,13 @@ def choose(
         costs: milliseconds by input size.
         max_ms: bound on their sum.
     """
-    whole = [trial for trial in trials if trial.scores]
+    whole = [trial for trial in trials if trial.scores is not None]
     options = []
-    for sizes in _subsets(sorted({trial.candidate.input_size for trial in whole})):
+    for sizes in _subsets(sorted({trial.input_size for trial in whole})):
         cost = sum(costs[size] for size in sizes)
         if max_ms is None or cost <= max_ms:
-            shares = _shares([trial for trial in whole if trial.candidate.input_size in sizes])
-            used = {trial.candidate.input_size for trial, _ in shares}
+            shares = _shares([trial for trial in whole if trial.input_size in sizes])
+            used = {trial.input_size for trial, _ in shares}
             if used == set(sizes):
                 options.append((_shared_auroc(shares, families), cost, shares))
     best = max(quality for quality, _, _ in options)
@@ -224,41 +228,36 @@ def gather(
 
 
 def try_candidates(
-    tried: Sequence[Candidate], sample: Sample, engine: Engine, *, seed: int, progress: Progress
+    tried: Sequence[Layer], sample: Sample, engine: Engine, *, seed: int, progress: Progress
 ) -> list[Trial]:
     """What each candidate of one input size makes of the sample."""
-    recipe = Recipe(layers=tuple(layer for candidate in tried for layer in candidate.layers))
+    recipe = Recipe(layers=tuple(tried))
     pictures = (*sample.normals, *sample.spoilt, *sample.abnormals)
-    stage = f"looking at {recipe.layers[0].input_size} px"
+    input_size = tried[0].input_size
     grids = []
     for start in range(0, len(pictures), BATCH):
         grids += extract(pictures[start : start + BATCH], recipe, engine)
-        progress(stage, min(start + BATCH, len(pictures)), len(pictures))
+        progress(f"looking at {input_size} px", min(start + BATCH, len(pictures)), len(pictures))
     trials: list[Trial] = []
-    for done, candidate in enumerate(tried, start=1):
+    for done, layer in enumerate(tried, start=1):
         best = max((trial.auroc for trial in trials), default=0.0)
-        patches = [LayerPatches.of(grids, layer) for layer in candidate.layers]
-        trials.append(_try(candidate, patches, sample, best, seed))
-        progress(f"comparing at {candidate.input_size} px", done, len(tried))
+        trials.append(_try(layer, LayerPatches.of(grids, layer), sample, best, seed))
+        progress(f"comparing at {input_size} px", done, len(tried))
     return trials
 
 
-def _try(candidate: Candidate, patches: Sequence[LayerPatches], sample: Sample, best: float, seed: int) -> Trial:
-    measured = [
-        _Measured(layer, of_layer, sample, seed) for layer, of_layer in zip(candidate.layers, patches, strict=True)
-    ]
-    for each in measured:
-        each.measure(0)
-    quality, real = measured_auroc(_sum([each.scores(1) for each in measured]), _seen(sample, 1))
-    folds = int(sample.fold_of.max()) + 1
+def _try(layer: Layer, patches: LayerPatches, sample: Sample, best: float, seed: int) -> Trial:
+    measured = _Measured(layer, patches, sample, seed)
+    measured.measure(0)
+    quality, real = measured_auroc(measured.scores(1), _seen(sample, 1))
     if quality < best - HOPELESS:
-        return Trial(candidate, quality, real, ())
+        return Trial(layer, quality, real, None)
+    folds = int(sample.fold_of.max()) + 1
     with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
-        for each in measured:
-            list(workers.map(each.measure, range(1, folds)))
-    scores = tuple(each.scores(folds) for each in measured)
-    quality, real = measured_auroc(_sum(scores), sample.families)
-    return Trial(candidate, quality, real, scores)
+        list(workers.map(measured.measure, range(1, folds)))
+    scores = measured.scores(folds)
+    quality, real = measured_auroc(scores, sample.families)
+    return Trial(layer, quality, real, scores)
 
 
 def _seen(sample: Sample, folds: int) -> NDArray[np.intp]:
@@ -319,16 +318,14 @@ def _shares(trials: Sequence[Trial]) -> list[tuple[Trial, float]]:
 
 
 def _shared_auroc(shares: Sequence[tuple[Trial, float]], families: NDArray[np.intp]) -> float:
-    parts = [scores.times(weight / len(trial.scores)) for trial, weight in shares for scores in trial.scores]
-    return measured_auroc(_sum(parts), families)[0]
+    return measured_auroc(
+        _sum([trial.scores.times(weight) for trial, weight in shares if trial.scores is not None]), families
+    )[0]
 
 
 def _recipe(shares: Sequence[tuple[Trial, float]]) -> Recipe:
-    layers = [
-        (layer, weight / len(trial.candidate.layers)) for trial, weight in shares for layer in trial.candidate.layers
-    ]
-    scale = len(layers) / sum(weight for _, weight in layers)  # as if all weighed 1: thresholds stay of that order
-    return Recipe(layers=tuple(replace(layer, weight=round(weight * scale, 3)) for layer, weight in layers))
+    scale = len(shares) / sum(weight for _, weight in shares)  # as if all weighed 1: thresholds stay of that order
+    return Recipe(layers=tuple(replace(trial.layer, weight=round(weight * scale, 3)) for trial, weight in shares))
 
 
 def _subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
@@ -345,11 +342,11 @@ def _report(trials: Sequence[Trial], recipe: Recipe, costs: dict[int, float], sa
         "ms": {str(size): round(cost, 2) for size, cost in costs.items()},
         "tried": [
             {
-                "candidate": str(trial.candidate),
+                "candidate": f"{trial.layer.tap} @ {trial.input_size} px",
                 "auroc": round(trial.auroc, 4),
                 "auroc_on_real": None if trial.auroc_on_real is None else round(trial.auroc_on_real, 4),
-                "given_up": not trial.scores,
-                "weight": sum(chosen.get(layer.name, 0.0) for layer in trial.candidate.layers),
+                "given_up": trial.scores is None,
+                "weight": chosen.get(trial.layer.name, 0.0),
             }
             for trial in trials
         ],

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAP_SIDE = 256  # side of the square the map is smoothed on: finer than any grid of patches
-SMOOTHING = 8.0  # standard deviation of the Gaussian on that square: a quarter of a patch of an 8 x 8 grid
+SMOOTHING = 4.0  # standard deviation of the Gaussian on that square: half a patch of the finest usual grid
 
 
 def fuse(layers: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None) -> NDArray[np.float32]:

@@ -23,6 +23,5 @@ def test_one_odd_picture_decides_nothing() -> None:
 @pytest.mark.parametrize("input_size", [256, 640])
 def test_candidates_go_from_early_to_late_layers_of_one_size(input_size: int) -> None:
     tried = candidates(input_size)
-    assert [layer.tap for candidate in tried for layer in candidate.layers] == ["b4", "b7", "b10", "b12", "b14"]
-    assert {layer.input_size for candidate in tried for layer in candidate.layers} == {input_size}
-    assert str(tried[1]) == f"b7+b10 @ {input_size} px"
+    assert [layer.tap for layer in tried] == ["b4", "b7", "b10", "b12", "b14"]
+    assert {layer.input_size for layer in tried} == {input_size}
