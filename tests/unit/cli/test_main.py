@@ -12,7 +12,7 @@ def chipsieve(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]"
 def test_what_is_wrong_is_one_line_on_standard_error_and_no_traceback(tmp_path: Path) -> None:
     done = chipsieve("train", "--product", "p", "--normal", str(tmp_path / "none"), "--out", str(tmp_path / "bundle"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("chipsieve: ")
+    assert done.stderr.strip().startswith("chipsieve: ")
     assert "Traceback" not in done.stderr
 
 
