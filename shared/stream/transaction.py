@@ -1,6 +1,5 @@
 """One transaction a batch: its outputs and its input offsets take effect together, or not at all."""
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import wait
@@ -89,14 +88,19 @@ class Transactions:
 
         Tries until the broker is reached; False where told to stop before. Raises `Fenced`, `ClientFailed`.
         """
-        try:
-            self._persist(lambda: self._producer.init_transactions(CALL_TIMEOUT_S), "init_transactions")
-            self._end_what_was_left_open()
-        except KafkaException as error:
-            if _broker_away(error):
-                return self._replace_producer(error)
-            raise self._stopped(error) from error
-        return True
+        while True:
+            patience = time.monotonic() + self._patience_s
+            try:
+                self._persist(lambda: self._producer.init_transactions(CALL_TIMEOUT_S), "init_transactions", patience)
+                self._end_what_was_left_open(patience)
+            except KafkaException as error:
+                if not _broker_away(error):
+                    raise self._stopped(error) from error
+                # Also where the broker is back: a client that asked while it was starting may never hear of it.
+                if not self._replace_producer(error):
+                    return False
+            else:
+                return True
 
     def commit(self, outputs: Collection[Output], offsets: Mapping[int, int]) -> None:
         """Produce the outputs and move the group's offsets (the next to be read, by partition), atomically.
@@ -145,7 +149,7 @@ class Transactions:
             else:
                 return
 
-    def _end_what_was_left_open(self) -> None:
+    def _end_what_was_left_open(self, patience: float) -> None:
         """Abort a transaction with records in every partition that this slot may have written to, and with offsets.
 
         A broker that dies during transactions, and ends them while it starts again, takes partitions whose leader is
@@ -164,7 +168,7 @@ class Transactions:
             if _broker_away(error):
                 raise
             log.debug("offsets_refused", error=error.args[0].str())  # not a member yet; the abort is told all the same
-        self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort_transaction")
+        self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort_transaction", patience)
 
     def _send_offsets(self, offsets: Mapping[int, int]) -> None:
         """On a thread of its own, since the call may not return."""
@@ -202,19 +206,20 @@ class Transactions:
             ) from cause
         if not _broker_away(error) and not self._was_away:
             raise self._stopped(error) from cause
-        self._replace_producer(error)
+        if self._replace_producer(error):
+            self.open()
         raise OutcomeUnknown(f"the broker went away during a transaction: {error.args[0].str()}") from cause
 
     def _replace_producer(self, because: KafkaException) -> bool:
-        """Take the slot again with a new producer; False where told to stop before the broker was reached."""
+        """Have a new producer, not open yet; False where told to stop."""
         if self._stopping.is_set():
             return False
         log.warning("producer_replaced", because=because.args[0].str())
         self._producer, self._sender = self._new_producer(), Worker("send-offsets")
-        return self.open()
+        return True
 
-    def _persist(self, call: Callable[[], T], name: str, patience: float = math.inf) -> T:
-        """Make a call until the broker answered it. The client goes on with the same request where it left off."""
+    def _persist(self, call: Callable[[], T], name: str, patience: float) -> T:
+        """Make a call until the broker answered it, or patience (monotonic) is over. The client goes on with the same request where it left off."""
         for wait_s in back_off():
             began = time.monotonic()
             try:
