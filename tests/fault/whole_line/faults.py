@@ -19,14 +19,18 @@ class Faults:
         servers: broker, Valkey and registry.
         replicas: the stages' processes.
         bundle: what is published again where it was lost.
+        images: the topic whose records no longer fit on a full disk, as Kafka names it.
         frozen_s: how long a frozen process is; longer than the groups' session timeout.
         tell: is told of each fault.
     """
 
-    def __init__(self, servers: Servers, replicas: Replicas, bundle: Path, *, frozen_s: float, tell: Tell) -> None:
+    def __init__(
+        self, servers: Servers, replicas: Replicas, bundle: Path, *, images: str, frozen_s: float, tell: Tell
+    ) -> None:
         self._servers = servers
         self._replicas = replicas
         self._bundle = bundle
+        self._images = images
         self._frozen_s = frozen_s
         self._tell = tell
         self.restarts: Counter[str] = Counter()
@@ -62,7 +66,6 @@ class Faults:
                 time.sleep(self._frozen_s)
                 replicas.thaw(zombie)
                 self.zombies += 1
-                replicas.bury(zombie)
             case Happening.SCALE:
                 replicas.add(fault.stage, THIRD_SLOT)
                 replicas.ready(fault.stage, THIRD_SLOT)
@@ -70,7 +73,7 @@ class Faults:
             case Happening.BROKER:
                 self._without("kafka", fault)
             case Happening.DISK_FULL:
-                self._servers.fill_disk()
+                self._servers.fill_disk(self._images)
                 self._restart("kafka")
             case Happening.REDIS:
                 # No process may start between the loss and the publication: to it the product would be unknown.

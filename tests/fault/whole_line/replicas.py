@@ -170,17 +170,13 @@ class Replicas:
         replica.process.send_signal(signal.SIGCONT)
 
     def replace(self, replica: Replica) -> None:
-        """Start another process in the slot of one that is frozen, which thereby becomes a zombie."""
+        """Start another process in the slot of one that is frozen, which thereby becomes a zombie.
+
+        Once thawed and given a record, it must notice and end by itself.
+        """
         with self._lock:
             self._zombies.append(replica)
             self._running[replica.name] = self._start(*replica.name)
-
-    def bury(self, zombie: Replica) -> None:
-        """Wait until a thawed zombie has noticed and has ended."""
-        wait_for(lambda: zombie.process.poll() is not None, f"the zombie {zombie.name} to end; see {zombie.log}")
-        with self._lock:
-            self._zombies.remove(zombie)
-            self._note_end(zombie)
 
     # --
 
@@ -215,6 +211,9 @@ class Replicas:
                     if replica.process.poll() is not None:
                         self._note_end(replica)
                         self._running[name] = self._start(*name)
+                for zombie in [zombie for zombie in self._zombies if zombie.process.poll() is not None]:
+                    self._zombies.remove(zombie)
+                    self._note_end(zombie)
 
     def _stop_tending(self) -> None:
         self._tending.set()

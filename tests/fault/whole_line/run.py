@@ -110,7 +110,14 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
             "without faults"
         )
         disturbed = _Line(servers, directory, "disturbed")
-        injected = Faults(servers, disturbed.replicas, bundle, frozen_s=SESSION_MS / 1000 + 2, tell=tell)
+        injected = Faults(
+            servers,
+            disturbed.replicas,
+            bundle,
+            images=disturbed.topics.by_name["images"].name,
+            frozen_s=SESSION_MS / 1000 + 2,
+            tell=tell,
+        )
         began = time.monotonic()
         pace = count / (len(faults) + 1) / SECONDS_BETWEEN_FAULTS
         with disturbed.running(sent, per_second=pace) as feed:

@@ -12,9 +12,6 @@ from shared.bank.store import BankStore
 from shared.settings import RedisSettings
 from tests.fault.whole_line.replicas import wait_for
 
-# No file of the broker may grow beyond this any more: the next record is refused, as on a full disk.
-FULL_DISK_BYTES = 64 * 1024  # its log of messages stays far below, its data do not
-
 
 class Servers:
     """A local stack in a directory of its own. It keeps its addresses over every restart."""
@@ -37,15 +34,17 @@ class Servers:
         running.kill()
         psutil.wait_procs([running])
 
-    def fill_disk(self) -> None:
-        """Let the broker write nothing more, by its limit on file sizes; it ends by itself, as Kafka does then.
+    def fill_disk(self, topic: str) -> None:
+        """Let the broker take no more records of a topic, by its limit on file sizes; it then ends by itself.
 
         To a broker a write that fails is a write that fails (EFBIG here, ENOSPC on a full disk): it gives the log
-        directory up, and with its only one itself. The limit needs neither root nor a file system of its own.
+        directory up, and with its only one itself. The limit needs neither root nor a file system of its own. It is the
+        size that the topic's logs have, so that logs which are smaller are whole when the broker ends.
         """
         running = self._process("kafka")
+        largest = max(log.stat().st_size for log in (self._directory / "kafka" / "data").glob(f"{topic}-*/*.log"))
         hard = running.rlimit(psutil.RLIMIT_FSIZE)[1]
-        running.rlimit(psutil.RLIMIT_FSIZE, (FULL_DISK_BYTES, hard))
+        running.rlimit(psutil.RLIMIT_FSIZE, (largest, hard))
         wait_for(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE, "the broker to give up")
 
     def forget_banks(self) -> None:
