@@ -28,7 +28,7 @@ from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
 from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.picture import Picture, decode
-from shared.vision.recipe import Layer, Recipe
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
 MAX_ABNORMALS = 64
@@ -42,6 +42,7 @@ BATCH = 16
 TEMPERATURE = 0.05  # of AUROC: a candidate this much worse than another weighs e times less
 LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not worth its milliseconds
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
+BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 HOPELESS = 0.2  # of AUROC below the best on the first fold: not measured further
 TIMINGS = 5  # of one picture, the fastest counts
 
@@ -151,27 +152,41 @@ def choose(
 ) -> Recipe:
     """The recipe that the trials speak for.
 
-    Of every set of input sizes that keeps `max_ms`, the candidates share the score by their AUROC; of sets that do
-    about equally well, the cheapest is taken.
+    That is the usual one, which is also the cheapest, unless it is blind to what others see: drawn defects cannot rank
+    what is close. Else, of every set of input sizes that keeps `max_ms`, the candidates share the score by their
+    AUROC; of sets that do about equally well, the cheapest is taken.
 
     Args:
         trials: of all candidates.
         families: of each spoilt picture.
-        costs: milliseconds by input size.
+        costs: milliseconds by input size, for `max_ms` alone.
         max_ms: bound on their sum.
     """
+    if _usual_will_do(trials):
+        return DEFAULT_RECIPE
     whole = [trial for trial in trials if trial.scores is not None]
     options = []
     for sizes in _subsets(sorted({trial.input_size for trial in whole})):
-        cost = sum(costs[size] for size in sizes)
-        if max_ms is None or cost <= max_ms:
+        # By pixels, not by the clock: whether others use this machine must not decide what is chosen.
+        pixels = sum(size * size for size in sizes)
+        if max_ms is None or sum(costs[size] for size in sizes) <= max_ms:
             shares = _shares([trial for trial in whole if trial.input_size in sizes])
             used = {trial.input_size for trial, _ in shares}
             if used == set(sizes):
-                options.append((_shared_auroc(shares, families), cost, shares))
+                options.append((_shared_auroc(shares, families), pixels, shares))
     best = max(quality for quality, _, _ in options)
     _, _, shares = min((option for option in options if option[0] >= best - TIE), key=lambda option: option[1:2])
     return _recipe(shares)
+
+
+def _usual_will_do(trials: Sequence[Trial]) -> bool:
+    """Whether the layers of `DEFAULT_RECIPE` see about as much as the best candidate; real defects may rank them."""
+    usual = [trial for trial in trials if trial.layer in DEFAULT_RECIPE.layers]
+    if len(usual) < len(DEFAULT_RECIPE.layers):
+        return False
+    best = max(trial.auroc for trial in trials)
+    behind = TIE if any(trial.auroc_on_real is not None for trial in trials) else BLIND
+    return float(np.mean([trial.auroc for trial in usual])) >= best - behind
 
 
 def measured_auroc(scores: Scores, families: NDArray[np.intp]) -> tuple[float, float | None]:

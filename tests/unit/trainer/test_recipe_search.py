@@ -93,6 +93,11 @@ def test_the_cheaper_recipe_wins_a_tie() -> None:
     assert sizes(choose([trial(SMALL, 2.5), trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {256}
 
 
+def test_a_busy_machine_changes_no_choice() -> None:
+    trials = [trial(SMALL, 2.5), trial(LARGE, 2.5)]
+    assert choose(trials, FAMILY_OF, {256: 99.0, 640: 1.0}) == choose(trials, FAMILY_OF, COSTS)
+
+
 def test_a_better_recipe_is_worth_its_cost() -> None:
     assert sizes(choose([trial(SMALL, 0.5), trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {640}
 
