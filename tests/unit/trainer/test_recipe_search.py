@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from services.trainer.pictures import PictureFile, find_pictures
 from services.trainer.progress import silent
 from services.trainer.recipe_search import FOLDS, Found, Scores, Trial, choose, gather, measured_auroc, search_recipe
 from services.trainer.rendered_defects import FAMILIES
-from shared.vision.recipe import Layer, Recipe
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from tests.unit.trainer.conftest import draw
 
 GRID = 8
@@ -74,6 +75,23 @@ COSTS = {256: 5.0, 640: 30.0}
 
 def sizes(recipe: Recipe) -> set[int]:
     return {layer.input_size for layer in recipe.layers}
+
+
+def test_the_usual_recipe_is_kept_while_drawn_defects_show_it_about_as_good() -> None:
+    usual = [trial(layer, 2.0) for layer in DEFAULT_RECIPE.layers]
+    assert choose([*usual, trial(LARGE, 2.2)], FAMILY_OF, COSTS) == DEFAULT_RECIPE
+
+
+def test_the_usual_recipe_goes_where_it_is_blind_to_what_others_see() -> None:
+    usual = [trial(layer, 0.5) for layer in DEFAULT_RECIPE.layers]
+    assert sizes(choose([*usual, trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {640}
+
+
+def test_real_defects_may_rank_the_usual_recipe() -> None:
+    tried = [*(trial(layer, 1.8) for layer in DEFAULT_RECIPE.layers), trial(LARGE, 2.2)]
+    assert choose(tried, FAMILY_OF, COSTS) == DEFAULT_RECIPE
+    real = [replace(each, auroc_on_real=each.auroc) for each in tried]
+    assert choose(real, FAMILY_OF, COSTS) != DEFAULT_RECIPE
 
 
 def test_what_does_better_weighs_more() -> None:
