@@ -219,7 +219,10 @@ class Transactions:
         return True
 
     def _persist(self, call: Callable[[], T], name: str, patience: float) -> T:
-        """Make a call until the broker answered it, or patience (monotonic) is over. The client goes on with the same request where it left off."""
+        """Make a call until the broker answered it, or patience (monotonic) is over.
+
+        The client goes on with the same request where it left off.
+        """
         for wait_s in back_off():
             began = time.monotonic()
             try:
