@@ -28,7 +28,8 @@ def load_saved_model(path: Path) -> tuple[keras.Model, dict[str, Any]]:
     )
 
     try:
-        function = tf.saved_model.load(str(path)).signatures[SIGNATURE]
+        loaded = tf.saved_model.load(str(path))  # holds the variables until they are frozen
+        function = loaded.signatures[SIGNATURE]
     except (KeyError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{path} is no SavedModel with a {SIGNATURE} function: {error}; export it again") from error
     inputs = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]

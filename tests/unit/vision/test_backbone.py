@@ -40,7 +40,7 @@ def test_an_unknown_tap_is_refused_with_those_there_are() -> None:
 
 
 def test_an_unknown_backbone_is_refused_with_the_choices() -> None:
-    with pytest.raises(UnknownBackbone, match="no backbone 'resnet'; name efficientnet-lite0 or the path"):
+    with pytest.raises(UnknownBackbone, match="no backbone 'resnet'; name efficientnet-lite0, keras:NAME"):
         load_backbone("resnet")
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 from services.trainer.cross_fit import LayerPatches, split_into_folds
-from services.trainer.evaluation.ablation.classical import pooled_features
 from services.trainer.evaluation.ablation.features import (
     BEFORE_LAST,
     EARLY,
+    LAST,
     MIDDLE,
     TIMED,
     TRUNK,
@@ -190,7 +190,7 @@ class _PaDiM:
 
 
 class _Mahalanobis:
-    """One Gaussian of whole pictures' pooled features, its covariance shrunk (Rippel et al. 2021)."""
+    """One Gaussian of whole pictures' mean features, its covariance shrunk (Rippel et al. 2021)."""
 
     def __init__(self, pooled: NDArray[np.float32], normals: Indices) -> None:
         self._pooled = pooled
@@ -219,7 +219,7 @@ def _padim(features: Features, seed: int) -> Learner:
 
 
 def _mahalanobis(features: Features, seed: int) -> Learner:  # noqa: ARG001 - learns without chance
-    pooled = pooled_features(features)
+    pooled = np.concatenate([features.grids(layer).mean(axis=(1, 2)) for layer in (MIDDLE, BEFORE_LAST, LAST)], axis=1)
     return lambda normals: _Mahalanobis(pooled, normals)
 
 

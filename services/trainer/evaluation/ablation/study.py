@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
 from services.trainer.evaluation.ablation.classical import Classical
 from services.trainer.evaluation.ablation.deep import FULL, QUICK, DeepTask, cached_weights_of, run_deep
 from services.trainer.evaluation.ablation.detectors import Detectors
@@ -116,7 +118,10 @@ class _Study:
         with self._counted(family, sum(len(task.splits) for task in missing)) as count:
             for task in missing:
                 for split in task.splits:
-                    self._keep(task.row, split, runner.run(task.row.name, split))
+                    # The threads of BLAS and OpenMP wait for each other in loops: on a busy machine for minutes.
+                    with threadpool_limits(1):
+                        outcome = runner.run(task.row.name, split)
+                    self._keep(task.row, split, outcome)
                     next(count)
 
     def measure_networks(self, rows: Sequence[Row], deadline: float) -> None:
