@@ -13,6 +13,7 @@ from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
 from services.trainer.known_defects import remember
+from services.trainer.likeness import alike_groups
 from services.trainer.normality import Normality
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
@@ -116,6 +117,7 @@ def train(
         normals=normals,
         abnormals=abnormals,
         fold_of=fold_of,
+        normal_groups=normal_groups,
         abnormal_groups=abnormal_groups,
         seed=seed,
     )
@@ -237,17 +239,22 @@ def _try_head(
     normals: Looked,
     abnormals: Looked,
     fold_of: NDArray[np.intp],
+    normal_groups: tuple[str, ...] | None,
     abnormal_groups: tuple[str, ...] | None,
     seed: int,
 ) -> Trial:
     """A head that learns from the abnormals, held out in folds of their own."""
     scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
-    names = abnormal_groups or tuple(file.name for file in abnormals.files)
-    if len(set(names)) < MIN_ABNORMALS:
+    if len(abnormals.files) < MIN_ABNORMALS:
         return Trial(None, scores, {"joined": False, "why": f"fewer than {MIN_ABNORMALS} defects to learn from"})
-    recipe = normality.recipe
+    described = [describe_all(each.grids, normality.recipe) for each in (normals, abnormals)]
+    names = abnormal_groups or tuple(file.name for file in abnormals.files)
+    if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
+        names = alike_groups(described[1], described[0], normal_groups, seed=seed)
+    if len(set(names)) < MIN_ABNORMALS:
+        return Trial(None, scores, {"joined": False, "why": f"defects of fewer than {MIN_ABNORMALS} parts"})
     shown = Shown(
-        descriptions=np.concatenate([describe_all(each.grids, recipe) for each in (normals, abnormals)]),
+        descriptions=np.concatenate(described),
         fold_of=np.concatenate([fold_of, split_into_folds(names, seed=seed)]),
         scores=scores,
         kinds=tuple(kind_of(file) for file in abnormals.files),
