@@ -13,7 +13,7 @@ DEMO_DIR ?= out/demo
 # Slow package mirrors: wait for large wheels.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help install demo test test-fast check format events lock clean
+.PHONY: help install demo test test-fast test-fault check format events lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -38,6 +38,9 @@ test: $(INSTALLED) ## check, then every test: unit, contract, integration, fault
 
 test-fast: $(INSTALLED) ## unit and contract tests only; no broker
 	$(BIN)/pytest tests/unit tests/contract
+
+test-fault: $(INSTALLED) ## 20,000 chips while 60 services are killed, one JSON at the end (SEED=1 CHIPS=2000 KILLS=12)
+	@$(BIN)/python -m tests.fault.whole_line
 
 check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
