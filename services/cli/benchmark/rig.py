@@ -26,6 +26,7 @@ from shared.settings import Settings
 from shared.topics import load_topics
 from shared.vision.errors import PictureError
 from shared.vision.picture import decode
+from shared.vision.recipe import DEFAULT_RECIPE
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 
@@ -204,5 +205,6 @@ def bundle_of(pictures: Sequence[bytes], work: Path) -> Path:
     for index, data in enumerate(pictures[::step][:TRAINING_PICTURES]):
         # Pictures are recognised by their header; the suffix only says that this is one.
         (normal / f"{index:04}.png").write_bytes(data)
-    train(product="benchmark", normal=normal, out=work / "bundle")
+    # The usual recipe, whatever the pictures: the line is measured, not what it looks for.
+    train(product="benchmark", normal=normal, out=work / "bundle", recipe=DEFAULT_RECIPE)
     return work / "bundle"
