@@ -46,6 +46,7 @@ KILLS = {
     Happening.REGISTRY: 1,
 }
 """How many services each kills."""
+KILLS_A_ROUND = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,12 @@ def schedule(seed: int, chips: int, kills: int) -> list[Fault]:
 
 
 def _happenings(kills: int) -> list[Happening]:
-    """One of each kind, more of each for every 20 kills, and the rest as plain kills, most at points."""
-    rounds = max(1, round(kills / 20))
-    found = [happening for happening in Happening if happening not in (Happening.KILL, Happening.KILL_AT)] * rounds
+    """One of each kind, more of each for every round, and the rest as plain kills, most at points."""
+    rounds = max(1, round(kills / KILLS_A_ROUND))
+    others = [happening for happening in Happening if happening not in (Happening.KILL, Happening.KILL_AT)]
+    if kills < KILLS_A_ROUND:
+        others.remove(Happening.DISK_FULL)  # the broker takes long to come back from it: not in a short run
+    found = others * rounds
     left = kills - sum(KILLS.get(happening, 0) for happening in found)
     if left < 0:
         raise ValueError(f"{kills} kills are too few: one of each kind of fault takes {kills - left}")
