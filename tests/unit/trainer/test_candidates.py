@@ -25,3 +25,10 @@ def test_candidates_go_from_early_to_late_layers_of_one_size(input_size: int) ->
     tried = candidates(input_size)
     assert [layer.tap for layer in tried] == ["b4", "b7", "b10", "b12", "b14"]
     assert {layer.input_size for layer in tried} == {input_size}
+
+
+def test_of_early_layers_as_many_patches_count_at_every_size() -> None:
+    for input_size in (256, 384, 640):
+        b4, b7, *_ = candidates(input_size)
+        assert b4.top_fraction * (input_size / 8) ** 2 == pytest.approx(10.24, rel=0.01)
+        assert b7.top_fraction * (input_size / 16) ** 2 == pytest.approx(2.56, rel=0.01)
