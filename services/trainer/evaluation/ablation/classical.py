@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -38,7 +39,8 @@ _MAKERS: dict[str, Callable[[int], Any]] = {
     "k-nn": lambda _: KNeighborsClassifier(5, weights="distance"),
     "random-forest": lambda seed: RandomForestClassifier(class_weight="balanced", random_state=seed),
     "gradient-boosting": lambda seed: GradientBoostingClassifier(max_features="sqrt", subsample=0.8, random_state=seed),
-    "lda": lambda _: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+    # On principal components, since there are more features than pictures.
+    "lda": lambda _: make_pipeline(PCA(0.95, svd_solver="full"), LinearDiscriminantAnalysis()),
     "naive-bayes": lambda _: GaussianNB(),
 }
 
@@ -101,6 +103,8 @@ def _parameters(classifier: Pipeline) -> int:
             own = NUMBERS_A_NODE * sum(tree.tree_.node_count for tree in fitted.estimators_)
         case GradientBoostingClassifier():
             own = NUMBERS_A_NODE * sum(tree.tree_.node_count for tree in fitted.estimators_.ravel())
+        case Pipeline():
+            own = fitted[0].components_.size + fitted[-1].coef_.size + fitted[-1].intercept_.size
         case GaussianNB():
             own = fitted.theta_.size + fitted.var_.size + fitted.class_prior_.size
         case _:
