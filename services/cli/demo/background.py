@@ -22,9 +22,15 @@ def backdrop(rng: np.random.Generator, kind: Background, size: int) -> Plane:
 
 
 def grain_tile(rng: np.random.Generator, size: int) -> Plane:
-    """Tilt of a rough surface, float32 (size, size, 2), about unit variance."""
+    """Tilt of a rough surface along x and y, float32 (2, size, size), about unit variance."""
     top, left = rng.integers(0, _SPARE, 2)
-    return _grain(size)[top : top + size, left : left + size]
+    return _grain(size)[:, top : top + size, left : left + size]
+
+
+def noise_tile(rng: np.random.Generator, size: int) -> Plane:
+    """Sensor noise of unit variance, float32 (size, size, 3), cut from a store; drawing it costs half a picture."""
+    top, left = rng.integers(0, _SPARE, 2)
+    return _noise(size)[top : top + size, left : left + size]
 
 
 @lru_cache(maxsize=4)
@@ -32,9 +38,15 @@ def _grain(size: int) -> Plane:
     side = size + _SPARE
     noise = np.random.default_rng(1).standard_normal((side, side, 2), np.float32)
     fine = cv2.GaussianBlur(noise, (0, 0), 0.6)
-    coarse = cv2.GaussianBlur(noise, (0, 0), 2.0)
-    grain = fine / fine.std() + 0.5 * coarse / coarse.std()
-    return np.ascontiguousarray(grain, np.float32)
+    coarse = cv2.GaussianBlur(noise, (0, 0), 1.5)
+    grain = fine / fine.std() + 0.3 * coarse / coarse.std()
+    return np.ascontiguousarray(grain.transpose(2, 0, 1), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _noise(size: int) -> Plane:
+    side = size + _SPARE
+    return np.random.default_rng(4).standard_normal((side, side, 3), np.float32)
 
 
 @lru_cache(maxsize=4)

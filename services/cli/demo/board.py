@@ -11,6 +11,7 @@ from rich.table import Table
 
 from services.cli.demo.tally import Tally
 
+MOMENT = 0.001  # seconds; the first table is drawn before any time has passed
 PLAIN_EVERY_SECONDS = 5.0  # a log that someone follows; a terminal gets the table four times a second
 
 
@@ -41,16 +42,19 @@ class Board:
             self._live.update(board_table(lines, self._expected, time.monotonic() - self._started))
         elif time.monotonic() - self._told_at >= PLAIN_EVERY_SECONDS:
             self._told_at = time.monotonic()
-            told = "; ".join(f"{line}: {each.verdicts} of {each.sent} judged" for line, each in lines.items())
-            self._console.print(f"{told} ({self._expected} chips in all)")
+            told = "; ".join(
+                f"{line}: {each.verdicts} of {each.sent} judged, {each.rejected + each.uninspected} rejected"
+                for line, each in lines.items()
+            )
+            self._console.print(f"{told} ({self._expected} chips in all)", soft_wrap=True)
 
 
 def board_table(lines: Mapping[str, Tally], expected: int, seconds: float) -> Table:
     """A row a line."""
     judged = sum(each.verdicts for each in lines.values())
-    table = Table(title=f"{judged} of {expected} chips judged, {judged / max(seconds, 1e-9):.1f} a second")
+    table = Table(title=f"{judged} of {expected} chips judged, {judged / max(seconds, MOMENT):.1f} a second")
     table.add_column("line")
-    for column in ("chips", "verdicts", "pass", "reject", "uninspected", "latency p50", "p99"):
+    for column in ("chips", "verdicts", "pass", "reject", "uninspected", "latency p50", "p99", "chips/s"):
         table.add_column(column, justify="right")
     for line, each in lines.items():
         passed = each.sent - each.lost - each.rejected - each.uninspected
@@ -63,6 +67,7 @@ def board_table(lines: Mapping[str, Tally], expected: int, seconds: float) -> Ta
             f"[yellow]{each.uninspected}[/]" if each.uninspected else "0",
             _milliseconds(each.p50_ms),
             _milliseconds(each.p99_ms),
+            f"{each.verdicts / max(seconds, MOMENT):.1f}",
         )
     return table
 

@@ -1,6 +1,7 @@
 """`chipsieve demo`: the whole line on rendered chips, with nothing to prepare."""
 
 import json
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,10 +27,13 @@ def demo(
     from shared.errors import ChipsieveError  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ends like Ctrl-C: nothing that it started is left behind
     try:
         result = run_demo(chips, directory.resolve(), console)
     except ChipsieveError as error:
-        console.print(f"chipsieve demo: {error}", style="red", markup=False)
+        console.print(f"chipsieve demo: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(SET_UP_FAILED) from error
     except KeyboardInterrupt:
         console.print("stopped; everything the demo started has ended")
@@ -37,9 +41,21 @@ def demo(
     figures = result.tally
     console.print(
         f"{figures.sent} chips, {figures.verdicts} verdicts: {figures.rejected} rejected, "
-        f"{figures.escapes} defective ones passed, {figures.false_rejects} good ones rejected"
+        f"{figures.escapes} defective ones passed, {figures.false_rejects} good ones rejected",
+        soft_wrap=True,
     )
-    console.print(f"rejects with what was found drawn in: {result.sheet}")
+    console.print(f"rejects with what was found drawn in: {result.sheet}", soft_wrap=True)
+    console.print("to judge a bank by pictures it has not seen, with the truth beside them:")
+    console.print(f"  {evaluation(directory)}", soft_wrap=True)
     typer.echo(json.dumps(asdict(figures)))
     if not figures.is_exact:
         raise typer.Exit(1)
+
+
+def evaluation(directory: Path) -> str:
+    """The command that evaluates the first product's bank on the test set that the demo left behind."""
+    test = directory / "pictures/soic-8/test"
+    return (
+        f"chipsieve evaluate --bundle {directory}/bundles/soic-8 "
+        f"--normal {test}/normal --abnormal {test}/abnormal --masks {test}/masks"
+    )

@@ -16,6 +16,7 @@ CAPTION = 40
 MARGIN = 8
 PAPER, INK, FAINT = (250, 250, 250), (30, 30, 30), (110, 110, 110)
 FOUND = (255, 40, 60)
+BOX = (255, 210, 60)
 FOUND_SHARE = 0.35  # of the colour laid over the anomalous pixels; what is below stays visible
 
 
@@ -31,7 +32,7 @@ class RejectedChip:
 
 
 def contact_sheet(rejects: Sequence[RejectedChip], columns: int = 4) -> NDArray[np.uint8]:
-    """The chips in rows, (H, W, 3) RGB: anomalous pixels tinted and outlined, a caption below each."""
+    """The chips in rows, (H, W, 3) RGB: anomalous pixels tinted and outlined, regions boxed, a caption below each."""
     rows = max(1, -(-len(rejects) // columns))
     width, height = columns * (TILE + MARGIN) + MARGIN, rows * (TILE + CAPTION + MARGIN) + MARGIN
     sheet = Image.new("RGB", (width, height), PAPER)
@@ -49,14 +50,16 @@ def contact_sheet(rejects: Sequence[RejectedChip], columns: int = 4) -> NDArray[
 
 
 def mark(picture: NDArray[np.uint8], inspection: ChipInspected) -> NDArray[np.uint8]:
-    """A copy of the picture with the anomalous pixels tinted and outlined."""
+    """A copy of the picture with the anomalous pixels tinted and outlined, and a box around every region."""
     marked = picture.copy()
     if inspection.mask is None:
         return marked
     found = decode(inspection.mask).astype(np.bool_)
     marked[found] = ((1 - FOUND_SHARE) * marked[found] + FOUND_SHARE * np.array(FOUND)).astype(np.uint8)
     outlines, _ = cv2.findContours(found.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(marked, outlines, -1, FOUND, 2)
+    cv2.drawContours(marked, outlines, -1, FOUND, 2, cv2.LINE_AA)
+    for region in inspection.regions:
+        cv2.rectangle(marked, (region.x, region.y, region.width, region.height), BOX, 1)
     return marked
 
 

@@ -1,5 +1,6 @@
 """Seven ways to spoil a chip, each drawn on its surface with the pixels it spoilt."""
 
+from dataclasses import replace
 from enum import StrEnum
 
 import cv2
@@ -73,16 +74,23 @@ def finish(rng: np.random.Generator, product: Product, chip: Blank, defect: Defe
 def _mark(surface: Surface, chip: Blank, burnt: Plane) -> None:
     x, y, width, height = chip.body
     part = (slice(y, y + height), slice(x, x + width))
-    weight = burnt[part][..., None]
-    surface.look[part][..., :3] += weight * (np.array(LASER, np.float32) - surface.look[part][..., :3])
-    surface.shape[part][..., GRAIN] += burnt[part] * 0.8  # burnt epoxy is rough
+    weight = burnt[part]
+    _blend(surface.look[part], weight, LASER)
+    surface.shape[part][..., GRAIN] += weight * 0.8  # burnt epoxy is rough
+
+
+def _blend(look: Plane, weight: Plane, colour: tuple[float, float, float]) -> None:
+    """Move the reflectance of `look` (H, W, 4) toward a colour, in place."""
+    for channel, wanted in enumerate(colour):
+        look[..., channel] += weight * (np.float32(wanted) - look[..., channel])
 
 
 def _missing_lead(rng: np.random.Generator, surface: Surface, chip: Blank) -> Plane:
     lead = chip.leads[int(rng.integers(len(chip.leads)))]
     gone = _take_away(surface, chip, lead_index=chip.leads.index(lead))
     if rng.random() < 0.5:  # broken off, a stub is left
-        gone = gone - draw_lead(surface, lead, reach=float(rng.uniform(0.12, 0.3)), under=chip.inside)
+        stub = replace(lead, length=lead.length * float(rng.uniform(0.15, 0.3)))
+        gone = gone - draw_lead(surface, stub, under=chip.inside)
     return gone
 
 
@@ -115,7 +123,7 @@ def _crack(rng: np.random.Generator, surface: Surface, chip: Blank) -> Plane:
     _polyline(gap, trunk, 2.6)
     _polyline(gap, branch, 1.8)
     gap = cv2.GaussianBlur(gap, (0, 0), 0.7) * chip.inside
-    surface.look[..., :3] *= 1 - 0.85 * gap[..., None]
+    _blend(surface.look, gap * np.float32(0.85), (0.0, 0.0, 0.0))
     surface.shape[..., GRAIN] *= 1 - gap
     lip = cv2.GaussianBlur(gap, (0, 0), 1.6)
     surface.shape[..., NX] += 2.2 * cv2.Sobel(lip, cv2.CV_32F, 1, 0, ksize=3, scale=0.25)
@@ -128,21 +136,25 @@ def _scratch(rng: np.random.Generator, surface: Surface, chip: Blank) -> Plane:
     x, y, width, height = chip.body
     centre = np.array([x + width * rng.uniform(0.3, 0.7), y + height * rng.uniform(0.3, 0.7)])
     heading = float(rng.uniform(0, np.pi))
-    length = float(rng.uniform(0.4, 0.75)) * min(width, height)
+    length = float(rng.uniform(0.5, 0.85)) * min(width, height)
     bright = np.zeros((SIDE, SIDE), np.float32)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 6))):
         way = heading + float(rng.normal(0, 0.05))
         along = np.array([np.cos(way), np.sin(way)])
-        start = centre + rng.normal(0, 4.0, 2) - along * length / 2
+        start = centre + rng.normal(0, 6.0, 2) - along * length / 2
         line = np.zeros_like(bright)
-        _polyline(line, _walk(rng, start, way, length * float(rng.uniform(0.6, 1)), step=10.0, wander=0.04), 1.4)
-        bright = np.maximum(bright, line * float(rng.uniform(0.5, 0.9)))
+        _polyline(
+            line,
+            _walk(rng, start, way, length * float(rng.uniform(0.6, 1)), step=10.0, wander=0.04),
+            float(rng.choice([2, 3])),
+        )
+        bright = np.maximum(bright, line * float(rng.uniform(0.8, 1.3)))
     bright = cv2.GaussianBlur(bright, (0, 0), 0.8) * chip.inside
-    surface.look[..., :3] += bright[..., None] * (np.array(LASER, np.float32) * 1.1 - surface.look[..., :3])
+    _blend(surface.look, np.minimum(bright, 1.0), LASER)
     edge = cv2.GaussianBlur(bright, (0, 0), 1.2)
     surface.shape[..., NX] += cv2.Sobel(edge, cv2.CV_32F, 1, 0, ksize=3, scale=0.3)
     surface.shape[..., NY] += cv2.Sobel(edge, cv2.CV_32F, 0, 1, ksize=3, scale=0.3)
-    return np.asarray(cv2.dilate(bright, np.ones((5, 5), np.uint8)) * chip.inside * 2.5, np.float32)
+    return np.asarray(cv2.dilate(bright, np.ones((5, 5), np.uint8)) * chip.inside * 2.0, np.float32)
 
 
 def _contamination(rng: np.random.Generator, surface: Surface, chip: Blank) -> Plane:
@@ -171,8 +183,7 @@ def _contamination(rng: np.random.Generator, surface: Surface, chip: Blank) -> P
 
 
 def _cover_with(surface: Surface, blob: Plane, colour: tuple[float, float, float], *, opacity: float) -> None:
-    weight = (blob * opacity)[..., None]
-    surface.look[..., :3] += weight * (np.array(colour, np.float32) - surface.look[..., :3])
+    _blend(surface.look, blob * np.float32(opacity), colour)
     surface.look[..., METAL] *= 1 - 0.8 * blob
     surface.shape[..., COVER] = np.maximum(surface.shape[..., COVER], blob)
     surface.shape[..., GRAIN] *= 1 - 0.5 * blob

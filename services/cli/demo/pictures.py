@@ -1,4 +1,4 @@
-"""Rendered chips as encoded pictures: a folder of good ones to learn from, and an endless belt of chips to inspect."""
+"""Rendered chips as encoded pictures: folders to learn from and to be tested on, and an endless belt to inspect."""
 
 import itertools
 from collections.abc import Iterator
@@ -31,6 +31,22 @@ def write_normals(folder: Path, product: str, count: int, seed: int) -> None:
     for number in range(count):
         picture = render_chip(np.random.default_rng([seed, number]), product).picture
         (folder / f"{number:04}.jpg").write_bytes(encode(picture))
+
+
+def write_test_set(folder: Path, product: str, *, normals: int, of_each_kind: int, seed: int) -> None:
+    """Write `normal/`, `abnormal/<kind>/` and `masks/<kind>/`, as `chipsieve evaluate` reads them.
+
+    Pictures are JPEG, masks PNG of the same stem: 255 on the defect, 0 elsewhere. The same seed gives the same files.
+    """
+    write_normals(folder / "normal", product, normals, seed)
+    for kind, defect in enumerate(Defect):
+        pictures, masks = folder / "abnormal" / defect, folder / "masks" / defect
+        pictures.mkdir(parents=True, exist_ok=True)
+        masks.mkdir(parents=True, exist_ok=True)
+        for number in range(of_each_kind):
+            chip = render_chip(np.random.default_rng([seed, 1 + kind, number]), product, defect)
+            (pictures / f"{number:04}.jpg").write_bytes(encode(chip.picture))
+            cv2.imwrite(str(masks / f"{number:04}.png"), chip.mask.astype(np.uint8) * 255)
 
 
 def belt(product: str, seed: int) -> Iterator[BeltChip]:

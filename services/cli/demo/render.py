@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.cli.demo.background import backdrop, grain_tile
+from services.cli.demo.background import backdrop, grain_tile, noise_tile
 from services.cli.demo.defects import Defect, finish
 from services.cli.demo.products import PRODUCTS, product_named
-from services.cli.demo.surface import COVER, GRAIN, METAL, NX, NY, SIDE, Plane, blank
+from services.cli.demo.surface import COVER, SIDE, Plane, blank
 
 __all__ = ["PRODUCTS", "Defect", "RenderedChip", "render_chip"]
 
@@ -58,11 +58,9 @@ def render_chip(
     look = cv2.warpAffine(surface.look, pose, (size, size), flags=cv2.INTER_LINEAR)
     mask = cv2.warpAffine(spoilt, pose, (size, size), flags=cv2.INTER_LINEAR) > 0.5
 
-    scene = backdrop(rng, part.background, size)
-    scene *= (1 - _shadow(shape[..., COVER], light))[..., None]
-    chip = _shade(shape, look, turn, light, grain_tile(rng, size))
-    cover = shape[..., COVER, None]
-    scene += cover * (chip - scene)
+    cover = np.ascontiguousarray(shape[..., COVER])
+    scene = backdrop(rng, part.background, size) * _each_colour(1 - _shadow(cover, light))
+    scene += _each_colour(cover) * (_shade(shape, look, turn, light, grain_tile(rng, size)) - scene)
     return RenderedChip(_expose(rng, scene, light), mask, defect)
 
 
@@ -90,23 +88,23 @@ def _light(rng: np.random.Generator) -> _Light:
 
 def _shade(shape: Plane, look: Plane, turn: float, light: _Light, grain: Plane) -> Plane:
     """Light reflected to the camera straight above, float32 (size, size, 3)."""
-    rough = grain * (shape[..., GRAIN] * 0.11)[..., None]
+    facing_x, facing_y, _, rough = cv2.split(shape)
+    red, green, blue, metal = cv2.split(look)
+    rough *= 0.06
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    normal_x = cos * shape[..., NX] - sin * shape[..., NY] + rough[..., 0]
-    normal_y = sin * shape[..., NX] + cos * shape[..., NY] + rough[..., 1]
-    normal_z = np.sqrt(np.clip(1 - normal_x**2 - normal_y**2, 0.02, 1))
+    normal_x = cos * facing_x - sin * facing_y + rough * grain[0]
+    normal_y = sin * facing_x + cos * facing_y + rough * grain[1]
+    normal_z = np.sqrt(np.clip(1 - normal_x * normal_x - normal_y * normal_y, 0.02, 1))
     toward = normal_x * light.x + normal_y * light.y + normal_z * light.z
     # Where the mirrored line of sight points: tin shows the lamp, the ring above and the dark room at the sides.
-    mirrored = 2 * normal_z * toward - light.z
-    upward = 2 * normal_z * normal_z - 1
-    lamp = np.clip(mirrored, 0, 1)
-    epoxy = 0.42 + 0.85 * np.clip(toward, 0, 1)
-    tin = 0.30 + 0.42 * np.clip(upward, 0, 1) + 0.55 * lamp * lamp
-    metal = look[..., METAL]
-    gloss = (0.07 * lamp**4 + 0.035 * lamp) * (1 - metal)  # epoxy is a little glossy
-    reflected = look[..., :3] * (epoxy + metal * (tin - epoxy))[..., None]
-    reflected += gloss[..., None]
-    return np.asarray(reflected, np.float32)
+    lamp = np.clip(2 * normal_z * toward - light.z, 0, 1)
+    upward = np.clip(2 * normal_z * normal_z - 1, 0, 1)
+    lamp_2 = lamp * lamp
+    epoxy = 0.18 + 1.08 * np.clip(toward, 0, 1)
+    tin = 0.20 + 0.50 * upward + 0.62 * lamp_2
+    lit = epoxy + metal * (tin - epoxy)
+    gloss = (0.17 * lamp_2 * lamp_2 + 0.03 * lamp) * (1 - metal)  # epoxy is a little glossy
+    return np.asarray(cv2.merge([red * lit + gloss, green * lit + gloss, blue * lit + gloss]), np.float32)
 
 
 def _shadow(cover: Plane, light: _Light) -> Plane:
@@ -130,8 +128,12 @@ def _expose(rng: np.random.Generator, scene: Plane, light: _Light) -> NDArray[np
     )
     exposure = light.strength * float(rng.uniform(0.95, 1.05))
     scene = cv2.GaussianBlur(scene, (0, 0), float(rng.uniform(0.45, 0.7)))
-    scene *= (falloff * exposure * 255)[..., None] * np.array(light.tint, np.float32)
-    noise = rng.standard_normal(scene.shape, np.float32)
-    noise *= np.sqrt(np.maximum(scene, 0) * 0.045 + 2.0)
-    scene += noise
+    scene = scene * cv2.merge([falloff * np.float32(exposure * 255 * tint) for tint in light.tint])
+    np.maximum(scene, 0, out=scene)
+    scene += np.sqrt(scene * np.float32(0.045) + np.float32(2.0)) * noise_tile(rng, size)
     return np.clip(scene, 0, 255).astype(np.uint8)
+
+
+def _each_colour(plane: Plane) -> Plane:
+    """The plane three times over, (H, W, 3): four times as fast to multiply by as a broadcast one."""
+    return np.asarray(cv2.merge([plane, plane, plane]), np.float32)

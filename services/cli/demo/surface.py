@@ -93,9 +93,11 @@ def draw_lead(
 
     `under` (1 where something lies above, such as the body) is left as it is.
     """
+    window, corner, side = _surroundings(lead)
     matrix = lead.matrix(bend=bend, reach=reach)
-    profile = cv2.warpAffine(_lead_profile(round(lead.length), round(lead.width)), matrix, (SIDE, SIDE))
-    alpha = profile[..., 2] if under is None else profile[..., 2] * (1 - under)
+    matrix[:, 2] -= corner
+    profile = cv2.warpAffine(_lead_profile(round(lead.length), round(lead.width)), matrix, (side, side))
+    alpha = profile[..., 2] if under is None else profile[..., 2] * (1 - under[window])
     turn = np.deg2rad(lead.angle + bend)
     weight = alpha[..., None]
     slope, edge, grey = profile[..., 0], profile[..., 1], profile[..., 3]
@@ -104,13 +106,23 @@ def draw_lead(
             slope * np.cos(turn) - edge * np.sin(turn),
             slope * np.sin(turn) + edge * np.cos(turn),
             np.ones_like(slope),
-            np.full_like(slope, 0.15),
+            np.full_like(slope, 0.12),  # plated metal has a fine grain
         ]
     )
     tin = np.dstack([grey * TIN[0], grey * TIN[1], grey * TIN[2], np.ones_like(grey)])
-    surface.shape[:] += weight * (facing - surface.shape)
-    surface.look[:] += weight * (tin - surface.look)
-    return np.asarray(alpha, np.float32)
+    surface.shape[window] += weight * (facing - surface.shape[window])
+    surface.look[window] += weight * (tin - surface.look[window])
+    place = np.zeros((SIDE, SIDE), np.float32)
+    place[window] = alpha
+    return place
+
+
+def _surroundings(lead: Lead) -> tuple[tuple[slice, slice], tuple[int, int], int]:
+    """A square of the surface that holds the lead however it is bent: rows and columns, its corner, its side."""
+    half = round(lead.length + lead.width) + _MARGIN
+    side = 2 * half
+    left, top = (min(max(round(place) - half, 0), SIDE - side) for place in (lead.x, lead.y))
+    return (slice(top, top + side), slice(left, left + side)), (left, top), side
 
 
 @lru_cache(maxsize=64)
@@ -165,16 +177,16 @@ def _lead_profile(length: int, width: int) -> Plane:
     across = np.asarray((np.arange(width + 2 * _MARGIN) - _MARGIN - (width - 1) / 2) / (width / 2), np.float32)
     # Seen from above: the shoulder lies flat, the wing falls away from the body, the foot lies flat, its tip is cut.
     slope = (
-        0.72 * _bump(along, 0.24, 0.52, 0.07)
-        + 0.45 * _bump(along, 0.95, 1.1, 0.03)
-        - 0.25 * _bump(along, 0.53, 0.6, 0.04)
+        0.62 * _bump(along, 0.20, 0.56, 0.14)
+        + 0.50 * _bump(along, 0.93, 1.1, 0.05)
+        - 0.22 * _bump(along, 0.56, 0.68, 0.05)
     )
-    edge = np.sign(across) * np.clip((np.abs(across) - 0.62) / 0.38, 0, 1) ** 1.5 * 0.75
+    edge = np.sign(across) * np.clip((np.abs(across) - 0.45) / 0.55, 0, 1) ** 1.6 * 0.7
     alpha = np.clip((1.0 - along) * length + 0.5, 0, 1) * (along > -2 * _MARGIN / length)
     sides = np.clip((1.0 - np.abs(across)) * width / 2 + 0.5, 0, 1)
-    brushed = 1 + 0.05 * np.random.default_rng(7).standard_normal((across.size, 1)).astype(np.float32)
+    brushed = 1 + 0.06 * np.random.default_rng(7).standard_normal((across.size, 1)).astype(np.float32)
     brushed = brushed + 0.03 * np.random.default_rng(8).standard_normal((across.size, along.size)).astype(np.float32)
-    shade = np.broadcast_to(1 - 0.18 * _bump(along, -0.2, 0.06, 0.05), brushed.shape)  # the body shades the root
+    shade = np.broadcast_to(1 - 0.45 * _bump(along, -0.2, 0.16, 0.12), brushed.shape)  # the body shades the root
     rows, columns = across.size, along.size
     return np.ascontiguousarray(
         np.dstack(
@@ -194,7 +206,7 @@ def _draw_body(surface: Surface, product: Product, pixels: float) -> Plane:
     x, y = (x + 0.5 - SIDE / 2) / pixels, (y + 0.5 - SIDE / 2) / pixels
     distance, (away_x, away_y) = _rounded_box(x, y, product.body, radius=0.12)
     inside = np.clip(0.5 - distance * pixels, 0, 1)
-    slant = np.clip((distance + _BEVEL) / 0.05, 0, 1) * 0.62
+    slant = np.clip((distance + _BEVEL) / 0.05, 0, 1) * 0.66
     normal_x, normal_y = slant * away_x, slant * away_y
     grain = np.ones_like(x)
     tone = np.ones_like(x)
@@ -204,8 +216,8 @@ def _draw_body(surface: Surface, product: Product, pixels: float) -> Plane:
     reach = np.hypot(x - centre_x, y - centre_y) / radius
     bowl = _bump(reach, -1, 1.0, 0.06)
     wall = np.clip(reach, 0, 1) ** 2
-    normal_x -= bowl * wall * 0.75 * (x - centre_x) / radius
-    normal_y -= bowl * wall * 0.75 * (y - centre_y) / radius
+    normal_x -= bowl * wall * 0.85 * (x - centre_x) / radius
+    normal_y -= bowl * wall * 0.85 * (y - centre_y) / radius
     grain *= 1 - 0.7 * bowl
     tone *= 1 + 0.10 * bowl
     centre_x, centre_y, radius = product.ejector

@@ -19,7 +19,7 @@ class WatchFailed(ChipsieveError):
 
 
 class Watcher:
-    """Reads `inspections` from its present end on, on a thread, until `finish`."""
+    """Reads `inspections` from its present end on, on a thread, until `finish` or `close`."""
 
     def __init__(self, settings: Settings, topics: Topics, codec: Codec) -> None:
         self._codec = codec
@@ -31,6 +31,7 @@ class Watcher:
         self._read_to: dict[int, int] = {}
         """By partition: the end of the log, as far as it was reached; markers of transactions count."""
         self._finishing = threading.Event()
+        self._closing = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._thread.start()
@@ -48,6 +49,11 @@ class Watcher:
         self._thread.join()
         return self.seen()
 
+    def close(self) -> None:
+        """Stop reading, wherever it is; nothing happens after `finish`."""
+        self._closing.set()
+        self._thread.join()
+
     def _assign_from_end(self) -> None:
         ends = self._ends()
         self._consumer.assign([TopicPartition(self._topic.name, partition, end) for partition, end in ends.items()])
@@ -61,7 +67,7 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            while not (self._finishing.is_set() and self._has_read_all()):
+            while not self._closing.is_set() and not (self._finishing.is_set() and self._has_read_all()):
                 message = self._consumer.poll(0.1)
                 if message is None:
                     continue

@@ -29,7 +29,7 @@ def test_the_board_has_a_row_a_line_with_its_figures() -> None:
     shown = text_of(board_table({"line-1": LINE}, 20, 3.0))
     assert "9 of 20 chips judged, 3.0 a second" in shown
     assert [cell.strip() for cell in shown.splitlines()[4].split("│")[1:-1]] == [
-        "line-1", "10", "9", "6", "2", "1", "42 ms", "80 ms",
+        "line-1", "10", "9", "6", "2", "1", "42 ms", "80 ms", "3.0",
     ]  # fmt: skip
 
 
@@ -38,4 +38,4 @@ def test_where_nobody_sees_a_table_a_line_tells_how_far_it_is() -> None:
     with Board(console, 20) as board:
         board.show({"line-1": LINE})
         board.show({"line-1": LINE})
-    assert console.file.getvalue() == "line-1: 9 of 10 judged (20 chips in all)\n"
+    assert console.file.getvalue() == "line-1: 9 of 10 judged, 3 rejected (20 chips in all)\n"

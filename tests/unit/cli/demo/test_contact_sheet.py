@@ -2,8 +2,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.cli.demo.contact_sheet import FOUND, TILE, RejectedChip, contact_sheet, mark
-from shared.events import ChipInspected, Verdict
+from services.cli.demo.contact_sheet import BOX, FOUND, TILE, RejectedChip, contact_sheet, mark
+from shared.events import ChipInspected, Region, Verdict
 from shared.vision.mask import encode
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,6 +23,7 @@ def inspection(*, found: bool) -> ChipInspected:
         score=4.2,
         threshold=1.0,
         mask=encode(pixels) if found else None,
+        regions=(Region(x=40, y=30, width=40, height=30, area=1200, peak=3.0),) if found else (),
         inspected_at=NOON,
     )
 
@@ -32,6 +33,13 @@ def test_what_was_found_is_tinted_and_the_rest_is_left_alone() -> None:
     assert marked[45, 60, 0] > marked[45, 60, 1]
     np.testing.assert_array_equal(marked[100:, 100:], GREY[100:, 100:])
     np.testing.assert_array_equal(GREY, np.full_like(GREY, 128))
+
+
+def test_every_region_has_its_box() -> None:
+    marked = mark(GREY, inspection(found=True))
+    boxed = np.argwhere((marked == np.array(BOX)).all(axis=2))
+    assert boxed.min(axis=0).tolist() == [30, 40]
+    assert boxed.max(axis=0).tolist() == [59, 79]
 
 
 def test_a_reject_without_a_mask_is_shown_as_it_is() -> None:

@@ -1,7 +1,10 @@
 import itertools
 from pathlib import Path
 
-from services.cli.demo.pictures import belt, write_normals
+import cv2
+
+from services.cli.demo.pictures import belt, write_normals, write_test_set
+from services.cli.demo.render import Defect
 from shared.vision.picture import decode
 
 
@@ -20,3 +23,17 @@ def test_the_belt_brings_good_chips_and_now_and_then_a_bad_one() -> None:
 def test_a_folder_of_normals_has_as_many_pictures_as_asked_for(tmp_path: Path) -> None:
     write_normals(tmp_path / "normal", "qfp-32", 3, seed=1)
     assert len({path.read_bytes() for path in (tmp_path / "normal").iterdir()}) == 3
+
+
+def test_a_test_set_has_every_kind_of_defect_with_a_mask_of_the_same_name(tmp_path: Path) -> None:
+    write_test_set(tmp_path, "soic-8", normals=2, of_each_kind=2, seed=1)
+    assert len(list((tmp_path / "normal").iterdir())) == 2
+    pictures = {path.relative_to(tmp_path / "abnormal").with_suffix("") for path in tmp_path.glob("abnormal/*/*.jpg")}
+    masks = {path.relative_to(tmp_path / "masks").with_suffix(""): path for path in tmp_path.glob("masks/*/*.png")}
+    assert pictures == set(masks)
+    assert {picture.parent.name for picture in pictures} == set(Defect)
+    assert len(pictures) == 2 * len(Defect)
+    for path in masks.values():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (320, 320)
+        assert set(mask.flat) == {0, 255}
