@@ -82,17 +82,20 @@ def _print(report: "Report") -> None:
     from services.trainer.evaluation.ablation.report import HEADINGS, cells, paper_cells  # noqa: PLC0415
 
     table = Table()
-    for heading in HEADINGS:
-        is_text = heading in {"row", "split", "note"}
+    for heading in HEADINGS[:-1]:  # notes are too long for a cell: they follow
+        is_text = heading in {"row", "split"}
         table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
     for line in report.lines:
-        table.add_row(*cells(line))
+        table.add_row(*cells(line)[:-1])
     table.add_section()
-    table.add_row(*paper_cells(), style="italic")
+    table.add_row(*paper_cells()[:-1], style="italic")
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=TABLE_WIDTH)
     console.print(table)
+    for line in report.lines:
+        if line.row.family == "deep":
+            console.print(f"{line.row.title}, {line.kind}: {line.note}")
     for said in report.about:
         console.print(said)
 
