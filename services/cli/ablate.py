@@ -1,17 +1,14 @@
 """`chipsieve ablate`: the paper's study on any folders of good and defective pictures."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.trainer.progress import Progress as Told
+from services.cli.progress import bars
 
 if TYPE_CHECKING:
     from services.trainer.evaluation.ablation.report import Report
@@ -55,7 +52,7 @@ def ablate(
     """
     from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415 - needs scikit-learn
 
-    with _bars() as progress:
+    with bars(messages) as progress:
         report = study(
             normal=normal,
             abnormal=abnormal,
@@ -98,18 +95,3 @@ def _print(report: "Report") -> None:
             console.print(f"{line.row.title}, {line.kind}: {line.note}")
     for said in report.about:
         console.print(said)
-
-
-@contextmanager
-def _bars() -> Iterator[Told]:
-    """Progress bars on standard error, one a stage."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=messages) as bars:
-
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
-
-        yield told

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -72,11 +72,7 @@ def deadlines(
         figures = bench_deadlines(
             images, bundle, load=load, outage_s=outage, deadline_ms=deadline, work=work, console=console
         )
-    if as_json:
-        typer.echo(json.dumps(asdict(figures)))
-    else:
-        for name, value in asdict(figures).items():
-            typer.echo(f"{name:<28}{value:>10}")
+    _tell(asdict(figures), as_json=as_json)
 
 
 @app.command()
@@ -100,11 +96,16 @@ def soak(
         figures = bench_soak(
             images, bundle, load=load, seconds=seconds, deadline_ms=deadline, work=work, console=console
         )
+    _tell(asdict(figures), as_json=as_json)
+
+
+def _tell(figures: dict[str, Any], *, as_json: bool) -> None:
+    """One JSON document, or a line a figure."""
     if as_json:
-        typer.echo(json.dumps(asdict(figures)))
-    else:
-        for name, value in asdict(figures).items():
-            typer.echo(f"{name:<28}{value!s:>10}")
+        typer.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:<28}{value!s:>10}")
 
 
 @contextmanager

@@ -1,18 +1,15 @@
 """`chipsieve train` and `chipsieve evaluate`: from pictures to a bundle, and how good it is."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.trainer.progress import Progress as Told
+from services.cli.progress import bars
 
 
 class EngineChoice(StrEnum):
@@ -82,7 +79,7 @@ def train(
         max_escape_rate=max_escape_rate,
         best_effort=best_effort,
     )
-    with _bars() as progress:
+    with bars(messages) as progress:
         common: dict[str, Any] = {
             "normal": normal,
             "out": out,
@@ -153,7 +150,7 @@ def evaluate(
     """Judge pictures whose truth is known; positive means defective."""
     from services.trainer.evaluate import evaluate as judge  # noqa: PLC0415 - the other commands need no arithmetic
 
-    with _bars() as progress:
+    with bars(messages) as progress:
         figures = judge(
             bundle=bundle,
             normal=normal,
@@ -177,21 +174,6 @@ def evaluate(
         if ends is not None:
             shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"
     _print_table(str(bundle), shown)
-
-
-@contextmanager
-def _bars() -> Iterator[Told]:
-    """Progress bars on standard error, one a stage."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=messages) as bars:
-
-        def told(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
-
-        yield told
 
 
 def _print_search(report: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ winner is taken: candidates share the score by how well they did, and what adds 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from services.trainer.candidates import candidates, input_sizes
 from services.trainer.cross_fit import FOLDS_AT_ONCE, LayerPatches, split_into_folds
 from services.trainer.errors import NothingAffordable
-from services.trainer.evaluation.metrics import auroc
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
+from services.trainer.recipe_choice import Scores, Trial, choose, measured_auroc
 from services.trainer.rendered_defects import FAMILIES, spoil
 from shared.vision.calibration import LayerCalibration
 from shared.vision.engine import Engine, EngineKind
@@ -28,7 +28,7 @@ from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
 from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.picture import Picture, decode
-from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
+from shared.vision.recipe import Layer, Recipe
 
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
 MAX_ABNORMALS = 64
@@ -39,46 +39,8 @@ BANK = 1000  # vectors; half of a product's, for the same ranking
 BANK_CANDIDATES = 10_000  # patches that a bank is chosen from
 BATCH = 16
 
-TEMPERATURE = 0.05  # of AUROC: a candidate this much worse than another weighs e times less
-LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not worth its milliseconds
-TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
-BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 HOPELESS = 0.2  # of AUROC below the best on the first fold: not measured further
 TIMINGS = 5  # of one picture, the fastest counts
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What was found of one candidate."""
-
-    layer: Layer
-    auroc: float
-    """Mean over families of drawn defects, and over these and the real defects where there are some."""
-    auroc_on_real: float | None
-    scores: "Scores | None"
-    """None where it was given up after the first fold."""
-
-    @property
-    def input_size(self) -> int:
-        """Pixels a side."""
-        return self.layer.input_size
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Standardised scores of one layer, each by a bank that has not seen the picture."""
-
-    normals: NDArray[np.float32]
-    spoilt: NDArray[np.float32]
-    abnormals: NDArray[np.float32]
-
-    def __add__(self, other: "Scores") -> "Scores":
-        return Scores(self.normals + other.normals, self.spoilt + other.spoilt, self.abnormals + other.abnormals)
-
-    def times(self, weight: float) -> "Scores":
-        """Each of them."""
-        factor = np.float32(weight)
-        return Scores(self.normals * factor, self.spoilt * factor, self.abnormals * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,84 +107,6 @@ def search_recipe(
         )
     recipe = choose(trials, sample.families, costs, max_ms)
     return Found(recipe, _report(trials, recipe, costs, sample))
-
-
-def choose(
-    trials: Sequence[Trial], families: NDArray[np.intp], costs: dict[int, float], max_ms: float | None = None
-) -> Recipe:
-    """The recipe that the trials speak for.
-
-    That is the usual one, late layers at the two smallest sizes, unless it is blind to what others see: drawn defects
-    cannot rank what is close. Else, of every set of input sizes that keeps `max_ms`, the candidates share the score by
-    their AUROC; of sets that do about equally well, the cheapest is taken.
-
-    Args:
-        trials: of all candidates.
-        families: of each spoilt picture.
-        costs: milliseconds by input size, for `max_ms` alone.
-        max_ms: bound on their sum.
-    """
-    if _usual_will_do(trials):
-        return _usual(trials, costs, max_ms)
-    whole = [trial for trial in trials if trial.scores is not None]
-    options = []
-    for sizes in _subsets(sorted({trial.input_size for trial in whole})):
-        # By pixels, not by the clock: whether others use this machine must not decide what is chosen.
-        pixels = sum(size * size for size in sizes)
-        if max_ms is None or sum(costs[size] for size in sizes) <= max_ms:
-            shares = _shares([trial for trial in whole if trial.input_size in sizes])
-            used = {trial.input_size for trial, _ in shares}
-            if used == set(sizes):
-                options.append((_shared_auroc(shares, families), pixels, shares))
-    best = max(quality for quality, _, _ in options)
-    _, _, shares = min((option for option in options if option[0] >= best - TIE), key=lambda option: option[1:2])
-    return _recipe(shares)
-
-
-def _usual_will_do(trials: Sequence[Trial]) -> bool:
-    """Whether the layers of `DEFAULT_RECIPE` see about as much as the best candidate; real defects may rank them."""
-    usual = [trial for trial in trials if trial.layer in DEFAULT_RECIPE.layers]
-    if len(usual) < len(DEFAULT_RECIPE.layers):
-        return False
-    best = max(trial.auroc for trial in trials)
-    behind = TIE if any(trial.auroc_on_real is not None for trial in trials) else BLIND
-    return float(np.mean([trial.auroc for trial in usual])) >= best - behind
-
-
-def _usual(trials: Sequence[Trial], costs: dict[int, float], max_ms: float | None) -> Recipe:
-    """`DEFAULT_RECIPE`, and its layers at the next larger size that was tried where they do as well there.
-
-    On tiles split by part the two sizes together are worth 0.01 of image AUROC and 0.04 of AU-PRO over the smaller one.
-    """
-    taps = {layer.tap for layer in DEFAULT_RECIPE.layers}
-    small, *larger = sorted({trial.input_size for trial in trials})
-    mean = {size: _mean_auroc([trial for trial in trials if trial.input_size == size], taps) for size in costs}
-    if not larger or (max_ms is not None and costs[small] + costs[larger[0]] > max_ms):
-        return DEFAULT_RECIPE
-    if mean[larger[0]] < mean[small] - TIE:
-        return DEFAULT_RECIPE
-    again = tuple(replace(layer, input_size=larger[0]) for layer in DEFAULT_RECIPE.layers)
-    return replace(DEFAULT_RECIPE, layers=DEFAULT_RECIPE.layers + again)
-
-
-def _mean_auroc(trials: Sequence[Trial], taps: set[str]) -> float:
-    """Over the trials of these taps; 0 where one of them was not tried to the end."""
-    found = [trial.auroc for trial in trials if trial.layer.tap in taps and trial.scores is not None]
-    return sum(found) / len(found) if len(found) == len(taps) else 0.0
-
-
-def measured_auroc(scores: Scores, families: NDArray[np.intp]) -> tuple[float, float | None]:
-    """Mean AUROC over the families drawn, each family weighing the same, and AUROC on real defects.
-
-    The first is the mean of both where there are real ones.
-    """
-    drawn = float(
-        np.mean([_auroc(scores.normals, scores.spoilt[families == family]) for family in np.unique(families)])
-    )
-    if not len(scores.abnormals):
-        return drawn, None
-    real = _auroc(scores.normals, scores.abnormals)
-    return (drawn + real) / 2, real
 
 
 def gather(
@@ -340,35 +224,6 @@ class _Measured:
         return build_layer_bank(values[some], scales[some], self._layer.metric, max_vectors=BANK, seed=self._seed)
 
 
-def _sum(scores: Sequence[Scores]) -> Scores:
-    total = scores[0]
-    for each in scores[1:]:
-        total += each
-    return total
-
-
-def _shares(trials: Sequence[Trial]) -> list[tuple[Trial, float]]:
-    """Each candidate's weight, the best one's being 1; what weighs too little is left out."""
-    best = max(trial.auroc for trial in trials)
-    weights = [(trial, float(np.exp((trial.auroc - best) / TEMPERATURE))) for trial in trials]
-    return [(trial, weight) for trial, weight in weights if weight >= LEAST_SHARE]
-
-
-def _shared_auroc(shares: Sequence[tuple[Trial, float]], families: NDArray[np.intp]) -> float:
-    return measured_auroc(
-        _sum([trial.scores.times(weight) for trial, weight in shares if trial.scores is not None]), families
-    )[0]
-
-
-def _recipe(shares: Sequence[tuple[Trial, float]]) -> Recipe:
-    scale = len(shares) / sum(weight for _, weight in shares)  # as if all weighed 1: thresholds stay of that order
-    return Recipe(layers=tuple(replace(trial.layer, weight=round(weight * scale, 3)) for trial, weight in shares))
-
-
-def _subsets(sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    return [tuple(size for bit, size in enumerate(sizes) if number >> bit & 1) for number in range(1, 1 << len(sizes))]
-
-
 def _report(trials: Sequence[Trial], recipe: Recipe, costs: dict[int, float], sample: Sample) -> dict[str, Any]:
     chosen = {layer.name: layer.weight for layer in recipe.layers}
     return {
@@ -398,11 +253,6 @@ def _milliseconds(engine: Engine, input_size: int) -> float:
         engine.features(picture, input_size)
         taken.append(time.perf_counter() - start)
     return 1000 * min(taken)
-
-
-def _auroc(normals: NDArray[np.float32], defective: NDArray[np.float32]) -> float:
-    found = auroc(np.concatenate([normals, defective]), np.arange(len(normals) + len(defective)) >= len(normals))
-    return 0.5 if found is None else found
 
 
 def _read(file: PictureFile) -> Picture | None:

@@ -152,8 +152,8 @@ class Transactions:
     def _end_what_was_left_open(self, patience: float) -> None:
         """Abort a transaction with records in every partition that this slot may have written to, and with offsets.
 
-        A broker that dies during transactions, and ends them while it starts again, takes partitions whose leader is
-        not known yet for deleted and leaves them out (Kafka 4.3, seen with a single broker). Their open records then
+        A broker that died during transactions was seen to leave records open after its restart (Kafka 4.3, single
+        broker; presumably it leaves out partitions whose leader it does not know yet). Open records
         hold up every reader for ever, and pending offsets keep every member from being told where to begin, until the
         same producer ends another transaction there.
         """

@@ -5,9 +5,21 @@ import sys
 
 import pytest
 
-HEAVY = ["tensorflow", "keras", "openvino", "sklearn", "cv2", "numpy", "PIL", "redis", "pycocotools", "typer"]
+HEAVY = [
+    "tensorflow",
+    "keras",
+    "openvino",
+    "sklearn",
+    "cv2",
+    "numpy",
+    "PIL",
+    "redis",
+    "pycocotools",
+    "typer",
+    "starlette",
+]
 ALLOWED = {
-    "services.gateway.__main__": {"cv2", "numpy", "PIL"},
+    "services.gateway.__main__": {"cv2", "numpy", "PIL", "starlette"},
     "services.extractor.__main__": {"cv2", "numpy", "PIL", "redis"},
     "services.matcher.__main__": {"cv2", "numpy", "redis", "pycocotools"},
     "services.router.__main__": set(),

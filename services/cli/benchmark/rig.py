@@ -17,7 +17,7 @@ from rich.console import Console
 from services.cli.line import Line
 from services.gateway.capture import capture, identify
 from services.gateway.errors import GatewayBusy
-from services.gateway.producer import ImageProducer
+from services.gateway.producer import ImageProducer, Stored
 from services.trainer.train import train
 from shared.errors import ChipsieveError
 from shared.events import ChipInspected, Verdict
@@ -133,7 +133,7 @@ def send(
 
     A picture counts as captured when it was due, whether or not it could be sent then: a stall is not left out.
     """
-    pending: deque[Future[object]] = deque()
+    pending: deque[Future[Stored]] = deque()
     started = time.time()
     for index, picture in enumerate(pictures):
         due = started + index * interval if interval is not None else time.time()
@@ -149,7 +149,7 @@ def send(
         event = capture(identity, picture, max_image_bytes=producer.max_image_bytes)
         while True:
             try:
-                pending.append(producer.publish(event))  # type: ignore[arg-type]  # only waited for
+                pending.append(producer.publish(event))
                 break
             except GatewayBusy:
                 pending.popleft().result()

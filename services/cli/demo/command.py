@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from shared.errors import ChipsieveError
+
 SET_UP_FAILED = 2  # exit status, apart from 1: chips without exactly one verdict
 
 
@@ -24,12 +26,10 @@ def demo(
     account as JSON. Exit status 1 if a chip has not exactly one verdict, 2 if something could not be started.
     """
     from services.cli.demo.run import run_demo  # noqa: PLC0415 - the other commands need no arithmetic
-    from shared.errors import ChipsieveError  # noqa: PLC0415
 
     console = Console(stderr=True, highlight=False)
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # ends like Ctrl-C: nothing that it started is left behind
+    # SIGTERM ends the demo as Ctrl-C does: nothing that it started is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = run_demo(chips, directory.resolve(), console)
     except ChipsieveError as error:

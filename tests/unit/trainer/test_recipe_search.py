@@ -10,7 +10,8 @@ from services.trainer.candidates import candidates
 from services.trainer.errors import NothingAffordable, TooFewNormals
 from services.trainer.pictures import PictureFile, find_pictures
 from services.trainer.progress import silent
-from services.trainer.recipe_search import FOLDS, Found, Scores, Trial, choose, gather, measured_auroc, search_recipe
+from services.trainer.recipe_choice import Scores, Trial, choose, measured_auroc
+from services.trainer.recipe_search import FOLDS, Found, gather, search_recipe
 from services.trainer.rendered_defects import FAMILIES
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from tests.unit.trainer.conftest import draw
