@@ -1,0 +1,132 @@
+"""Who may do what, read from `schemas/access.yaml`, as Kafka's and Redis's own rules. Nothing here talks to either."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.errors import ConfigurationError
+from shared.topics import SCHEMAS, Topics
+
+ResourceKind = Literal["topic", "group", "transactional_id"]
+PatternKind = Literal["literal", "prefixed"]
+Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs"]
+"""As Kafka and Strimzi spell them. Kafka's Read and Write imply Describe."""
+
+# What following and loading a bank takes (`shared.bank.store`), and what redis-py says at the start of a connection.
+BANK_READ_COMMANDS = (
+    *("+hget", "+hgetall", "+hkeys", "+hmget", "+hlen", "+hexists", "+lrange", "+smembers", "+ping"),
+    *("+client|setinfo", "+client|setname"),
+)
+BANK_WRITE_COMMANDS = (
+    *BANK_READ_COMMANDS,
+    *("+hset", "+lpush", "+lpop", "+ltrim", "+expire", "+persist", "+rename", "+sadd", "+unlink"),
+    *("+multi", "+exec", "+watch", "+unwatch", "+discard"),
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AccessRule:
+    """One thing that a principal may do in Kafka, from any host."""
+
+    resource: ResourceKind
+    name: str
+    """With the plant's prefix; a beginning where the pattern is prefixed."""
+    pattern: PatternKind
+    operation: Operation
+
+
+class Principal(BaseModel):
+    """A user, and all it may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    service: bool = False
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    describes: tuple[str, ...] = ()
+    """Topics whose records it may not see, but where they end."""
+    groups: tuple[str, ...] = ()
+    watches_groups: tuple[str, ...] = ()
+    """Consumer groups whose offsets it may see, but not move."""
+    transactional_ids: tuple[str, ...] = ()
+    manages_topics: bool = False
+    banks: Literal["read", "write"] | None = None
+
+    @property
+    def uses_kafka(self) -> bool:
+        """Whether it needs a user of Kafka."""
+        return bool(self.reads or self.writes or self.describes or self.groups or self.manages_topics)
+
+
+class _Declaration(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    principals: dict[str, Principal]
+
+
+def load_access(topics: Topics, path: Path = SCHEMAS / "access.yaml") -> dict[str, Principal]:
+    """Every principal by name.
+
+    Raises `ConfigurationError` where the file is not as it should be, or names a topic that is not declared.
+    """
+    try:
+        plain: Any = yaml.safe_load(path.read_text())
+        declared = _Declaration.model_validate(plain).principals
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); it declares who may do what") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    for name, principal in declared.items():
+        named = {*principal.reads, *principal.writes, *principal.describes}
+        if unknown := sorted(named - topics.by_name.keys()):
+            raise ConfigurationError(f"{path}: {name} names {', '.join(unknown)}, which topics.yaml does not declare")
+    return declared
+
+
+def kafka_rules(principal: Principal, topics: Topics, *, prefix: str = "") -> list[AccessRule]:
+    """Its rules, sorted; `prefix` is the one that `topics` were loaded with (`Settings.topic_prefix`)."""
+    return sorted(set(_rules(principal, topics, prefix)))
+
+
+def _rules(principal: Principal, topics: Topics, prefix: str) -> Iterator[AccessRule]:
+    granted: tuple[tuple[tuple[str, ...], Operation], ...] = (
+        (principal.reads, "Read"),
+        (principal.writes, "Write"),
+        (principal.describes, "Describe"),
+    )
+    for names, operation in granted:
+        for name in names:
+            yield AccessRule("topic", topics.by_name[name].name, "literal", operation)
+    for group in principal.groups:
+        yield _rule("group", prefix + group, "Read")
+    for group in principal.watches_groups:
+        yield _rule("group", prefix + group, "Describe")
+    for transactional_id in principal.transactional_ids:
+        yield _rule("transactional_id", prefix + transactional_id, "Write")
+    if principal.manages_topics:
+        operations: tuple[Operation, ...] = ("Create", "Describe", "DescribeConfigs")
+        for topic in topics.by_name.values():
+            for operation in operations:
+                yield AccessRule("topic", topic.name, "literal", operation)
+
+
+def _rule(resource: ResourceKind, name: str, operation: Operation) -> AccessRule:
+    if name.endswith("*"):
+        return AccessRule(resource, name[:-1], "prefixed", operation)
+    return AccessRule(resource, name, "literal", operation)
+
+
+def redis_rules(principal: Principal, *, namespace: str = "chipsieve") -> list[str] | None:
+    """What ``ACL SETUSER`` is told after the password, in Redis's own words; None where it has no business there.
+
+    `namespace` is that of `shared.bank.store.BankStore`.
+    """
+    if principal.banks is None:
+        return None
+    if principal.banks == "read":
+        return ["resetkeys", "resetchannels", f"%R~{namespace}:bank:*", "-@all", *BANK_READ_COMMANDS]
+    return ["resetkeys", "resetchannels", f"~{namespace}:bank:*", "-@all", *BANK_WRITE_COMMANDS]

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from services.cli.dead_letters import replay_group
+from services.extractor.step import ExtractorStep
+from services.matcher.step import MatcherStep
+from services.router.step import RouterStep
+from shared.access import AccessRule, Principal, kafka_rules, load_access, redis_rules
+from shared.errors import ConfigurationError
+from shared.events import ChipsSettled, DeadLetter
+from shared.settings import Settings
+from shared.stream.step import Step
+from shared.topics import load_topics
+
+TOPICS = load_topics(prefix="east-")
+ACCESS = load_access(TOPICS)
+
+
+@pytest.mark.parametrize("step", [ExtractorStep, MatcherStep, RouterStep])
+def test_a_stage_may_read_and_write_what_its_step_declares_and_nothing_else(step: type[Step]) -> None:
+    own = [event for event in (step.recalls, ChipsSettled if step.takes_each_chip_once else None) if event]
+    principal = ACCESS[step.name]
+    assert set(principal.reads) == {TOPICS.topic_of(event).declared_as for event in [step.consumes, *own]}
+    written = {TOPICS.topic_of(event).declared_as for event in [*step.produces, *own, DeadLetter]}
+    assert set(principal.writes) == written
+
+
+def test_only_the_replay_of_dead_letters_writes_what_a_stage_writes() -> None:
+    for topic in ("images", "features", "inspections", "rejects", "alerts", "lines"):
+        services = [name for name, principal in ACCESS.items() if principal.service and topic in principal.writes]
+        others = {name for name, principal in ACCESS.items() if not principal.service and topic in principal.writes}
+        assert len(services) == 1, topic
+        assert others <= {"operator"}
+
+
+def test_who_reads_rejects_reads_nothing_else() -> None:
+    assert kafka_rules(ACCESS["reject-gate"], TOPICS, prefix="east-") == [
+        AccessRule("group", "east-reject-gate", "prefixed", "Read"),
+        AccessRule("topic", "east-rejects", "literal", "Read"),
+    ]
+    assert redis_rules(ACCESS["reject-gate"]) is None
+
+
+def test_a_worker_slot_is_one_of_its_stages_transactional_ids() -> None:
+    rules = kafka_rules(ACCESS["matcher"], TOPICS, prefix="east-")
+    assert AccessRule("transactional_id", "east-chipsieve-matcher-", "prefixed", "Write") in rules
+    assert AccessRule("group", "east-chipsieve-matcher", "literal", "Read") in rules
+
+
+def test_the_operator_may_replay() -> None:
+    rules = kafka_rules(ACCESS["operator"], TOPICS, prefix="east-")
+    name = replay_group(Settings(topic_prefix="east-"))
+    assert AccessRule("group", name, "literal", "Read") in rules
+    assert AccessRule("transactional_id", name, "literal", "Write") in rules
+
+
+def test_only_who_publishes_banks_may_change_them() -> None:
+    assert {name for name, principal in ACCESS.items() if principal.banks == "write"} == {"trainer"}
+    rules = redis_rules(ACCESS["matcher"])
+    assert rules is not None
+    assert "%R~chipsieve:bank:*" in rules
+    assert "+hset" not in rules
+
+
+def test_a_topic_that_is_not_declared_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "access.yaml"
+    path.write_text("principals: {spy: {reads: [secrets]}}")
+    with pytest.raises(ConfigurationError, match="spy names secrets"):
+        load_access(TOPICS, path)
+
+
+def test_a_right_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "access.yaml"
+    path.write_text("principals: {spy: {raeds: [images]}}")
+    with pytest.raises(ConfigurationError, match="raeds"):
+        load_access(TOPICS, path)
+
+
+def test_who_uses_kafka_in_no_way_needs_no_user_there() -> None:
+    assert not ACCESS["trainer"].uses_kafka
+    assert Principal(watches_groups=("g",), describes=("images",)).uses_kafka
