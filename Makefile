@@ -13,7 +13,7 @@ DEMO_DIR ?= out/demo
 # Slow package mirrors: wait for large wheels.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help install demo test test-fast test-fault check format events lock clean
+.PHONY: help install demo test test-fast test-fault test-k8s check format events k8s lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
@@ -54,6 +54,9 @@ format: $(INSTALLED) ## rewrite the sources in the project's format
 
 events: $(INSTALLED) ## make shared/events.py from schemas/*.avsc
 	$(BIN)/python -m shared.wire.generate_events
+
+k8s: $(INSTALLED) ## make the Kubernetes topics, users and alerts from schemas/ and ops/
+	$(BIN)/python -m services.cli.generate_kubernetes
 
 lock: $(INSTALLED) ## pin every dependency anew, for development and for each service
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra cli --group dev -o requirements/dev.lock

@@ -1,0 +1,97 @@
+"""Make the Kubernetes resources that follow from the contracts: topics, users with their rights, alerts.
+
+    python -m services.cli.generate_kubernetes        (`make k8s`)
+
+Strimzi's operator makes topics and users of them, Prometheus's operator the alerts.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shared.access import Principal, ResourceKind, kafka_rules, load_access
+from shared.topics import SCHEMAS, Topic, Topics, load_topics
+
+REPOSITORY = SCHEMAS.parent
+COMPONENTS = Path("k8s", "components")
+CLUSTER = {"strimzi.io/cluster": "chipsieve"}
+NOTICE = "# Made by `make k8s` from {source}; change that, not this.\n"
+
+# As Strimzi spells them.
+RESOURCES: dict[ResourceKind, str] = {"topic": "topic", "group": "group", "transactional_id": "transactionalId"}
+PATTERNS = {"literal": "literal", "prefixed": "prefix"}
+
+Resource = dict[str, Any]
+
+
+def generated() -> dict[Path, str]:
+    """Every file that is made, by its path in the repository."""
+    topics = load_topics()
+    users = [_user(name, principal, topics) for name, principal in load_access(topics).items() if principal.uses_kafka]
+    alerts = yaml.safe_load((REPOSITORY / "ops" / "prometheus" / "alerts.yml").read_text())
+    return {
+        COMPONENTS / "strimzi" / "topics.yaml": _file("schemas/topics.yaml", map(_topic, topics.by_name.values())),
+        COMPONENTS / "strimzi" / "users.yaml": _file("schemas/access.yaml", users),
+        COMPONENTS / "monitoring" / "alerts.yaml": _file("ops/prometheus/alerts.yml", [_rules(alerts)]),
+    }
+
+
+def _file(source: str, resources: Any) -> str:
+    return NOTICE.format(source=source) + str(yaml.safe_dump_all(resources, sort_keys=False, width=120))
+
+
+def _topic(topic: Topic) -> Resource:
+    """Without a number of replicas: it is the broker's default, 1 on one machine and 3 in a plant."""
+    return {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaTopic",
+        "metadata": {"name": topic.name, "labels": CLUSTER.copy()},
+        "spec": {"partitions": topic.partitions, "config": {k: _plain(v) for k, v in topic.config().items()}},
+    }
+
+
+def _user(name: str, principal: Principal, topics: Topics) -> Resource:
+    operations: dict[tuple[ResourceKind, str, str], list[str]] = {}
+    for rule in kafka_rules(principal, topics):
+        operations.setdefault((rule.resource, rule.name, rule.pattern), []).append(rule.operation)
+    acls = [
+        {
+            "resource": {"type": RESOURCES[kind], "name": resource, "patternType": PATTERNS[pattern]},
+            "operations": allowed,
+        }
+        for (kind, resource, pattern), allowed in operations.items()
+    ]
+    return {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaUser",
+        "metadata": {"name": name, "labels": CLUSTER.copy()},
+        "spec": {
+            "authentication": {"type": "scram-sha-512"},
+            "authorization": {"type": "simple", "acls": acls},
+        },
+    }
+
+
+def _rules(alerts: Resource) -> Resource:
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "chipsieve", "labels": {"app.kubernetes.io/part-of": "chipsieve"}},
+        "spec": alerts,
+    }
+
+
+def _plain(value: str) -> Any:
+    """Numbers as numbers, as people write them in Kubernetes."""
+    return yaml.safe_load(value)
+
+
+def main() -> None:
+    """Write the files."""
+    for path, text in generated().items():
+        (REPOSITORY / path).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

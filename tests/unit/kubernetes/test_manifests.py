@@ -1,0 +1,186 @@
+"""The Kubernetes manifests, as a cluster would see them; without one."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import BaseModel
+
+from services.cli import generate_kubernetes
+from services.cli.local_stack import kafka
+from services.extractor.settings import ExtractorSettings
+from services.extractor.step import ExtractorStep
+from services.gateway.settings import GatewaySettings
+from services.matcher.settings import MatcherSettings
+from services.matcher.step import MatcherStep
+from services.router.settings import RouterSettings
+from services.router.step import RouterStep
+from shared.settings import NESTED, PREFIX
+from shared.stream.loop import DRAIN_BUDGET_S
+from shared.topics import load_topics
+from tests.kubernetes_manifests import (
+    BUILDS,
+    OVERLAYS,
+    Resource,
+    built,
+    has_kustomize,
+    of_kind,
+    overlay,
+    pod_spec,
+    validate,
+)
+
+pytestmark = pytest.mark.skipif(not has_kustomize(), reason="kubectl is not installed: nothing builds the overlays")
+
+STAGES = {"extractor": ExtractorStep, "matcher": MatcherStep, "router": RouterStep}
+SERVICES = {"gateway", *STAGES}
+SETTINGS: dict[str, type[BaseModel]] = {
+    "gateway": GatewaySettings,
+    "extractor": ExtractorSettings,
+    "matcher": MatcherSettings,
+    "router": RouterSettings,
+}
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey"}  # Strimzi's CA, and the one that a plant makes itself
+
+
+@pytest.mark.parametrize("path", generate_kubernetes.generated(), ids=str)
+def test_what_follows_from_the_contracts_is_up_to_date(path: Path) -> None:
+    made = generate_kubernetes.generated()[path]
+    assert (generate_kubernetes.REPOSITORY / path).read_text() == made, f"{path} is stale: run make k8s"
+
+
+@pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
+def test_every_resource_is_valid_and_has_no_field_that_a_cluster_does_not_know(folder: Path) -> None:
+    for resource in built(folder):
+        validate(resource)
+
+
+def test_validation_refuses_a_field_that_does_not_exist() -> None:
+    for name, field in (("images", "partition"), ("extractor", "maxReplica")):
+        resource = of_kind(overlay("factory"), "KafkaTopic", "ScaledObject")[name]
+        with pytest.raises(jsonschema.ValidationError, match=field):
+            validate({**resource, "spec": {**resource["spec"], field: 1}})
+
+
+@pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
+def test_no_pod_has_a_right_that_it_does_not_need(folder: Path) -> None:
+    for name, workload in of_kind(built(folder), *WORKLOADS).items():
+        pod = pod_spec(workload)
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert name in {"kafka", "registry"} or context["readOnlyRootFilesystem"] is True, name
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+            assert "memory" in container["resources"]["limits"], name
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_service_is_probed_spread_guarded_and_has_time_to_drain(name: str) -> None:
+    resources = overlay(name)
+    budgets, policies = of_kind(resources, "PodDisruptionBudget"), of_kind(resources, "NetworkPolicy")
+    workloads = of_kind(resources, "Deployment", "StatefulSet")
+    for service in SERVICES:
+        pod = pod_spec(workloads[service])
+        [container] = pod["containers"]
+        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert pod["topologySpreadConstraints"]
+        assert pod["serviceAccountName"] == service
+        assert budgets[service]["spec"]["maxUnavailable"] == 1
+        assert "Egress" in policies[service]["spec"]["policyTypes"]
+        pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        assert pod["terminationGracePeriodSeconds"] >= 2 * (pause_s + DRAIN_BUDGET_S)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_worker_slot_is_the_ordinal_of_its_pod(name: str, stage: str) -> None:
+    [container] = pod_spec(of_kind(overlay(name), "StatefulSet")[stage])["containers"]
+    field = _environment(container)["CHIPSIEVE_STREAM__WORKER"]["valueFrom"]["fieldRef"]["fieldPath"]
+    assert field == "metadata.labels['apps.kubernetes.io/pod-index']"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("service", SETTINGS)
+def test_every_variable_is_a_setting(name: str, service: str) -> None:
+    resources = overlay(name)
+    [container] = pod_spec(of_kind(resources, "Deployment", "StatefulSet")[service])["containers"]
+    for variable in _environment(container).keys() & {v for v in _environment(container) if v.startswith(PREFIX)}:
+        assert _is_setting(SETTINGS[service], variable), variable
+    shared = next(m for n, m in of_kind(resources, "ConfigMap").items() if n.startswith("chipsieve-"))
+    for variable in shared["data"]:
+        assert any(_is_setting(settings, variable) for settings in SETTINGS.values()), variable
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_secret_is_made_by_the_overlay_or_by_strimzi_or_by_the_plant(name: str) -> None:
+    resources = overlay(name)
+    made = set(of_kind(resources, "Secret")) | {f"kafka-{user}" for user in of_kind(resources, "KafkaUser")}
+    named = set(re.findall(r"'secret(?:KeyRef|Name)': (?:{[^}]*'name': )?'([^']+)'", str(resources)))
+    assert named
+    assert named <= made | OPERATORS_SECRETS
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_replicas_follow_the_lag_of_the_stages_group_and_never_outnumber_the_partitions(stage: str) -> None:
+    scaled = of_kind(overlay("factory"), "ScaledObject")[stage]["spec"]
+    topic = load_topics().topic_of(STAGES[stage].consumes)
+    [trigger] = scaled["triggers"]
+    assert scaled["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": stage}
+    assert trigger["metadata"]["topic"] == topic.name
+    assert trigger["metadata"]["consumerGroup"] == f"chipsieve-{stage}"
+    assert scaled["maxReplicaCount"] <= topic.partitions
+    assert "replicas" not in of_kind(overlay("factory"), "StatefulSet")[stage]["spec"], "an apply would set them back"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_transaction_markers_alone_never_count_as_work(stage: str) -> None:
+    scaled = of_kind(overlay("factory"), "ScaledObject")[stage]["spec"]
+    markers = load_topics().topic_of(STAGES[stage].consumes).partitions  # one a partition, at its end
+    [trigger] = scaled["triggers"]
+    assert int(trigger["metadata"]["activationLagThreshold"]) >= markers
+    assert int(trigger["metadata"]["lagThreshold"]) > markers
+
+
+@pytest.mark.parametrize("name", ["edge", "factory"])
+def test_strimzis_brokers_take_the_largest_record(name: str) -> None:
+    config = of_kind(overlay(name), "Kafka")["chipsieve"]["spec"]["kafka"]["config"]
+    wanted = kafka.broker_settings(load_topics())
+    for setting in ("message.max.bytes", "replica.fetch.max.bytes", "replica.fetch.response.max.bytes"):
+        assert str(config[setting]) == wanted[setting]
+
+
+def test_a_plants_records_survive_a_broker() -> None:
+    resources = overlay("factory")
+    config = of_kind(resources, "Kafka")["chipsieve"]["spec"]["kafka"]["config"]
+    assert of_kind(resources, "KafkaNodePool")["brokers"]["spec"]["replicas"] == 3
+    assert (config["default.replication.factor"], config["min.insync.replicas"]) == (3, 2)
+    assert (config["transaction.state.log.replication.factor"], config["transaction.state.log.min.isr"]) == (3, 2)
+
+
+def test_a_reject_gate_may_read_rejects_and_nothing_else() -> None:
+    acls = of_kind(overlay("factory"), "KafkaUser")["reject-gate"]["spec"]["authorization"]["acls"]
+    topics = [acl for acl in acls if acl["resource"]["type"] == "topic"]
+    assert [(acl["resource"]["name"], acl["operations"]) for acl in topics] == [("rejects", ["Read"])]
+    assert {acl["resource"]["type"] for acl in acls} == {"topic", "group"}
+
+
+def _environment(container: Resource) -> dict[str, Any]:
+    return {variable["name"]: variable for variable in container.get("env", [])}
+
+
+def _is_setting(settings: type[BaseModel], variable: str) -> bool:
+    model: Any = settings
+    for part in variable.removeprefix(PREFIX).lower().split(NESTED):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
