@@ -16,7 +16,7 @@ export UV_HTTP_TIMEOUT ?= 300
 .PHONY: help install demo test test-fast test-fault test-k8s check format events k8s lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */\1\t/' | expand -t 14
 
 install: $(INSTALLED) ## make the virtual environment from the lock file
 
@@ -34,13 +34,17 @@ demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspe
 
 test: $(INSTALLED) ## check, then the tests: unit, contract, integration, fault; not the long ones of test-fault (starts its own Kafka, Valkey, registry)
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest tests --ignore=tests/fault/test_whole_line.py
+	$(BIN)/pytest tests --ignore=tests/fault/test_whole_line.py --ignore=tests/k8s
 
 test-fast: $(INSTALLED) ## unit and contract tests only; no broker
 	$(BIN)/pytest tests/unit tests/contract
 
 test-fault: $(INSTALLED) ## 20,000 chips while 60 services are killed, one JSON at the end (SEED=1 CHIPS=2000 KILLS=12)
 	@$(BIN)/python -m tests.fault.whole_line
+
+test-k8s: $(INSTALLED) ## the manifests on a real control plane with KEDA, built from source once (needs Go 1.26, kubectl, openssl)
+	@$(BIN)/python -m tests.k8s.binaries
+	$(BIN)/pytest tests/k8s -s
 
 check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -1,0 +1,32 @@
+"""One control plane for all tests, with the operators' custom resources installed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.binaries import binaries
+from tests.k8s.control_plane import ControlPlane
+from tests.k8s.distil_crds import crd_files
+from tests.kubernetes_manifests import CRDS, OVERLAYS, overlay
+
+ORDER = ["test_overlays.py", "test_running.py", "test_autoscaling.py"]  # each goes on with what the one before left
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    plane = ControlPlane(binaries(), tmp_path_factory.mktemp("cluster"))
+    try:
+        plane.start()
+        for path in [*crd_files(), CRDS / "strimzi.yaml"]:
+            plane.kubectl("apply", "--server-side", "-f", str(path))
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        for name in OVERLAYS:
+            plane.apply(next(resource for resource in overlay(name) if resource["kind"] == "Namespace"))
+        yield plane
+    finally:
+        plane.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(Path(item.fspath).name))
