@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.k8s.binaries import binaries
 from tests.k8s.control_plane import ControlPlane
 from tests.k8s.distil_crds import crd_files
-from tests.kubernetes_manifests import CRDS, OVERLAYS, overlay
+from tests.kubernetes_manifests import CRDS, OVERLAYS, of_kind, overlay
 
 ORDER = ["test_overlays.py", "test_running.py", "test_autoscaling.py"]  # each goes on with what the one before left
 
@@ -23,9 +24,28 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         for name in OVERLAYS:
             plane.apply(next(resource for resource in overlay(name) if resource["kind"] == "Namespace"))
+        plane.apply(*_secrets())
         yield plane
     finally:
         plane.stop()
+
+
+def _secrets() -> list[dict[str, Any]]:
+    """Those that Strimzi makes for its users and its authority, and that a plant makes itself."""
+    users = of_kind(overlay("factory"), "KafkaUser")
+    keys = {f"kafka-{user}": "password" for user in users} | {
+        "valkey": "password",
+        "chipsieve-cluster-ca-cert": "ca.crt",
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "chipsieve"},
+            "stringData": {key: "known to this test alone"},
+        }
+        for name, key in keys.items()
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

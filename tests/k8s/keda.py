@@ -1,7 +1,7 @@
 """KEDA's operator and metrics adapter beside the control plane.
 
-The adapter listens on its Service's own address, which lies on loopback: so the apiserver's aggregator finds it as it does in
-a cluster, without pods or kube-proxy.
+The adapter listens on its Service's own address, which lies on loopback: so the apiserver's aggregator finds it as it
+does in a cluster, without pods or kube-proxy.
 """
 
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.k8s import certificates
 from tests.k8s.control_plane import HOST, ControlPlane, free_port, wait_until
+from tests.k8s.distil_crds import KEDA, module_folder
 
 NAMESPACE = "keda"
 SERVICE = "keda-metrics-apiserver"
@@ -23,6 +24,8 @@ def start(cluster: ControlPlane, watched: str) -> None:
     keys = cluster.home / "keda"
     certificates.authority(keys)
     certificates.certificate(keys, "tls", common_name=OPERATOR, hosts=(f"{SERVICE}.{NAMESPACE}.svc",))
+    definitions = module_folder(KEDA) / "config" / "crd" / "bases"
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(definitions))
     cluster.apply(*_resources())
     metrics = f"{HOST}:{free_port()}"
     environment = {

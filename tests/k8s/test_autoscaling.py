@@ -1,4 +1,4 @@
-"""The real KEDA, asking a real Kafka, scales a stage on the control plane; every pod that runs has a worker that works."""
+"""The real KEDA, asking a real Kafka, scales a stage on the control plane; every pod that runs has a worker."""
 
 from collections.abc import Iterator
 from copy import deepcopy

@@ -45,13 +45,13 @@ class Workforce:
 
 
 class Backlog:
-    """Puts records into a stage's topic in transactions, as the stage before it does, and says how many are not done."""
+    """Puts records into a stage's topic in transactions, as the stage before does, and says how many are not done."""
 
     def __init__(self, kafka: KafkaSettings, topics: Topics, topic: Topic, group: str) -> None:
         self._topic = topic
         self._producer = Producer(transactional_producer_config(kafka, topics, f"{group}-backlog"))
         self._producer.init_transactions(30)
-        self._observer = Consumer({**consumer_config(kafka, topics, group)})
+        self._observer = Consumer(consumer_config(kafka, topics, group))
         self._places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
 
     def put(self, records: int, *, in_each_transaction: int = 600) -> None:
@@ -69,6 +69,7 @@ class Backlog:
 
     def close(self) -> None:
         self._observer.close()
+        del self._producer  # or it looks for its broker for ever
 
 
 class Clock:
