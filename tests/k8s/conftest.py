@@ -11,7 +11,12 @@ from tests.k8s.control_plane import ControlPlane
 from tests.k8s.distil_crds import crd_files
 from tests.kubernetes_manifests import CRDS, OVERLAYS, of_kind, overlay
 
-ORDER = ["test_overlays.py", "test_running.py", "test_autoscaling.py"]  # each goes on with what the one before left
+ORDER = [
+    "test_overlays.py",
+    "test_running.py",
+    "test_autoscaling.py",
+    "test_rolling_update.py",
+]  # each goes on with what the one before left
 
 
 @pytest.fixture(scope="session")
