@@ -172,6 +172,22 @@ def test_a_reject_gate_may_read_rejects_and_nothing_else() -> None:
     assert {acl["resource"]["type"] for acl in acls} == {"topic", "group"}
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_service_reaches_what_it_stands_on_and_nothing_else(name: str) -> None:
+    policies = of_kind(overlay(name), "NetworkPolicy")
+    closed = policies["deny-all"]["spec"]
+    assert closed["policyTypes"] == ["Ingress", "Egress"]
+    assert not closed.keys() & {"ingress", "egress"}
+    stands_on = {"gateway": {"kafka", "registry"}, "router": {"kafka", "registry"}, "topics": {"kafka", "registry"}}
+    stands_on |= {stage: {"kafka", "registry", "valkey"} for stage in ("extractor", "matcher")}
+    for service, wanted in stands_on.items():
+        peers = [peer for rule in policies[service]["spec"]["egress"] for peer in rule["to"]]
+        assert all(peer.keys() == {"podSelector"} for peer in peers), "of its own namespace alone"
+        labels = [peer["podSelector"]["matchLabels"] for peer in peers]
+        reached = {label.get("chipsieve.io/backing") or label["strimzi.io/name"] for label in labels}
+        assert {each.removeprefix("chipsieve-") for each in reached} == wanted, service
+
+
 def _environment(container: Resource) -> dict[str, Any]:
     return {variable["name"]: variable for variable in container.get("env", [])}
 
