@@ -90,7 +90,7 @@ class Intake:
         for message in messages:
             if message.error():
                 self._note(message.error())
-            elif self._partitions.takes(message.partition()):
+            elif self._partitions.takes(message.partition(), message.offset()):
                 received.append(Received.from_message(message))
         # What comes while the worker is busy has waited for it already: it need not linger when the worker is free.
         self._buffer.add(received, lingered=lingered)

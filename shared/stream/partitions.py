@@ -11,7 +11,9 @@ log = structlog.get_logger()
 class Partitions:
     """What the consumer owns of one topic. Used by the main thread.
 
-    Of an owned partition nothing is taken until `begin` said where, and the consumer could be sent there.
+    Of an owned partition nothing is taken until `begin` said where, and the consumer could be sent there. From there on
+    every record is taken once: librdkafka 2.16 goes back to where `auto.offset.reset` points if it was still looking
+    that up when it was sent elsewhere (its issue 2256), and then delivers again what it has delivered before.
     """
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
@@ -20,6 +22,8 @@ class Partitions:
         self._paused: set[int] = set()
         self._resumable: set[int] = set()  # the client keeps a lost partition paused until it comes back
         self._to_begin: dict[int, int] = {}  # at an offset, as soon as the consumer can be sent there
+        self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
+        self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
         self.owned: set[int] = set()
         self.begun: dict[int, int] = {}
         """The owned partitions whose records are taken, with the offset up to which they are committed."""
@@ -41,6 +45,8 @@ class Partitions:
         for partition in partitions:
             self.begun.pop(partition, None)
             self._to_begin.pop(partition, None)
+            self._next.pop(partition, None)
+        self._astray -= set(partitions)
 
     def begin(self, partition: int, offset: int) -> None:
         """Take an owned partition's records from an offset on, as soon as `seek` is called.
@@ -52,17 +58,33 @@ class Partitions:
     def seek(self) -> None:
         """Do what `begin` was asked for, or leave it for the next time. To be called outside of any poll."""
         for partition, offset in sorted(self._to_begin.items()):
-            try:
-                self._consumer.seek(TopicPartition(self._topic, partition, offset))
-            except KafkaException as error:
-                log.warning("not_begun", partition=partition, offset=offset, error=str(error))
-            else:
+            if self._sent(partition, offset):
                 del self._to_begin[partition]
-                self.begun[partition] = offset
+                self.begun[partition] = self._next[partition] = offset
+        for partition in sorted(self._astray):
+            if self._sent(partition, self._next[partition]):
+                self._astray.discard(partition)
 
-    def takes(self, partition: int) -> bool:
-        """Whether a record that a poll returned is one to go on with."""
-        return partition in self.begun
+    def _sent(self, partition: int, offset: int) -> bool:
+        """Whether the consumer could be sent there."""
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+        except KafkaException as error:
+            log.warning("not_sought", partition=partition, offset=offset, error=str(error))
+            return False
+        return True
+
+    def takes(self, partition: int, offset: int) -> bool:
+        """Whether a record that a poll returned is one to go on with; asked once for each, in the order of a poll."""
+        if partition not in self.begun:
+            return False
+        if offset < self._next[partition]:
+            if partition not in self._astray:
+                log.warning("delivered_again", partition=partition, offset=offset, expected=self._next[partition])
+                self._astray.add(partition)
+            return False
+        self._next[partition] = offset + 1
+        return True
 
     def pause(self) -> None:
         """Fetch no more of what is owned; polling goes on, so that the group keeps this worker.

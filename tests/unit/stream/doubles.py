@@ -59,6 +59,7 @@ class ConsumerDouble:
         self.assigned: set[int] = set()
         self.between_polls: deque[Callable[[], None]] = deque()
         self.seek_fails = 0
+        self.sought: list[int] = []
 
     def subscribe(self, topics: list[str], on_assign: object, on_revoke: object, on_lost: object) -> None:
         assert topics == [TOPIC]
@@ -94,6 +95,7 @@ class ConsumerDouble:
             self.seek_fails -= 1
             raise KafkaException("erroneous state")
         self.position[place.partition] = place.offset
+        self.sought.append(place.offset)
 
     def pause(self, places: list[TopicPartition]) -> None:
         self.paused |= {place.partition for place in places}

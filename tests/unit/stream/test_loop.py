@@ -130,6 +130,21 @@ def test_nothing_of_a_partition_is_taken_until_it_could_be_rewound():
     assert stage.run() == ids(*range(12))
 
 
+def test_records_that_the_client_delivers_again_are_not_taken_again():
+    stage = Stage(log_of(range(40)))
+
+    def go_back_to_the_beginning() -> None:
+        if not stage.committed():
+            stage.consumer.between_polls.append(go_back_to_the_beginning)
+        else:
+            stage.consumer.position[0] = 0
+
+    stage.consumer.between_polls.append(go_back_to_the_beginning)
+    assert stage.run() == ids(*range(40))
+    begun, sent_on = stage.consumer.sought
+    assert begun == 0 < sent_on
+
+
 def test_an_output_that_the_broker_refuses_makes_a_dead_letter_of_its_record_alone():
     stage = Stage(log_of(range(6)))
     stage.transactions.failures.append(OutputRefused("too large", [Source(TOPIC, 0, 2)]))
@@ -310,11 +325,11 @@ def alert(partition: int) -> AlertRaised:
 
 
 FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
-CHANGES = st.sampled_from(["nothing", "revoke", "lose"])
+CHANGES = st.sampled_from(["nothing", "revoke", "lose", "deliver again"])
 
 
 def faulty_stage(step: ToyStep, lengths: list[int], batch_size: int, failures: list[str], changes: list[str]) -> Stage:
-    """A stage whose transactions fail and whose partitions go and come back."""
+    """A stage whose transactions fail, whose partitions go and come back, and whose client delivers records again."""
     numbers = iter(range(60))
     stage = Stage(log_of(*[[next(numbers) for _ in range(length)] for length in lengths]), step, batch_size=batch_size)
     stage.transactions.failures.extend(
@@ -323,6 +338,9 @@ def faulty_stage(step: ToyStep, lengths: list[int], batch_size: int, failures: l
 
     def change(kind: str) -> None:
         if kind == "nothing":
+            return
+        if kind == "deliver again":
+            stage.consumer.position[0] = 0
             return
         {"revoke": stage.consumer.revoke, "lose": stage.consumer.lose}[kind]({0})
         stage.consumer.between_polls.appendleft(come_back)
