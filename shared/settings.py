@@ -1,19 +1,45 @@
 """Settings of the services, from the environment.
 
 Every setting is a variable with the prefix ``CHIPSIEVE_``, nested by two underscores, for instance
-``CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS``. A service adds its own by subclassing `ServiceSettings`.
+``CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS``. A service adds its own by subclassing `ServiceSettings`. A secret may stand in a
+file, named by the variable with ``_FILE`` at its end: the environment of a process is for many to see.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 
 PREFIX = "CHIPSIEVE_"
 NESTED = "__"
+
+
+def secret(given: SecretStr | None, file: Path | None, variable: str) -> str | None:
+    """The secret itself, from its file where it has one; read anew at each call, so that a changed file counts.
+
+    Raises `ConfigurationError` where the file cannot be read or says nothing.
+    """
+    if file is None:
+        return given.get_secret_value() if given else None
+    try:
+        found = file.read_text().strip()  # editors and `echo` leave a line's end
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{variable}_FILE is {file}, which cannot be read: {error}") from error
+    if not found:
+        raise ConfigurationError(f"{variable}_FILE is {file}, which is empty: write the secret into it")
+    return found
+
+
+def authority(file: Path, variable: str) -> str:
+    """The file of certificates to trust. Raises `ConfigurationError` where it cannot be read."""
+    try:
+        file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{variable} is {file}, which cannot be read: {error.strerror}") from error
+    return str(file)
 
 
 class KafkaSettings(BaseModel):
@@ -24,17 +50,32 @@ class KafkaSettings(BaseModel):
     sasl_mechanism: str = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
     ssl_ca_location: Path | None = None
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.security_protocol.startswith("SASL"):
+            if not self.sasl_username:
+                raise ValueError(f"{self.security_protocol} needs a user: set …SASL_USERNAME")
+            if not (self.sasl_password or self.sasl_password_file):
+                raise ValueError(f"{self.security_protocol} needs a password: set …SASL_PASSWORD_FILE")
+        return self
+
     def client_config(self) -> dict[str, str]:
-        """The part of a librdkafka configuration that every client shares."""
+        """The part of a librdkafka configuration that every client shares.
+
+        Raises `ConfigurationError` where a file cannot be read.
+        """
         config = {"bootstrap.servers": self.bootstrap_servers, "security.protocol": self.security_protocol}
         if self.security_protocol.startswith("SASL"):
             config["sasl.mechanism"] = self.sasl_mechanism
             config["sasl.username"] = self.sasl_username or ""
-            config["sasl.password"] = self.sasl_password.get_secret_value() if self.sasl_password else ""
+            config["sasl.password"] = (
+                secret(self.sasl_password, self.sasl_password_file, "CHIPSIEVE_KAFKA__SASL_PASSWORD") or ""
+            )
         if self.ssl_ca_location:
-            config["ssl.ca.location"] = str(self.ssl_ca_location)
+            config["ssl.ca.location"] = authority(self.ssl_ca_location, "CHIPSIEVE_KAFKA__SSL_CA_LOCATION")
         return config
 
 
@@ -42,12 +83,40 @@ class RegistrySettings(BaseModel):
     """How to reach the schema registry."""
 
     url: str = "http://localhost:8081/apis/ccompat/v7"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ssl_ca_location: Path | None = None
+
+    def client_config(self) -> dict[str, str]:
+        """The part of the client's configuration that these settings make.
+
+        Raises `ConfigurationError` where a file cannot be read.
+        """
+        config = {"url": self.url}
+        if self.username:
+            password = secret(self.password, self.password_file, "CHIPSIEVE_REGISTRY__PASSWORD")
+            config["basic.auth.user.info"] = f"{self.username}:{password or ''}"
+        if self.ssl_ca_location:
+            config["ssl.ca.location"] = authority(self.ssl_ca_location, "CHIPSIEVE_REGISTRY__SSL_CA_LOCATION")
+        return config
 
 
 class RedisSettings(BaseModel):
-    """How to reach Redis or Valkey, which keeps the memory banks."""
+    """How to reach Redis or Valkey, which keeps the memory banks; ``rediss://`` is TLS."""
 
     url: str = "redis://localhost:6379/0"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ssl_ca_location: Path | None = None
+
+    def credentials(self) -> tuple[str, ...] | None:
+        """User and password, as far as they are set beside the URL. Raises `ConfigurationError` for the file."""
+        password = secret(self.password, self.password_file, "CHIPSIEVE_REDIS__PASSWORD")
+        if password is None:
+            return None
+        return (self.username, password) if self.username else (password,)
 
 
 class AdminSettings(BaseModel):
@@ -120,5 +189,7 @@ class ServiceSettings(Settings):
 def _explained(error: dict[str, Any]) -> str:
     """One wrong setting: the variable that sets it, its value, and what is wanted. Secrets are not repeated."""
     variable = PREFIX + NESTED.join(str(part).upper() for part in error["loc"])
-    value = "" if "PASSWORD" in variable else f" is {error['input']!r}"
+    # A whole group may hold a password, and so may a URL.
+    tells = isinstance(error["input"], str | int | float) and not any(word in variable for word in ("PASSWORD", "URL"))
+    value = f" is {error['input']!r}" if tells else ""
     return f"{variable}{value}: {error['msg']}"

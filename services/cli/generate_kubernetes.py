@@ -2,7 +2,8 @@
 
     python -m services.cli.generate_kubernetes        (`make k8s`)
 
-Strimzi's operator makes topics and users of them, Prometheus's operator the alerts.
+Strimzi's operator makes topics and users of them, Prometheus's operator the alerts. Valkey reads its users' rules when
+it starts.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from shared.access import Principal, ResourceKind, kafka_rules, load_access
+from shared.access import Principal, ResourceKind, kafka_rules, load_access, redis_rules
 from shared.topics import SCHEMAS, Topic, Topics, load_topics
 
 REPOSITORY = SCHEMAS.parent
@@ -28,11 +29,13 @@ Resource = dict[str, Any]
 def generated() -> dict[Path, str]:
     """Every file that is made, by its path in the repository."""
     topics = load_topics()
-    users = [_user(name, principal, topics) for name, principal in load_access(topics).items() if principal.uses_kafka]
+    access = load_access(topics)
+    users = [_user(name, principal, topics) for name, principal in access.items() if principal.uses_kafka]
     alerts = yaml.safe_load((REPOSITORY / "ops" / "prometheus" / "alerts.yml").read_text())
     return {
         COMPONENTS / "strimzi" / "topics.yaml": _file("schemas/topics.yaml", map(_topic, topics.by_name.values())),
         COMPONENTS / "strimzi" / "users.yaml": _file("schemas/access.yaml", users),
+        COMPONENTS / "valkey" / "users.yaml": _file("schemas/access.yaml", [_valkey_users(access)]),
         COMPONENTS / "monitoring" / "alerts.yaml": _file("ops/prometheus/alerts.yml", [_rules(alerts)]),
     }
 
@@ -70,6 +73,17 @@ def _user(name: str, principal: Principal, topics: Topics) -> Resource:
             "authentication": {"type": "scram-sha-512"},
             "authorization": {"type": "simple", "acls": acls},
         },
+    }
+
+
+def _valkey_users(access: dict[str, Principal]) -> Resource:
+    """A user a key, its rules the value."""
+    rules = {name: redis_rules(principal) for name, principal in access.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "valkey-users"},
+        "data": {name: " ".join(allowed) for name, allowed in rules.items() if allowed},
     }
 
 

@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from shared.bank.errors import BankUnavailable
 from shared.errors import ConfigurationError
-from shared.settings import RedisSettings
+from shared.settings import RedisSettings, authority
 
 CONNECT_SECONDS: Final = 1.0  # a plant's Redis is near; a matcher that holds its banks must not wait for a dead one
 REPLY_SECONDS: Final = 3.0  # for a round trip of 4 MiB of arrays, which then needs 11 Mbit/s
@@ -33,6 +34,7 @@ class Connection:
                 health_check_interval=HEALTH_CHECK_SECONDS,
                 retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), RETRIES),
                 protocol=2,
+                **_guarded(settings),
             )
         except ValueError as error:
             # Without the URL, which may hold a password.
@@ -47,6 +49,11 @@ class Connection:
         """The client; whatever Redis has against what is done with it becomes `BankUnavailable`."""
         try:
             yield self.redis
+        except AuthenticationError as error:  # a ConnectionError too, in this library
+            raise BankUnavailable(
+                f"Redis at {self.address} knows no such user or password: {error}; check CHIPSIEVE_REDIS__USERNAME and "
+                "CHIPSIEVE_REDIS__PASSWORD_FILE"
+            ) from error
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise BankUnavailable(
                 f"Redis at {self.address} cannot be reached: {error}; start it, or set CHIPSIEVE_REDIS__URL"
@@ -61,3 +68,23 @@ class Connection:
         """
         with self.answering() as redis:
             return bool(redis.transaction(queue, *watched, value_from_callable=True))
+
+
+class _Credentials(CredentialProvider):  # type: ignore[misc]  # redis is not typed
+    """Asked at each connection: a password that changed in its file counts from the next one on."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+
+    def get_credentials(self) -> tuple[str, ...]:
+        return self._settings.credentials() or ("",)
+
+
+def _guarded(settings: RedisSettings) -> dict[str, Any]:
+    """What TLS and a user of its own add to a connection. The certificate's authority is read at each connection."""
+    options: dict[str, Any] = {}
+    if settings.credentials() is not None:
+        options["credential_provider"] = _Credentials(settings)
+    if settings.ssl_ca_location and settings.url.startswith("rediss://"):
+        options["ssl_ca_certs"] = authority(settings.ssl_ca_location, "CHIPSIEVE_REDIS__SSL_CA_LOCATION")
+    return options

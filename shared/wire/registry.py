@@ -48,7 +48,7 @@ class SchemaRegistry:
         self._url = settings.url
         _reach_directly(settings.url)
         self._client = SchemaRegistryClient(
-            {"url": settings.url, "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
+            {**settings.client_config(), "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
         )
         weakref.finalize(self, self._client.close)  # its connections, whoever held the registry last
 

@@ -38,18 +38,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 def _secrets() -> list[dict[str, Any]]:
     """Those that Strimzi makes for its users and its authority, and that a plant makes itself."""
     users = of_kind(overlay("factory"), "KafkaUser")
-    keys = {f"kafka-{user}": "password" for user in users} | {
-        "valkey": "password",
-        "chipsieve-cluster-ca-cert": "ca.crt",
+    keys: dict[str, tuple[str, ...]] = {f"kafka-{user}": ("password",) for user in users} | {
+        "valkey": ("extractor", "matcher", "operator", "trainer"),
+        "valkey-tls": ("tls.crt", "tls.key", "ca.crt"),
+        "registry-tls": ("tls.crt", "tls.key", "ca.crt"),
+        "chipsieve-cluster-ca-cert": ("ca.crt",),
     }
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "namespace": "chipsieve"},
-            "stringData": {key: "known to this test alone"},
+            "stringData": dict.fromkeys(names, "known to this test alone"),
         }
-        for name, key in keys.items()
+        for name, names in keys.items()
     ]
 
 

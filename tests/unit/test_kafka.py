@@ -1,5 +1,7 @@
 """librdkafka takes the configurations, and they say what delivery needs. What they do is tested on a real broker."""
 
+from pathlib import Path
+
 import pytest
 from confluent_kafka import Consumer, Producer
 
@@ -34,9 +36,12 @@ def test_a_worker_keeps_its_transactional_id_and_timeout():
     assert (config["transactional.id"], config["transaction.timeout.ms"]) == ("stage-0", 5000)
 
 
-def test_credentials_reach_every_client():
+def test_credentials_reach_every_client(tmp_path: Path):
+    authority, password = tmp_path / "ca.crt", tmp_path / "password"
+    authority.write_text("certificates")
+    password.write_text("secret\n")
     settings = KafkaSettings(
-        security_protocol="SASL_SSL", sasl_username="matcher", sasl_password="secret", ssl_ca_location="/etc/ca.pem"
+        security_protocol="SASL_SSL", sasl_username="matcher", sasl_password_file=password, ssl_ca_location=authority
     )
 
     for config in (
@@ -48,7 +53,7 @@ def test_credentials_reach_every_client():
         assert config["security.protocol"] == "SASL_SSL"
         assert config["sasl.username"] == "matcher"
         assert config["sasl.password"] == "secret"
-        assert config["ssl.ca.location"] == "/etc/ca.pem"
+        assert config["ssl.ca.location"] == str(authority)
 
 
 def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch):

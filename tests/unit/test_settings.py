@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from shared.errors import ConfigurationError
-from shared.settings import ServiceSettings
+from shared.settings import RedisSettings, RegistrySettings, ServiceSettings
 
 
 def test_settings_come_from_variables_nested_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,3 +42,49 @@ def test_a_password_reaches_the_client_and_no_text(monkeypatch: pytest.MonkeyPat
     settings = ServiceSettings()
     assert settings.kafka.client_config()["sasl.password"] == "open sesame"
     assert "open sesame" not in repr(settings)
+
+
+def test_a_password_comes_from_its_file_without_the_lines_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("open sesame\n")
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__SASL_USERNAME", "matcher")
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__SASL_PASSWORD_FILE", str(file))
+    assert ServiceSettings().kafka.client_config()["sasl.password"] == "open sesame"
+
+
+def test_a_password_that_changed_in_its_file_counts_from_the_next_connection_on(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("before")
+    settings = RedisSettings(username="matcher", password_file=file)
+    assert settings.credentials() == ("matcher", "before")
+    file.write_text("after")
+    assert settings.credentials() == ("matcher", "after")
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_file_without_a_password_is_named(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match=f"CHIPSIEVE_REGISTRY__PASSWORD_FILE is {file}"):
+        RegistrySettings(username="gateway", password_file=file).client_config()
+
+
+def test_a_file_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"CHIPSIEVE_REGISTRY__SSL_CA_LOCATION is .*ca\.crt"):
+        RegistrySettings(ssl_ca_location=tmp_path / "ca.crt").client_config()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [({"sasl_password": "open sesame"}, "USERNAME"), ({"sasl_username": "m"}, "PASSWORD_FILE")]
+)
+def test_sasl_without_user_or_password_is_refused_and_repeats_no_secret(given: dict[str, str], missing: str) -> None:
+    with pytest.raises(ConfigurationError, match=missing) as caught:
+        ServiceSettings(kafka={"security_protocol": "SASL_SSL", **given})
+    assert "open sesame" not in str(caught.value)
+
+
+def test_a_registry_gets_user_and_password() -> None:
+    config = RegistrySettings(username="gateway", password="open sesame").client_config()
+    assert config["basic.auth.user.info"] == "gateway:open sesame"

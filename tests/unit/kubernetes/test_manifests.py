@@ -43,7 +43,8 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "router": RouterSettings,
 }
 WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
-OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey"}  # Strimzi's CA, and the one that a plant makes itself
+# Strimzi's CA, and those that a plant makes itself.
+OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey", "valkey-tls", "registry-tls"}
 
 
 @pytest.mark.parametrize("path", generate_kubernetes.generated(), ids=str)
@@ -126,6 +127,35 @@ def test_every_secret_is_made_by_the_overlay_or_by_strimzi_or_by_the_plant(name:
     named = set(re.findall(r"'secret(?:KeyRef|Name)': (?:{[^}]*'name': )?'([^']+)'", str(resources)))
     assert named
     assert named <= made | OPERATORS_SECRETS
+
+
+@pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
+def test_secrets_are_files_and_neither_environment_nor_arguments(folder: Path) -> None:
+    for name, workload in of_kind(built(folder), *WORKLOADS).items():
+        for container in pod_spec(workload)["containers"]:
+            assert "secretKeyRef" not in str(container), name
+            assert "envFrom" not in container or "secretRef" not in str(container["envFrom"]), name
+
+
+@pytest.mark.parametrize("name", ["edge", "factory"])
+def test_a_plants_services_speak_tls_and_show_a_user_of_their_own(name: str) -> None:
+    resources = overlay(name)
+    shared = next(m for n, m in of_kind(resources, "ConfigMap").items() if n.startswith("chipsieve-"))["data"]
+    assert shared["CHIPSIEVE_KAFKA__SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert shared["CHIPSIEVE_REDIS__URL"].startswith("rediss://")
+    assert shared["CHIPSIEVE_REGISTRY__URL"].startswith("https://")
+    read = [value for variable, value in shared.items() if variable.endswith(("_FILE", "_CA_LOCATION"))]
+    for service in SERVICES:
+        pod = pod_spec(of_kind(resources, "Deployment", "StatefulSet")[service])
+        [container] = pod["containers"]
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert {str(Path(path).parent) for path in read} <= mounts.keys(), service
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert volumes[mounts["/etc/chipsieve/kafka-user"]]["secret"]["secretName"] == f"kafka-{service}"
+        assert _environment(container)["CHIPSIEVE_KAFKA__SASL_USERNAME"]["value"] == service
+        if "/etc/chipsieve/valkey" in mounts:
+            assert volumes["valkey"]["secret"]["items"] == [{"key": service, "path": "password"}]
+            assert _environment(container)["CHIPSIEVE_REDIS__USERNAME"]["value"] == service
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -20,6 +20,7 @@ from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared import telemetry
+from shared.access import load_access, redis_rules
 from shared.topics import load_topics
 
 ROOT = Path(__file__).parents[3]
@@ -60,7 +61,7 @@ def test_kafka_has_the_broker_settings_of_the_local_stack() -> None:
 
 def test_valkey_has_the_settings_of_the_local_stack() -> None:
     command = SERVICES["valkey"]["command"]
-    options = dict(zip(command[1::2], command[2::2], strict=True))
+    options = dict(zip(command[2::2], command[3::2], strict=True))
     assert {name: options[f"--{name}"] for name in valkey.SETTINGS} == valkey.SETTINGS
 
 
@@ -94,15 +95,24 @@ def test_what_is_built_has_a_target_and_the_version_of_the_project(service: str)
     assert SERVICES[service]["image"].endswith(f":{version('chipsieve')}")
 
 
-def test_secrets_come_from_the_environment() -> None:
-    secrets = {
-        "valkey": [*SERVICES["valkey"]["command"][-1:], *SERVICES["valkey"]["environment"].values()],
-        "grafana": [SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]],
-    }
-    for service, values in secrets.items():
-        for value in values:
-            assert re.fullmatch(rf"\$\{{CHIPSIEVE_{service.upper()}_PASSWORD:\?[^}}]+\}}", value)
-    assert SERVICES["valkey"]["command"][-2] == "--requirepass"
+def test_secrets_come_from_the_environment_and_stand_on_no_command_line() -> None:
+    whole = yaml.safe_load(COMPOSE.read_text())
+    for name, service in SERVICES.items():
+        assert "PASSWORD" not in str(service.get("command")), name
+    assert SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${CHIPSIEVE_GRAFANA_PASSWORD:?")
+    assert whole["secrets"]["valkey"] == {"environment": "CHIPSIEVE_VALKEY_PASSWORD"}
+    for name in ("extractor", "matcher", "cli"):
+        assert SERVICES[name]["secrets"] == ["valkey"]
+        assert SERVICES[name]["environment"]["CHIPSIEVE_REDIS__PASSWORD_FILE"] == "/run/secrets/valkey"
+
+
+def test_valkeys_user_may_do_what_the_line_needs_and_nobody_else_anything() -> None:
+    users = yaml.safe_load(COMPOSE.read_text())["configs"]["valkey-users"]["content"].splitlines()
+    assert users[0] == "user default on nopass resetkeys resetchannels -@all +ping"
+    name, password, *rules = users[1].removeprefix("user ").replace("set it in .env, see .env.example", "").split()
+    assert (name, password) == (SERVICES["matcher"]["environment"]["CHIPSIEVE_REDIS__USERNAME"], "on")
+    assert rules[0] == ">${CHIPSIEVE_VALKEY_PASSWORD:?}"
+    assert rules[1:] == redis_rules(load_access(load_topics())["trainer"])
 
 
 def test_the_example_environment_names_every_variable_and_no_password() -> None:
