@@ -45,9 +45,10 @@ class DeadLetterTally:
     """How many of the latest records failed. Immutable, so that a batch which is not committed does not count."""
 
     streak: int = 0
-    window: deque[bool] = field(default_factory=deque)
-    first_cause: str = ""
-    """What failed first among the records of the window."""
+    streak_cause: str = ""
+    """What failed first in the streak."""
+    window: deque[str | None] = field(default_factory=deque)
+    """What failed, record by record; None where it went well."""
 
     def after(self, failures: Iterable[str | None], limits: StreamSettings) -> "DeadLetterTally":
         """The tally after these records in order: for each what failed, or None where it went well.
@@ -55,24 +56,27 @@ class DeadLetterTally:
         The share of failures is taken once the window is full, so that the first record's failure is not all of it.
         Raises `TooManyDeadLetters`.
         """
-        streak, first_cause = self.streak, self.first_cause
+        streak, streak_cause = self.streak, self.streak_cause
         window = deque(self.window, maxlen=limits.dead_letter_window)
         for failure in failures:
-            if failure is not None and not any(window):
-                first_cause = failure
-            window.append(failure is not None)
-            streak = streak + 1 if failure is not None else 0
+            window.append(failure)
+            if failure is None:
+                streak = 0
+                continue
+            streak_cause = streak_cause if streak else failure
+            streak += 1
             if streak >= limits.dead_letter_streak:
                 raise TooManyDeadLetters(
                     f"{streak} records in a row failed, the limit (dead_letter_streak) is {limits.dead_letter_streak}; "
-                    f"{_advice(first_cause)}"
+                    f"{_advice(streak_cause)}"
                 )
-            if len(window) == window.maxlen and sum(window) > limits.dead_letter_ratio * len(window):
+            failed = [cause for cause in window if cause is not None]
+            if len(window) == window.maxlen and len(failed) > limits.dead_letter_ratio * len(window):
                 raise TooManyDeadLetters(
-                    f"{sum(window)} of the last {len(window)} records failed, the limit (dead_letter_ratio) is "
-                    f"{limits.dead_letter_ratio:g}; {_advice(first_cause)}"
+                    f"{len(failed)} of the last {len(window)} records failed, the limit (dead_letter_ratio) is "
+                    f"{limits.dead_letter_ratio:g}; {_advice(failed[0])}"
                 )
-        return DeadLetterTally(streak, window, first_cause)
+        return DeadLetterTally(streak, streak_cause, window)
 
 
 def _advice(first_cause: str) -> str:
