@@ -31,6 +31,7 @@ Stage = Annotated[str | None, typer.Option(help="Only those of one stage: extrac
 Cause = Annotated[UninspectedReason | None, typer.Option(help="Only those of one cause.", case_sensitive=False)]
 Line = Annotated[str | None, typer.Option(help="Only those of one line.")]
 Since = Annotated[str | None, typer.Option(help="Only those since: 15m, 2h, 3d ago, or a time in ISO 8601.")]
+Until = Annotated[str | None, typer.Option(help="Only those before that; as for --since.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as `list` shows it; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
@@ -45,6 +46,7 @@ class Selection:
     cause: UninspectedReason | None = None
     line: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
     ids: frozenset[str] = frozenset()
 
     def takes(self, letter: DeadLetter) -> bool:
@@ -54,6 +56,7 @@ class Selection:
             and self.cause in (None, letter.reason)
             and self.line in (None, letter.line_id)
             and (self.since is None or letter.failed_at >= self.since)
+            and (self.until is None or letter.failed_at < self.until)
             and (not self.ids or letter.dead_letter_id in self.ids)
         )
 
@@ -117,10 +120,10 @@ def replay_group(settings: Settings) -> str:
     return f"{settings.topic_prefix}chipsieve-dead-letters-replay"
 
 
-def parse_since(text: str | None, now: datetime) -> datetime | None:
+def parse_time(text: str | None, now: datetime, option: str) -> datetime | None:
     """``15m``, ``2h``, ``3d`` before now, or a time in ISO 8601 (UTC where it names no zone).
 
-    Raises `ConfigurationError` for anything else.
+    Raises `ConfigurationError` for anything else, naming the option.
     """
     if text is None:
         return None
@@ -129,16 +132,29 @@ def parse_since(text: str | None, now: datetime) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigurationError(f"--since {text}: give 15m, 2h, 3d, or a time like 2026-11-24T16:00:00Z") from error
+        raise ConfigurationError(f"{option} {text}: give 15m, 2h, 3d, or a time like 2026-11-24T16:00:00Z") from error
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def select(
-    stage: str | None, cause: UninspectedReason | None, line: str | None, since: str | None, ids: list[str] | None
+    *,
+    stage: str | None,
+    cause: UninspectedReason | None,
+    line: str | None,
+    since: str | None,
+    until: str | None,
+    ids: list[str] | None,
 ) -> Selection:
     """The selection that the options of a command make."""
-    from_then = parse_since(since, datetime.now(UTC))
-    return Selection(stage=stage, cause=cause, line=line, since=from_then, ids=frozenset(ids or ()))
+    now = datetime.now(UTC)
+    return Selection(
+        stage=stage,
+        cause=cause,
+        line=line,
+        since=parse_time(since, now, "--since"),
+        until=parse_time(until, now, "--until"),
+        ids=frozenset(ids or ()),
+    )
 
 
 @app.command("list")
@@ -148,11 +164,12 @@ def list_(
     cause: Cause = None,
     line: Line = None,
     since: Since = None,
+    until: Until = None,
     ids: Ids = None,
     as_json: Json = False,
 ) -> None:
     """List the dead letters, oldest first within a partition."""
-    selection = select(stage, cause, line, since, ids)
+    selection = select(stage=stage, cause=cause, line=line, since=since, until=until, ids=ids)
     shown = []
     with opened() as mailbox:
         for found in mailbox.letters(selection):
@@ -177,6 +194,7 @@ def replay(
     cause: Cause = None,
     line: Line = None,
     since: Since = None,
+    until: Until = None,
     ids: Ids = None,
     without_deadlines: Annotated[
         bool, typer.Option("--without-deadlines", help="Judge chips whose deadline is over; else they are shed again.")
@@ -190,7 +208,7 @@ def replay(
     Repair the cause first. A chip sent back gets one more verdict, after its UNINSPECTED one; a chip that has been
     passed or rejected meanwhile is not judged again.
     """
-    selection = select(stage, cause, line, since, ids)
+    selection = select(stage=stage, cause=cause, line=line, since=since, until=until, ids=ids)
     done = {"replayed": 0, "already_replayed": 0, "already_judged": 0, "skipped": 0}
     with opened() as mailbox:
         waiting = _waiting(mailbox, selection, done, again=again)

@@ -228,7 +228,7 @@ class TestDeadLetters:
         produce("dead-letters", *made, b"no dead letter")
         return made
 
-    def test_are_listed_by_stage_and_cause(self, letters: list[DeadLetter]):
+    def test_are_listed_by_stage_cause_line_and_time(self, letters: list[DeadLetter]):
         (everything,) = documents("dead-letters", "list")
         (unknown,) = documents("dead-letters", "list", "--stage", "extractor", "--cause", "UNKNOWN_PRODUCT")
 
@@ -238,6 +238,11 @@ class TestDeadLetters:
         assert everything["malformed"] == 1
         assert [entry["offset"] for entry in unknown["dead_letters"]] == [1, 3]
         assert documents("dead-letters", "list", "--line", "line-2")[0]["dead_letters"] == []
+        of_time = {
+            option: documents("dead-letters", "list", option, "1h")[0]["dead_letters"]
+            for option in ("--since", "--until")
+        }
+        assert (len(of_time["--since"]), len(of_time["--until"])) == (len(letters), 0)
 
     def test_go_back_as_they_were_each_once(self, letters: list[DeadLetter], images: Callable[[int], list[Any]]):
         (unknown,) = documents("dead-letters", "replay", "--cause", "UNKNOWN_PRODUCT")

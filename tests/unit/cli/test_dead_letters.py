@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cli.dead_letters import Selection, parse_since
+from services.cli.dead_letters import Selection, parse_time
 from services.cli.replay import Ledger, Letter, format_ranges, parse_ranges, replayable, without_deadline
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
@@ -48,14 +48,14 @@ LETTER = DeadLetter(
         ("2026-11-24T12:00", NOW.replace(hour=12, minute=0)),
     ],
 )
-def test_since_takes_a_span_or_a_time(text: str | None, instant: datetime | None):
-    assert parse_since(text, NOW) == instant
+def test_a_time_is_a_span_ago_or_a_point(text: str | None, instant: datetime | None):
+    assert parse_time(text, NOW, "--since") == instant
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "5w", "-5m"])
-def test_since_refuses_anything_else(text: str):
-    with pytest.raises(ConfigurationError, match="--since"):
-        parse_since(text, NOW)
+def test_a_time_refuses_anything_else(text: str):
+    with pytest.raises(ConfigurationError, match="--until"):
+        parse_time(text, NOW, "--until")
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,8 @@ def test_since_refuses_anything_else(text: str):
         (Selection(cause=UninspectedReason.UNKNOWN_PRODUCT), False),
         (Selection(line="line-2"), False),
         (Selection(since=NOW + timedelta(seconds=1)), False),
+        (Selection(until=NOW + timedelta(seconds=1)), True),
+        (Selection(until=NOW), False),
         (Selection(ids=frozenset({"extractor:images:3:17"})), True),
         (Selection(ids=frozenset({"extractor:images:3:18"})), False),
     ],
