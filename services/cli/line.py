@@ -32,6 +32,8 @@ class RunningService:
     """One service process and where it answers and logs."""
 
     name: str
+    worker: str
+    """Its slot."""
     process: "subprocess.Popen[bytes]"
     admin_port: int
     log: Path
@@ -101,7 +103,7 @@ class Line:
                 # Its own session: Ctrl-C reaches us alone, and we drain it in order.
                 start_new_session=True,
             )
-        service = RunningService(name, process, port, log)
+        service = RunningService(name, worker, process, port, log)
         self.services.append(service)
         return service
 
