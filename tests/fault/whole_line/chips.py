@@ -45,6 +45,9 @@ BAD_RUN_CHANCE = 0.008
 BAD_RUN = (6, 15)
 DEFECTIVE_SHARE = (0.05, 0.7)  # outside and inside of such a run
 LATE_CHANCE = 0.005
+# A chip is sent once more with this chance, as by a client that never got its answer: so many records later at most.
+REPEAT_CHANCE = 0.02
+REPEATED_WITHIN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,18 @@ def chips(seed: int, count: int, good: Sequence[bytes], defective: Sequence[byte
         )
         made.append(Chip(kind, event))
     return made
+
+
+def with_repeats(seed: int, once: Sequence[Chip]) -> list[Chip]:
+    """What is sent: every chip in its order, and some of them a second time, a little later."""
+    dice = np.random.default_rng([seed, 3])
+    due: dict[int, list[Chip]] = {}
+    sent = []
+    for number, chip in enumerate(once):
+        sent += [chip, *due.pop(number, ())]
+        if dice.random() < REPEAT_CHANCE:
+            due.setdefault(number + int(dice.integers(1, REPEATED_WITHIN + 1)), []).append(chip)
+    return sent + [chip for late in due.values() for chip in late]
 
 
 def _spoilt(picture: bytes, kind: Kind) -> bytes:

@@ -1,5 +1,6 @@
 """Sends the chips, at a steady pace, on a thread of its own, whatever happens to the broker."""
 
+import logging
 import threading
 from collections.abc import Sequence
 
@@ -14,6 +15,9 @@ from tests.fault.whole_line.chips import Chip, Kind
 from tests.fault.whole_line.replicas import NotInTime, wait_for
 
 DELIVERY_MS = 300_000  # a camera that gives up would lose chips before they are in the line
+CLIENT_LOG = logging.getLogger("chipsieve.tests.feed")  # a broker that is away is no news here
+CLIENT_LOG.addHandler(logging.NullHandler())
+CLIENT_LOG.propagate = False
 GARBAGE = b"\xde\xad\xbe\xef" * 8
 
 
@@ -24,14 +28,15 @@ class Feed:
         settings: where broker and topics are.
         topics: the run's topics.
         codec: whose schema ids are known already, since the registry may be away.
-        chips: what to send.
+        chips: what to send; some may stand there twice.
         per_second: the pace; None for as fast as can be.
     """
 
     def __init__(
         self, settings: Settings, topics: Topics, codec: Codec, chips: Sequence[Chip], per_second: float | None
     ) -> None:
-        self._producer = Producer(producer_config(settings.kafka, topics, delivery_timeout_ms=DELIVERY_MS))
+        config = producer_config(settings.kafka, topics, delivery_timeout_ms=DELIVERY_MS)
+        self._producer = Producer(config, logger=CLIENT_LOG)
         self._topic = topics.by_name["images"].name
         self._codec = codec
         self._chips = chips

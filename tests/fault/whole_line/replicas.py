@@ -1,6 +1,7 @@
 """The stages' processes, started again whenever they end, as by an orchestrator; and what can be done to them."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from tests.fault.whole_line.dying_service import ORDERS, Point, order
 
 REPOSITORY = Path(__file__).parents[3]
 SLOTS = ("0", "1")
-PATIENCE_S = 90.0  # for a start among many others on two cores; what holds sooner ends the wait
+PATIENCE_S = 300.0  # for a start among many others on two cores; what holds sooner ends the wait
 DRAIN_S = 30.0
 WATCH_S = 0.05
 KILLED = -signal.SIGKILL
@@ -45,6 +46,8 @@ class Replica:
     admin_port: int
     orders: Path
     log: Path
+    lost_before: int = 0
+    """How often it had lost partitions when it became a zombie."""
 
     @property
     def name(self) -> Name:
@@ -52,11 +55,20 @@ class Replica:
 
     def is_ready(self) -> bool:
         """Whether it could judge a chip now."""
+        answer = self._ask("/readyz")
+        return answer is not None and '"partitions": []' not in answer
+
+    def times_lost(self) -> int:
+        """How often it lost partitions, to anyone and for any reason."""
+        pattern = r'chipsieve_rebalances_total\{change="(?:lost|revoked)",.*\} (\d+)'
+        return sum(map(int, re.findall(pattern, self._ask("/metrics") or "")))
+
+    def _ask(self, path: str) -> str | None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
-                return answer.status == 200 and b'"partitions": []' not in answer.read()
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=2) as answer:
+                return answer.read().decode() if answer.status == 200 else None
         except (urllib.error.URLError, OSError):
-            return False
+            return None
 
 
 @dataclass
@@ -66,6 +78,8 @@ class Ended:
     killed: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     """Exit statuses of all others."""
+    slowest_drain_s: float = 0.0
+    """From SIGTERM to the exit, of those that were told to end."""
 
 
 class Replicas:
@@ -162,6 +176,7 @@ class Replicas:
     def freeze(self, stage: str, slot: str) -> Replica:
         """SIGSTOP."""
         replica = self.ready(stage, slot)
+        replica.lost_before = replica.times_lost()
         replica.process.send_signal(signal.SIGSTOP)
         return replica
 
@@ -177,6 +192,13 @@ class Replicas:
         with self._lock:
             self._zombies.append(replica)
             self._running[replica.name] = self._start(*replica.name)
+
+    def wait_for_zombies(self) -> None:
+        """Return when each thawed zombie has ended, or is back in its group so that its next record must end it."""
+        wait_for(
+            lambda: all(zombie.times_lost() > zombie.lost_before and zombie.is_ready() for zombie in [*self._zombies]),
+            "zombies to be back in their groups",
+        )
 
     # --
 
@@ -221,11 +243,13 @@ class Replicas:
             self._tender.join()
 
     def _end_politely(self, replicas: list[Replica]) -> None:
+        told = time.monotonic()
         for replica in replicas:
             replica.process.terminate()
         for replica in replicas:
             try:
                 replica.process.wait(DRAIN_S)
+                self.ended.slowest_drain_s = max(self.ended.slowest_drain_s, time.monotonic() - told)
             except subprocess.TimeoutExpired as late:
                 replica.process.kill()
                 replica.process.wait()

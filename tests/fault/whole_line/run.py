@@ -17,7 +17,7 @@ from shared.topics import load_topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.fault.whole_line.account import Account, account, read_outcome
-from tests.fault.whole_line.chips import Chip, chips
+from tests.fault.whole_line.chips import Chip, chips, with_repeats
 from tests.fault.whole_line.faults import Faults
 from tests.fault.whole_line.feed import Feed
 from tests.fault.whole_line.product import learn
@@ -46,6 +46,8 @@ class Report:
 
     seed: int
     account: Account
+    repeated: int
+    """Chips that were sent twice."""
     kills: int
     """Services killed by SIGKILL."""
     broker_restarts: int
@@ -57,6 +59,8 @@ class Report:
     """Of these, how many were wanted."""
     exit_statuses: dict[int, int]
     """All ends but those by SIGKILL."""
+    slowest_drain_s: float
+    """From SIGTERM to the exit, under load and at the end."""
     orphans: list[str]
     """Processes that were left behind."""
     seconds: float
@@ -97,8 +101,9 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
             raise
         servers = starting.result()
     (directory / "rules.yaml").write_text(RULES)
-    sent = chips(seed, count, pictures.passing, pictures.rejected)
-    faults = schedule(seed, count, kills)
+    made = chips(seed, count, pictures.passing, pictures.rejected)
+    sent = with_repeats(seed, made)
+    faults = schedule(seed, len(sent), kills)
     try:
         servers.publish(bundle)
         undisturbed = _Line(servers, directory, "undisturbed")
@@ -119,14 +124,14 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
             tell=tell,
         )
         began = time.monotonic()
-        pace = count / (len(faults) + 1) / SECONDS_BETWEEN_FAULTS
+        pace = len(sent) / (len(faults) + 1) / SECONDS_BETWEEN_FAULTS
         with disturbed.running(sent, per_second=pace) as feed:
             for number, fault in enumerate(faults):
-                following = faults[number + 2].after if number + 2 < len(faults) else count
-                feed.allow(following)
+                feed.allow(faults[min(number + 2, len(faults) - 1)].after)
                 feed.wait_until_sent(fault.after)
                 injected.inject(fault)
-            feed.finish()
+            disturbed.replicas.wait_for_zombies()
+            feed.finish()  # every partition gets some more chips, also a zombie's
         seconds = time.monotonic() - began
         outcome = read_outcome(disturbed.settings, disturbed.topics)
     finally:
@@ -134,7 +139,8 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
     ended = disturbed.replicas.ended
     return Report(
         seed=seed,
-        account=account(sent, baseline, outcome),
+        account=account(made, baseline, outcome),
+        repeated=len(sent) - len(made),
         kills=ended.killed,
         broker_restarts=injected.restarts["kafka"],
         redis_restarts=injected.restarts["redis"],
@@ -142,6 +148,7 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
         fenced=ended.statuses[ExitStatus.FENCED],
         zombies=injected.zombies,
         exit_statuses=dict(sorted(ended.statuses.items())),
+        slowest_drain_s=round(ended.slowest_drain_s, 2),
         orphans=left_behind(str(directory)),
         seconds=round(seconds, 1),
     )
@@ -182,7 +189,7 @@ class _Line:
             Feed(self.settings, self.topics, codec, sent, per_second) as feed,
         ):
             yield feed
-            wait_for_end(self.settings, self.topics, len(sent))
+            wait_for_end(self.settings, self.topics, len({chip.event_id for chip in sent}))
             self.replicas.drain()
 
     def _shorten_sessions(self) -> None:
