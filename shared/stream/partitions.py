@@ -12,15 +12,18 @@ class Partitions:
     """What the consumer owns of one topic. Used by the main thread.
 
     Of an owned partition nothing is taken until `begin` said where, and the consumer could be sent there. From there on
-    every record is taken once: librdkafka 2.16 goes back to where `auto.offset.reset` points if it was still looking
-    that up when it was sent elsewhere (its issue 2256), and then delivers again what it has delivered before.
+    every record is taken once.
+
+    librdkafka 2.16 goes back to where `auto.offset.reset` points if it was still looking that up when it was sent
+    elsewhere (its issue 2256: one beginning in six, tried with six partitions), and then delivers again what it has
+    delivered before. So it is given an offset at once, at which there is nothing to look up but where records have
+    expired; and what comes from further back than expected is not taken.
     """
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
         self._consumer = consumer
         self._topic = topic
         self._paused: set[int] = set()
-        self._resumable: set[int] = set()  # the client keeps a lost partition paused until it comes back
         self._to_begin: dict[int, int] = {}  # at an offset, as soon as the consumer can be sent there
         self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
         self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
@@ -29,16 +32,16 @@ class Partitions:
         """The owned partitions whose records are taken, with the offset up to which they are committed."""
 
     def gain(self, partitions: Collection[int]) -> None:
-        """These are ours from now on."""
+        """These are ours from now on. To be called from the consumer's `on_assign`."""
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, 0) for partition in partitions])
         self.owned |= set(partitions)
-        self._resumable |= set(partitions)
+        self._pause(partitions)
 
     def lose(self, partitions: Collection[int]) -> None:
         """These are another's from now on."""
         self.stop(partitions)
         self.owned -= set(partitions)
         self._paused -= set(partitions)
-        self._resumable -= set(partitions)
 
     def stop(self, partitions: Collection[int]) -> None:
         """Take nothing of these until they are begun anew."""
@@ -96,10 +99,9 @@ class Partitions:
     def resume(self) -> None:
         """Fetch again what has begun, and nothing else."""
         self._pause(self.owned - set(self.begun))
-        if to_resume := (self._paused | self._resumable) & set(self.begun):
+        if to_resume := self._paused & set(self.begun):
             self._consumer.resume(self._named(to_resume))
             self._paused -= to_resume
-            self._resumable -= to_resume
 
     def _pause(self, partitions: Collection[int]) -> None:
         if to_pause := set(partitions) - self._paused:

@@ -68,7 +68,12 @@ class ConsumerDouble:
 
     def assign(self, partitions: set[int]) -> None:
         self._on_assign(self, [TopicPartition(TOPIC, partition) for partition in partitions])
-        self.assigned |= partitions
+        assert self.assigned >= partitions
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        for place in places:
+            self.position[place.partition] = place.offset
+            self.assigned.add(place.partition)
 
     def revoke(self, partitions: set[int]) -> None:
         self._on_revoke(self, [TopicPartition(TOPIC, partition) for partition in partitions])

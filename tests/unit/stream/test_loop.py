@@ -206,7 +206,6 @@ def test_a_partition_that_comes_back_goes_on_where_it_was_committed():
     stage = Stage(log_of(range(10), range(20, 30)))
 
     def come_back() -> None:
-        stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
         stage.consumer.assign({0})
 
     stage.consumer.between_polls.extend([lambda: None, lambda: stage.consumer.revoke({0}), come_back])
@@ -228,7 +227,6 @@ def test_a_partition_that_was_lost_while_paused_is_read_when_it_comes_back():
         if stage.loop._held_until > time.monotonic():
             stage.consumer.between_polls.append(come_back)
         else:
-            stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
             stage.consumer.assign({0})
 
     stage.consumer.between_polls.append(lose_once_paused)
@@ -248,7 +246,6 @@ def test_records_that_the_step_was_not_ready_for_hold_up_nothing_once_they_are_a
             stage.consumer.between_polls.append(lose_once_waiting)
 
     def come_back() -> None:
-        stage.consumer.position[0] = 0
         stage.consumer.assign({0})
 
     stage.consumer.between_polls.append(lose_once_waiting)
@@ -346,7 +343,6 @@ def faulty_stage(step: ToyStep, lengths: list[int], batch_size: int, failures: l
         stage.consumer.between_polls.appendleft(come_back)
 
     def come_back() -> None:
-        stage.consumer.position[0] = stage.consumer.committed_offsets.get(0, 0)
         stage.consumer.assign({0})
 
     stage.consumer.between_polls.extend([lambda kind=kind: change(kind) for kind in changes])
