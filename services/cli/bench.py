@@ -17,6 +17,7 @@ from services.cli.benchmark.deadlines import bench_deadlines
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
 from services.cli.benchmark.soak import bench_soak
 from services.cli.local_stack import stack
+from services.cli.precision import PrecisionChoice
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
 console = Console(stderr=True)
@@ -32,6 +33,9 @@ def pipeline(
     count: Annotated[
         int, typer.Option(min=100, help="Pictures to send for the throughput; the folder is repeated.")
     ] = 1500,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Of a bank that is built from the pictures; auto: the machine's best.")
+    ] = PrecisionChoice.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
 ) -> None:
     """Throughput and latency of the three stages through a real broker, beside the same work in one process.
@@ -42,7 +46,7 @@ def pipeline(
     the throughput, measured from when each picture was due.
     """
     with _own_stack() as work:
-        figures = bench_pipeline(images, bundle, count, work, console)
+        figures = bench_pipeline(images, bundle, count=count, work=work, console=console, precision=precision.asked)
     if as_json:
         typer.echo(json.dumps(asdict(figures)))
     else:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.precision import PrecisionChoice
 from services.cli.progress import bars
 
 
@@ -21,6 +22,13 @@ class EngineChoice(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="OpenVINO on CPUs, TensorFlow on GPUs.")]
+
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision", help="Of the features, here and on the line; auto: the recipe's, else bf16 where it is faster."
+    ),
+]
 
 messages = Console(stderr=True, highlight=False)
 
@@ -65,6 +73,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed and pictures, same bundle.")] = 0,
     engine: EngineOption = EngineChoice.OPENVINO,
+    precision: PrecisionOption = PrecisionChoice.AUTO,
     as_json: Json = False,
 ) -> None:
     """Learn from good pictures what is normal, and write a bundle to publish."""
@@ -72,6 +81,7 @@ def train(
     from services.trainer.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.update import update as add  # noqa: PLC0415 - the other commands need no arithmetic
+    from shared.vision.engines.precision import best_precision  # noqa: PLC0415 - the other commands need no arithmetic
 
     asked = Asked(
         false_reject_rate=false_reject_rate,
@@ -90,10 +100,10 @@ def train(
             "progress": progress,
         }
         if update:
-            if product or abnormal or recipe or max_ms:
+            if product or abnormal or recipe or max_ms or precision is not PrecisionChoice.AUTO:
                 raise typer.BadParameter(
-                    "an update keeps product, recipe and defects of the bundle: give --normal and --out, and train "
-                    "without --update to change more"
+                    "an update keeps product, recipe, precision and defects of the bundle: give --normal and --out, "
+                    "and train without --update to change more"
                 )
             manifest = add(bundle=update, **common)
         elif product is None:
@@ -102,7 +112,8 @@ def train(
             manifest = learn(
                 product=product,
                 abnormal=abnormal,
-                recipe=read_recipe(recipe) if recipe else None,
+                recipe=read_recipe(recipe, best_precision(engine.value)) if recipe else None,
+                precision=precision.asked,
                 max_ms=max_ms,
                 **common,
             )

@@ -4,18 +4,18 @@ import json
 from pathlib import Path
 
 from services.trainer.errors import UnusableRecipe
-from shared.vision.recipe import Recipe
+from shared.vision.recipe import Precision, Recipe
 
 
-def read_recipe(path: Path) -> Recipe:
-    """A recipe's JSON, or a bundle's manifest, whose recipe is taken.
+def read_recipe(path: Path, precision: Precision = "f32") -> Recipe:
+    """A recipe's JSON, or a bundle's manifest, whose recipe is taken; in `precision` where it names none.
 
     Raises:
         UnusableRecipe: it cannot be read, is no JSON, lacks a field or has one too many.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        return Recipe.from_json(plain.get("recipe", plain))
+        return Recipe.from_json({"precision": precision, **plain.get("recipe", plain)})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnusableRecipe(
             f'{path} holds no recipe: {error}; write {{"layers": [{{"tap": "b12", "input_size": 256}}]}}, or give the '

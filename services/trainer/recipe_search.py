@@ -7,7 +7,7 @@ winner is taken: candidates share the score by how well they did, and what adds 
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -28,7 +28,7 @@ from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
 from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.picture import Picture, decode
-from shared.vision.recipe import Layer, Recipe
+from shared.vision.recipe import Layer, Precision, Recipe
 
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
 MAX_ABNORMALS = 64
@@ -72,6 +72,7 @@ def search_recipe(
     abnormals: Sequence[PictureFile],
     max_ms: float | None,
     engine: EngineKind,
+    precision: Precision,
     seed: int,
     progress: Progress,
 ) -> Found:
@@ -83,6 +84,7 @@ def search_recipe(
         abnormals: defective pictures, where some are known.
         max_ms: bound on a picture's extraction by the engine on this machine, milliseconds.
         engine: what runs the backbone.
+        precision: what it computes in, here and in the recipe.
         seed: of what is sampled and drawn.
         progress: told how far it is.
 
@@ -95,7 +97,7 @@ def search_recipe(
     costs: dict[int, float] = {}
     for input_size in input_sizes(sizes):
         tried = candidates(input_size)
-        loaded = load_engine(engine, Recipe(layers=tried))
+        loaded = load_engine(engine, Recipe(layers=tried, precision=precision))
         costs[input_size] = _milliseconds(loaded, input_size)
         if max_ms is not None and costs[input_size] > max_ms:
             continue
@@ -105,7 +107,7 @@ def search_recipe(
             f"a picture of {min(costs)} pixels takes {min(costs.values()):.1f} ms on this machine, more than the "
             f"{max_ms} ms that are allowed: allow more"
         )
-    recipe = choose(trials, sample.families, costs, max_ms)
+    recipe = replace(choose(trials, sample.families, costs, max_ms), precision=precision)
     return Found(recipe, _report(trials, recipe, costs, sample))
 
 

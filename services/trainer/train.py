@@ -1,7 +1,7 @@
 """From normal pictures to a bundle: features, memory banks, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
-from shared.vision.recipe import Recipe
+from shared.vision.engines.precision import best_precision
+from shared.vision.recipe import Precision, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
 
@@ -49,6 +50,7 @@ def train(
     groups: Path | None = None,
     asked: Asked = NOTHING_ASKED,
     recipe: Recipe | None = None,
+    precision: Precision | None = None,
     max_ms: float | None = None,
     engine: EngineKind = "openvino",
     seed: int = 0,
@@ -66,6 +68,8 @@ def train(
             promise rests on groups. Abnormal pictures may be named in it; those that are not stand for themselves.
         asked: what the threshold is to promise.
         recipe: which features, compared how; None searches for what works for these pictures.
+        precision: what the engine computes in, now and on the line. None takes the given recipe's, and for one that is
+            searched for the best that this machine has (`best_precision`).
         max_ms: bound on a picture's extraction on this machine, milliseconds, for the search.
         engine: what runs the backbone.
         seed: same seed and pictures, same bundle.
@@ -88,13 +92,16 @@ def train(
     file_groups = read_groups(groups, normal_files) if groups else None
     asked.refuse_early(len(normal_files), file_groups)
     search: dict[str, Any] | None = None
-    if recipe is None:
+    if recipe is not None:
+        recipe = replace(recipe, precision=precision or recipe.precision)
+    else:
         found = search_recipe(
             normal_files,
             groups=file_groups,
             abnormals=abnormal_files,
             max_ms=max_ms,
             engine=engine,
+            precision=precision or best_precision(engine),
             seed=seed,
             progress=progress,
         )

@@ -22,6 +22,7 @@ from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
 from shared.vision.picture import Picture, decode
+from shared.vision.recipe import Precision
 
 LOAD = 0.5  # share of the measured throughput at which the latency is taken: a line with head-room
 LATENCY_SECONDS = 12.0
@@ -44,7 +45,15 @@ class PipelineFigures:
     cpus: int
 
 
-def bench_pipeline(images: Path, bundle: Path | None, count: int, work: Path, console: Console) -> PipelineFigures:
+def bench_pipeline(
+    images: Path,
+    bundle: Path | None,
+    *,
+    count: int,
+    work: Path,
+    console: Console,
+    precision: Precision | None = None,
+) -> PipelineFigures:
     """Measure the line on the stack that the environment points at.
 
     Args:
@@ -53,6 +62,7 @@ def bench_pipeline(images: Path, bundle: Path | None, count: int, work: Path, co
         count: pictures to send for the throughput.
         work: folder for logs and a bundle.
         console: where progress is told.
+        precision: of a bundle that is built from the pictures; the machine's best where None.
 
     Raises:
         BenchmarkFailed: no picture can be decoded, or verdicts are missing.
@@ -60,7 +70,7 @@ def bench_pipeline(images: Path, bundle: Path | None, count: int, work: Path, co
     pictures = readable([file.read() for file in find_pictures(images)])
     if bundle is None:
         console.print(f"building a bank from up to {TRAINING_PICTURES} of the pictures …")
-        bundle = bundle_of(pictures, work)
+        bundle = bundle_of(pictures, work, precision)
     loaded = read_bundle(bundle)
     console.print("bare arithmetic in this process …")
     bare = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded.bank)

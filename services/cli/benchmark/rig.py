@@ -24,9 +24,10 @@ from shared.events import ChipInspected, Verdict
 from shared.kafka import create_topics, reader_config
 from shared.settings import Settings
 from shared.topics import load_topics
+from shared.vision.engines.precision import best_precision
 from shared.vision.errors import PictureError
 from shared.vision.picture import decode
-from shared.vision.recipe import DEFAULT_RECIPE
+from shared.vision.recipe import DEFAULT_RECIPE, Precision
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 
@@ -197,8 +198,11 @@ def readable(encoded: Sequence[bytes]) -> list[bytes]:
     return found
 
 
-def bundle_of(pictures: Sequence[bytes], work: Path) -> Path:
-    """A bundle for the product ``benchmark``, trained on some of the pictures; below `work`."""
+def bundle_of(pictures: Sequence[bytes], work: Path, precision: Precision | None = None) -> Path:
+    """A bundle for the product ``benchmark``, trained on some of the pictures; below `work`.
+
+    In the machine's best precision where none is given.
+    """
     normal = work / "normal"
     normal.mkdir()
     step = max(1, len(pictures) // TRAINING_PICTURES)
@@ -206,5 +210,11 @@ def bundle_of(pictures: Sequence[bytes], work: Path) -> Path:
         # Pictures are recognised by their header; the suffix only says that this is one.
         (normal / f"{index:04}.png").write_bytes(data)
     # The usual recipe, whatever the pictures: the line is measured, not what it looks for.
-    train(product="benchmark", normal=normal, out=work / "bundle", recipe=DEFAULT_RECIPE)
+    train(
+        product="benchmark",
+        normal=normal,
+        out=work / "bundle",
+        recipe=DEFAULT_RECIPE,
+        precision=precision or best_precision("openvino"),
+    )
     return work / "bundle"

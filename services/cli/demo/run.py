@@ -30,6 +30,7 @@ from shared.events import ChipInspected, Verdict
 from shared.kafka import create_topics
 from shared.settings import Settings
 from shared.topics import Topics, load_topics
+from shared.vision.engines.precision import best_precision
 from shared.vision.picture import decode
 from shared.vision.recipe import Layer, Recipe
 from shared.wire.codec import Codec
@@ -113,7 +114,13 @@ def _learn(directory: Path, console: Console) -> None:
         normals = pictures / "train" / "normal"
         console.print(f"{line.product}: rendering {NORMALS} good chips and learning from them …")
         write_normals(normals, line.product, NORMALS, NORMALS_SEED)
-        manifest = train(product=line.product, normal=normals, out=directory / "bundles" / line.product, recipe=RECIPE)
+        manifest = train(
+            product=line.product,
+            normal=normals,
+            out=directory / "bundles" / line.product,
+            recipe=RECIPE,
+            precision=best_precision("openvino"),
+        )
         console.print(f"{line.product}: bank {manifest.version}, threshold {manifest.threshold:.2f}")
         write_test_set(
             pictures / "test", line.product, normals=TEST_NORMALS, of_each_kind=TEST_OF_EACH_KIND, seed=TEST_SEED

@@ -25,6 +25,13 @@ def test_layers_written_before_there_were_weights_weigh_one(tmp_path: Path) -> N
     assert read_recipe(tmp_path / "recipe.json").layers[0].weight == 1
 
 
+def test_only_a_recipe_that_names_no_precision_takes_the_given_one(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"layers": [{"tap": "b12"}]}')
+    assert read_recipe(tmp_path / "recipe.json", "bf16").precision == "bf16"
+    (tmp_path / "recipe.json").write_text('{"precision": "f32", "layers": [{"tap": "b12"}]}')
+    assert read_recipe(tmp_path / "recipe.json", "bf16").precision == "f32"
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"layers": [{}]}', '{"layers": [{"tap": "b12", "size": 3}]}', '{"layers": 3}']
 )

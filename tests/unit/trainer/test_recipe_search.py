@@ -54,6 +54,7 @@ def normals(tmp_path: Path) -> tuple[PictureFile, ...]:
 
 def search(normals: tuple[PictureFile, ...], **options: object) -> Found:
     asked = {"groups": None, "abnormals": (), "max_ms": None, "engine": "openvino", "seed": 0, "progress": silent}
+    asked |= {"precision": "f32"}
     return search_recipe(normals, **asked | options)  # type: ignore[arg-type]
 
 

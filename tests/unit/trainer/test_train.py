@@ -32,6 +32,13 @@ def test_a_bundle_can_be_read_again_and_holds_what_was_learnt(normal: Path, tmp_
     assert manifest.training["split"] == "random"
 
 
+def test_a_bank_lives_in_a_space_of_the_precision_it_was_made_in(normal: Path, tmp_path: Path) -> None:
+    as_given = learn(normal, tmp_path / "as-given")
+    other = learn(normal, tmp_path / "other", precision="bf16")
+    assert (as_given.recipe.precision, other.recipe.precision) == ("f32", "bf16")
+    assert as_given.feature_space != other.feature_space
+
+
 def test_few_normals_are_warned_of_with_the_rate_that_can_be_promised(tmp_path: Path) -> None:
     for seed in range(2):
         draw(tmp_path / "normal" / f"{seed}.png", seed)

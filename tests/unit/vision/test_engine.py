@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from shared.vision.backbone import load_backbone
 from shared.vision.engine import Engine
-from shared.vision.engines import openvino
+from shared.vision.engines import openvino, precision
 from shared.vision.engines.loading import default_cache_dir, load_engine
+from shared.vision.engines.precision import cpu_has_bf16
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
-from shared.vision.tensorflow_quietly import keras
+from shared.vision.tensorflow_quietly import keras, tf
 from tests.unit.vision.conftest import VARIED_RECIPE
 from tests.unit.vision.rendered_pictures import chip, ramp
 
@@ -78,14 +79,49 @@ def test_a_pictures_features_do_not_depend_on_its_neighbours_in_the_batch(engine
 
 @pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
 def test_bf16_features_point_nearly_where_f32_ones_do(kind: Any, cache_dir: Path) -> None:
+    if kind == "openvino" and not cpu_has_bf16():
+        pytest.skip("this CPU does not multiply bfloat16")
     found = {}
-    for precision in ("f32", "bf16"):
-        recipe = dataclasses.replace(VARIED_RECIPE, precision=precision)
-        found[precision] = load_engine(kind, recipe, threads=2, cache_dir=cache_dir).features(pictures(2, 256), 256)
+    for each in ("f32", "bf16"):
+        recipe = dataclasses.replace(VARIED_RECIPE, precision=each)
+        found[each] = load_engine(kind, recipe, threads=2, cache_dir=cache_dir).features(pictures(2, 256), 256)
     for layer, expected in found["f32"].items():
         lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(found["bf16"][layer], axis=-1)
         cosines = (found["bf16"][layer] * expected).sum(axis=-1) / lengths
         assert cosines.mean() > 0.97
+
+
+def test_a_cpu_that_would_silently_compute_in_f32_refuses_bf16(
+    monkeypatch: pytest.MonkeyPatch, cache_dir: Path
+) -> None:
+    monkeypatch.setattr(openvino.ov.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(UnsupportedPrecision, match=r"this CPU does not compute in bf16.*--precision f32"):
+        load_engine("openvino", dataclasses.replace(DEFAULT_RECIPE, precision="bf16"), cache_dir=cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("flags", "best"),
+    [("fma avx2 avx512f avx512_vnni", "f32"), ("avx512f avx512_bf16", "bf16"), ("amx_tile amx_bf16", "bf16")],
+)
+def test_openvino_computes_in_bf16_where_the_cpu_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, best: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: fpu sse2 {flags}\n")
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    assert precision.best_precision("openvino") == best
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "no-such-file")
+    assert precision.best_precision("openvino") == "f32"
+
+
+def test_tensorflow_computes_in_bf16_where_every_gpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _kind: list(range(len(found))))
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": found[gpu]})
+    assert precision.best_precision("tensorflow") == "f32"
+    found.append((9, 0))
+    assert precision.best_precision("tensorflow") == "bf16"
+    found.append((7, 5))
+    assert precision.best_precision("tensorflow") == "f32"
 
 
 @pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
