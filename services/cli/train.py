@@ -26,7 +26,8 @@ EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="OpenVINO o
 PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
-        "--precision", help="Of the features, here and on the line; auto: the recipe's, else bf16 where it is faster."
+        "--precision",
+        help="Of the features, here and on the line; auto: the recipe's, else bf16 where the CPU is faster in it.",
     ),
 ]
 

@@ -32,7 +32,7 @@ class OpenVinoEngine:
         if recipe.precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsupportedPrecision(  # OpenVINO would compute in f32 instead, and not say so
                 "this CPU does not compute in bf16, and the recipe asks for it: run the extractor on one with "
-                "AVX-512 BF16 or AMX, or train the product with --precision f32"
+                "AVX-512 or AMX, or train the product with --precision f32"
             )
         threads = threads or usable_cpus()
         self._graphs = {
