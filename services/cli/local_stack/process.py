@@ -35,7 +35,7 @@ class Record:
         try:
             process = psutil.Process(self.pid)
             ours = abs(process.create_time() - self.started) <= START_TOLERANCE_S
-            return process if ours and _runs(process) else None
+            return process if ours and runs(process) else None
         except psutil.NoSuchProcess:
             return None
 
@@ -75,6 +75,19 @@ def start(
         raise ServerFailed(f"{command[0]} cannot be started: {done.stderr.strip()}")
 
 
+def runs(process: psutil.Process) -> bool:
+    """Whether it has not ended.
+
+    A zombie has: nobody may be there to collect an orphan's status in a container. But only once it is alone: a process
+    of many threads is called a zombie when its first one is gone, while the others still hold its files and ports.
+    """
+    try:
+        ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+        return process.is_running() and not ended
+    except psutil.NoSuchProcess:
+        return False
+
+
 def stop(processes: list[psutil.Process]) -> None:
     """End processes politely, then by force; returns when they have ended."""
     for process in processes:
@@ -96,17 +109,9 @@ def log_tail(log: Path) -> str:
 def _wait(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Wait until all have ended; those that have not in time."""
     deadline = time.monotonic() + timeout_s
-    while (running := [process for process in processes if _runs(process)]) and time.monotonic() < deadline:
+    while (running := [process for process in processes if runs(process)]) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return running
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Whether it has not ended. A zombie has: nobody may be there to collect an orphan's status in a container."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _signal(send: Callable[[], None]) -> None:

@@ -32,7 +32,7 @@ class Servers:
         """SIGKILL to one server: kafka, redis or registry."""
         running = self._process(name)
         running.kill()
-        psutil.wait_procs([running])
+        wait_for(lambda: not process.runs(running), f"{name} to be gone")
 
     def fill_disk(self, topic: str) -> None:
         """Let the broker take no more records of a topic, by its limit on file sizes; it then ends by itself.
@@ -45,7 +45,7 @@ class Servers:
         largest = max(log.stat().st_size for log in (self._directory / "kafka" / "data").glob(f"{topic}-*/*.log"))
         hard = running.rlimit(psutil.RLIMIT_FSIZE)[1]
         running.rlimit(psutil.RLIMIT_FSIZE, (largest, hard))
-        wait_for(lambda: not running.is_running() or running.status() == psutil.STATUS_ZOMBIE, "the broker to give up")
+        wait_for(lambda: not process.runs(running), "the broker to give up")
 
     def forget_banks(self) -> None:
         """Remove the data of a Valkey that does not run."""

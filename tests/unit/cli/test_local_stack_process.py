@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.cli.local_stack import process
+from services.cli.local_stack import ports, process
 from services.cli.local_stack.errors import ServerFailed
 from services.cli.local_stack.lock import exclusive
 
@@ -87,6 +87,29 @@ def test_a_server_that_ignores_politeness_is_killed(folder: Folder, monkeypatch:
     assert running is not None
     process.stop([running])
     assert folder.running() is None
+
+
+def test_a_server_whose_first_thread_is_gone_still_holds_its_port_and_still_runs(folder: Folder) -> None:
+    code = (
+        "import ctypes, platform, socket, threading, time\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        "EXIT = {'x86_64': 60, 'aarch64': 93}[platform.machine()]\n"
+        "ctypes.CDLL(None).syscall(EXIT, 0)\n"  # of the first thread alone
+    )
+    folder.start(sys.executable, "-c", code)
+    folder.wait_for_output("\n")
+    first = psutil.Process(json.loads(folder.record.read_text())["pid"])
+    while first.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    running = folder.running()
+    assert running is not None
+    port = int(folder.log.read_text())
+    assert ports.choose({"kafka": None}, {"kafka": port})["kafka"] != port
+    process.stop([running])
+    assert folder.running() is None
+    assert ports.choose({"kafka": None}, {"kafka": port})["kafka"] == port
 
 
 def test_a_recycled_pid_is_not_taken_for_ours(folder: Folder) -> None:
