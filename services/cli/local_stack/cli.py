@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from services.cli.local_stack import artifacts, stack
+from services.cli.local_stack.security import EVERYDAY_USER
 
 app = typer.Typer(no_args_is_help=True, help="Real Kafka, Valkey and schema registry as processes on this machine.")
 
@@ -19,21 +20,30 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the on
 @app.command()
 def up(
     directory: Directory,
+    *,
     kafka_port: Port = None,
     redis_port: Port = None,
     registry_port: Port = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="With TLS, and a user with a password and rights for each service.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start what does not run yet, wait until it answers, and write DIR/env to source."""
     _announce_download()
     wanted = {"kafka": kafka_port, "redis": redis_port, "registry": registry_port}
-    addresses = stack.up(directory, wanted_ports=wanted)
+    addresses = stack.up(directory, wanted_ports=wanted, secure=secure)
+    found = {name: getattr(addresses, name) for name in stack.NAMES}
+    users = sorted(addresses.security.principals()) if addresses.security else []
     if as_json:
-        typer.echo(json.dumps(asdict(addresses) | {"env": str(directory / "env")}))
+        typer.echo(json.dumps(found | {"env": str(directory / "env"), "users": users}))
         return
-    for name, address in asdict(addresses).items():
+    for name, address in found.items():
         typer.echo(f"{name:9} {address}")
     typer.echo(f"to use it: source {directory / 'env'}")
+    if addresses.security:
+        typer.echo(f"as user {EVERYDAY_USER}; as another: source {addresses.security.folder}/users/NAME/env")
+        typer.echo(f"users     {' '.join(users)}")
 
 
 @app.command()
@@ -48,6 +58,13 @@ def down(
         typer.echo(json.dumps({"stopped": stopped, "purged": purge}))
     else:
         typer.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command()
+def renew(directory: Directory) -> None:
+    """Give the servers of a guarded stack new certificates while they run."""
+    stack.renew(directory)
+    typer.echo("renewed: Kafka and Valkey have them, the registry will within half a minute")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -11,13 +12,16 @@ from services.cli.local_stack import jvm
 from services.cli.local_stack.artifacts import Artifacts
 from services.cli.local_stack.errors import ServerFailed
 from services.cli.local_stack.ports import HOST
-from services.cli.local_stack.server import Server
+from services.cli.local_stack.security import BROKER, Security
+from services.cli.local_stack.server import Endpoint, Server
 from shared.topics import Topics
 
 # Fixed: an id drawn at random may begin with a dash, which the format tool takes for an option. Base64 of 16 bytes.
 CLUSTER_ID = "Q2hpcHNpZXZlLWxvY2FsMQ"
 HEAP_MB = 512
 READY_TIMEOUT_S = 1.0
+CERTIFIED_LISTENERS = ("SASL_SSL", "INTERNAL")
+"""Those of a guarded node that take a new certificate while it runs; the controller's does not (KAFKA-20583)."""
 
 
 def broker_settings(topics: Topics) -> dict[str, str]:
@@ -56,25 +60,30 @@ def broker_settings(topics: Topics) -> dict[str, str]:
     }
 
 
-def address(port: int) -> str:
-    """Bootstrap servers."""
-    return f"{HOST}:{port}"
+def endpoint(port: int, internal_port: int | None = None, security: Security | None = None) -> Endpoint:
+    """Bootstrap servers; of a guarded broker, readiness is asked on the internal listener, which needs no users yet."""
+    if security is None:
+        return Endpoint(f"{HOST}:{port}", lambda: _answers({"bootstrap.servers": f"{HOST}:{port}"}))
+    return Endpoint(f"{HOST}:{port}", lambda: _answers(own_client(internal_port, security)))
 
 
-def server(home: Path, port: int, controller_port: int, topics: Topics, artifacts: Artifacts) -> Server:
-    """The node, with its data below `home`, listening on `port` for clients."""
-    bootstrap = address(port)
+def own_client(internal_port: int | None, security: Security) -> dict[str, str]:
+    """A client configuration for the stack itself, as superuser."""
+    return {"bootstrap.servers": f"{HOST}:{internal_port}", **security.own_client()}
+
+
+def server(
+    home: Path, ports: Mapping[str, int], topics: Topics, artifacts: Artifacts, security: Security | None
+) -> Server:
+    """The node, with its data below `home`; `ports` are ``kafka``, ``kafka-controller`` and ``kafka-internal``."""
     data = home / "data"
     properties = home / "server.properties"
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "controller.quorum.voters": f"1@{HOST}:{ports['kafka-controller']}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{bootstrap},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{bootstrap}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        **(_guarded(ports, security) if security else _open(ports)),
         **broker_settings(topics),
     }
     java = [
@@ -89,20 +98,52 @@ def server(home: Path, port: int, controller_port: int, topics: Topics, artifact
             _format(home, data, settings, java, lock)
         _write(properties, settings | {"log.dirs": str(data)})
 
-    return Server(
-        name="kafka",
-        address=bootstrap,
-        command=[*java, "kafka.Kafka", str(properties)],
-        prepare=prepare,
-        ready=is_ready,
-    )
+    return Server(name="kafka", command=[*java, "kafka.Kafka", str(properties)], prepare=prepare)
 
 
-def is_ready(bootstrap: str) -> bool:
+def _open(ports: Mapping[str, int]) -> dict[str, str]:
+    return {
+        "listeners": f"PLAINTEXT://{HOST}:{ports['kafka']},CONTROLLER://{HOST}:{ports['kafka-controller']}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports['kafka']}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+
+
+def _guarded(ports: Mapping[str, int], security: Security) -> dict[str, str]:
+    """Clients by TLS and SCRAM, with the rights they have and no others; the node itself by its certificate.
+
+    Not by a user of SCRAM: its first one would have to be given to the format tool on a command line.
+    """
+    return {
+        "listeners": (
+            f"SASL_SSL://{HOST}:{ports['kafka']},INTERNAL://{HOST}:{ports['kafka-internal']},"
+            f"CONTROLLER://{HOST}:{ports['kafka-controller']}"
+        ),
+        "advertised.listeners": f"SASL_SSL://{HOST}:{ports['kafka']},INTERNAL://{HOST}:{ports['kafka-internal']}",
+        "listener.security.protocol.map": "SASL_SSL:SASL_SSL,INTERNAL:SSL,CONTROLLER:SSL",
+        "inter.broker.listener.name": "INTERNAL",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
+            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+        ),
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(security.file(BROKER, "pem")),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(security.authority),
+        "listener.name.internal.ssl.client.auth": "required",
+        "listener.name.controller.ssl.client.auth": "required",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": f"User:CN={BROKER}",
+    }
+
+
+def _answers(client: dict[str, str]) -> bool:
     """Whether the broker has registered itself and answers for its metadata."""
     try:
         # log_level 0: that a broker which is starting refuses connections is no news.
-        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "error_cb": lambda _error: None})
+        admin = AdminClient({**client, "log_level": 0, "error_cb": lambda _error: None})
         return len(admin.list_topics(timeout=READY_TIMEOUT_S).brokers) == 1
     except KafkaException:
         return False

@@ -4,15 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server is reached."""
+
+    address: str
+    """What clients are told."""
+    is_ready: Callable[[], bool]
+    """Whether it answers there as clients need it to; quick, and asked until it does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server:
     """One server, not yet started."""
 
     name: str
-    address: str
-    """What clients are told."""
-    ready: Callable[[str], bool]
-    """Whether it answers at its address as clients need it to; quick, and asked until it does."""
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[int], None] = lambda _lock: None

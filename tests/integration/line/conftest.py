@@ -16,7 +16,6 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from services.cli.demo.render import render_chip
 from services.cli.line import Line
-from services.trainer.train import train
 from shared.bank.bundle import read_bundle
 from shared.bank.store import BankStore
 from shared.errors import Uninspectable
@@ -25,7 +24,6 @@ from shared.identity import Headers, identity_of, to_headers
 from shared.kafka import create_topics, producer_config, reader_config
 from shared.settings import Settings
 from shared.topics import Topics, load_topics
-from shared.vision.recipe import DEFAULT_RECIPE
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.bad_pictures import encoded
@@ -115,18 +113,6 @@ def good_chip(seed: int = 1) -> bytes:
     from PIL import Image
 
     return encoded(Image.fromarray(render_chip(np.random.default_rng(seed), PRODUCT, None).picture), "PNG")
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the product, trained on a few rendered chips."""
-    folder = tmp_path_factory.mktemp("training")
-    normal = folder / "normal"
-    normal.mkdir()
-    for seed in range(24):
-        (normal / f"{seed:03}.png").write_bytes(good_chip(1000 + seed))
-    train(product=PRODUCT, normal=normal, out=folder / "bundle", recipe=DEFAULT_RECIPE)
-    return folder / "bundle"
 
 
 @pytest.fixture(scope="package")

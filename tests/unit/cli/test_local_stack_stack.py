@@ -9,6 +9,7 @@ import pytest
 from services.cli.local_stack import stack
 from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, StackBusy
 from services.cli.local_stack.lock import exclusive
+from services.cli.local_stack.security import Security
 
 
 def test_down_in_a_directory_that_never_held_a_stack_changes_nothing(tmp_path: Path) -> None:
@@ -49,3 +50,34 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DirectoryUnusable, match=f"{tmp_path}/file/stack"):
         stack.up(tmp_path / "file" / "stack")
+
+
+def test_an_open_stacks_directory_does_not_become_a_guarded_one(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text("{}")
+    with pytest.raises(DirectoryUnusable, match="holds a stack without passwords"):
+        stack.up(tmp_path, secure=True)
+    assert not (tmp_path / "security").exists()
+
+
+def test_a_guarded_stack_keeps_its_authority_and_passwords_and_goes_with_a_purge(tmp_path: Path) -> None:
+    first = Security.make(tmp_path)
+    kept = {user: first.password(user) for user in first.principals()}
+    authority, certificate = first.authority.read_bytes(), first.file("broker", "crt").read_bytes()
+    again = Security.make(tmp_path)
+    assert {user: again.password(user) for user in again.principals()} == kept
+    assert again.authority.read_bytes() == authority
+    assert again.file("broker", "crt").read_bytes() != certificate
+    assert Security.kept(tmp_path) == again
+    (tmp_path / "lock").touch()
+    stack.down(tmp_path, purge=True)
+    assert Security.kept(tmp_path) is None
+
+
+def test_a_user_is_given_what_it_needs_to_connect_and_no_more(tmp_path: Path) -> None:
+    addresses = stack.Addresses("k:1", "rediss://r:1/0", "https://s:1", security=Security.make(tmp_path))
+    gate, trainer = addresses.env("reject-gate"), addresses.env("trainer")
+    assert gate["CHIPSIEVE_KAFKA__SASL_USERNAME"] == "reject-gate"
+    assert "CHIPSIEVE_REDIS__PASSWORD_FILE" not in gate
+    assert trainer["CHIPSIEVE_REDIS__USERNAME"] == "trainer"
+    assert "CHIPSIEVE_KAFKA__SASL_USERNAME" not in trainer
+    assert not any(password in str(gate) for password in [addresses.security.password("reject-gate")])

@@ -1,0 +1,81 @@
+"""A chip goes through the whole line, every process as its own user."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from services.cli.demo.render import render_chip
+from services.cli.line import STAGES, Line, free_port
+from shared.bank.bundle import read_bundle
+from shared.bank.store import BankStore
+from shared.events import ChipInspected, ChipRejected, Verdict
+from shared.kafka import reader_config
+from shared.topics import Topics
+from shared.wire.codec import Codec
+from shared.wire.registry import SchemaRegistry
+from tests.bad_pictures import encoded
+from tests.integration.secure.conftest import GuardedStack
+
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    guarded: GuardedStack, guarded_topics: Topics, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The running line; the gateway's URL."""
+    store = BankStore(guarded.settings("trainer").redis)
+    store.publish(read_bundle(bundle))
+    store.close()
+    port = free_port()
+    with Line({"CHIPSIEVE_GATEWAY__PORT": str(port)}, tmp_path_factory.mktemp("line"), services=()) as line:
+        for service in (*STAGES, "gateway"):
+            line.start(service, env=guarded.addresses.env(service))
+        line.wait_until_ready()
+        yield f"http://127.0.0.1:{port}/v1/images?product=soic-8"
+        line.check()
+
+
+def received(guarded: GuardedStack, user: str, event: type, topics: Topics, event_id: str) -> object:
+    """The event about a chip, as this user's consumer reads it."""
+    settings, topic = guarded.settings(user), topics.topic_of(event)
+    with SchemaRegistry(settings.registry) as registry:
+        codec = Codec(registry, topics)
+        consumer = Consumer({**reader_config(settings.kafka, topics, group=f"{user}-2"), "enable.partition.eof": False})
+        try:
+            consumer.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
+            while True:
+                message = consumer.poll(PATIENCE_S)
+                assert message is not None, f"no {event.__name__} of {event_id}"
+                assert message.error() is None, message.error()
+                if dict(message.headers() or []).get("event_id") == event_id.encode():
+                    return codec.decode(message.value(), event)
+        finally:
+            consumer.close()
+
+
+def test_a_chip_gets_its_verdict_and_a_reject_reaches_the_gate(
+    guarded: GuardedStack, guarded_topics: Topics, gateway: str
+) -> None:
+    import numpy as np
+    from PIL import Image
+
+    good = render_chip(np.random.default_rng(7), "soic-8", None).picture
+    covered = good.copy()
+    covered[:] = 0
+    stored = []
+    for chip, picture in (("good", good), ("covered", covered)):
+        body = encoded(Image.fromarray(picture), "PNG")
+        request = urllib.request.Request(f"{gateway}&line=line-1&chip={chip}", data=body)
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            assert answer.status == 201
+            stored.append(json.load(answer)["event_id"])
+    verdicts = [received(guarded, "mes", ChipInspected, guarded_topics, event_id) for event_id in stored]
+    assert [verdict.verdict for verdict in verdicts] == [Verdict.PASS, Verdict.REJECT]
+    reject = received(guarded, "reject-gate", ChipRejected, guarded_topics, stored[1])
+    assert isinstance(reject, ChipRejected)
+    assert reject.chip_id == "covered"

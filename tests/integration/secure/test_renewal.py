@@ -1,0 +1,70 @@
+"""Certificates are renewed while everybody works."""
+
+import json
+import socket
+import ssl
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from services.cli.local_stack import stack as local_stack
+from services.cli.local_stack.errors import DirectoryUnusable
+from shared.bank.store import BankStore
+from shared.kafka import producer_config, reader_config
+from shared.topics import Topics
+from tests.integration.conftest import wait_until
+from tests.integration.secure.conftest import GuardedStack
+
+ANSWER_S = 30.0
+
+
+def serial(guarded: GuardedStack, name: str) -> str:
+    """The serial number of the certificate that a new connection to a server is shown."""
+    port = json.loads((guarded.directory / "ports.json").read_text())[name]
+    context = ssl.create_default_context(cafile=str(guarded.security.authority))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as shown,
+    ):
+        found = shown.getpeercert()
+    assert found is not None
+    return str(found["serialNumber"])
+
+
+def test_servers_show_new_certificates_and_who_is_connected_stays_connected(
+    guarded: GuardedStack, guarded_topics: Topics
+) -> None:
+    settings = guarded.settings("router")
+    producer = Producer(producer_config(settings.kafka, guarded_topics))
+    store = BankStore(guarded.settings("matcher").redis)
+    lost: list[str] = []
+
+    def send() -> None:
+        producer.produce(
+            "alerts", b"alert", partition=0, on_delivery=lambda error, _message: error and lost.append(error.str())
+        )
+        assert producer.flush(ANSWER_S) == 0
+
+    send()
+    store.ping()
+    before = {name: serial(guarded, name) for name in ("kafka", "redis")}
+    local_stack.renew(guarded.directory)
+    wait_until(lambda: all(serial(guarded, name) != before[name] for name in before), seconds=ANSWER_S)
+    send()
+    store.ping()
+    store.close()
+    assert not lost
+
+    # Who comes anew is shown the new ones, and believes them.
+    consumer = Consumer(reader_config(guarded.settings("alarm").kafka, guarded_topics, group="alarm"))
+    consumer.assign([TopicPartition("alerts", 0, 0)])
+    record = consumer.poll(ANSWER_S)
+    assert record is not None
+    assert record.error() is None
+    consumer.close()
+
+
+def test_an_open_stack_has_nothing_to_renew(tmp_path) -> None:
+    with pytest.raises(DirectoryUnusable, match="--secure"):
+        local_stack.renew(tmp_path)

@@ -1,0 +1,129 @@
+"""Who may do what, as a broker with the rules of schemas/access.yaml sees it."""
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from shared.access import load_access
+from shared.kafka import create_topics, producer_config, reader_config, transactional_producer_config
+from shared.topics import Topics, load_topics
+from tests.integration.secure.conftest import GuardedStack
+
+ACCESS = load_access(load_topics())
+SERVICES = [name for name, principal in ACCESS.items() if principal.service]
+KAFKA_USERS = [name for name, principal in ACCESS.items() if principal.uses_kafka]
+ANSWER_S = 30.0
+
+
+def code_of(attempt: Callable[[], object]) -> str:
+    with pytest.raises(KafkaException) as caught:
+        attempt()
+    return str(caught.value.args[0].name())
+
+
+def plain_producer(guarded: GuardedStack, user: str) -> Producer:
+    """One that asks for no producer id first, so that the broker's answer is about the topic."""
+    config = producer_config(guarded.settings(user).kafka, load_topics())
+    return Producer({**config, "enable.idempotence": False, "log_level": 0})
+
+
+def written(guarded: GuardedStack, user: str, topic: str, value: bytes = b"forged") -> KafkaError | None:
+    """What the broker has against a record of this user in this topic."""
+    answers: list[KafkaError | None] = []
+    producer = plain_producer(guarded, user)
+    producer.produce(topic, value, on_delivery=lambda error, _message: answers.append(error))
+    assert producer.flush(ANSWER_S) == 0
+    return answers[0]
+
+
+def read(guarded: GuardedStack, user: str, topic: str) -> bytes | str:
+    """The first record that this user sees in the topic, or the broker's refusal to name its leaders or to serve it."""
+    config = reader_config(guarded.settings(user).kafka, load_topics(), group=f"{user}-1")
+    consumer = Consumer({**config, "enable.partition.eof": False, "log_level": 0})
+    try:
+        if hidden := consumer.list_topics(topic, timeout=ANSWER_S).topics[topic].error:
+            return str(hidden.name())
+        partitions = range(load_topics().by_name[topic].partitions)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        while True:
+            message = consumer.poll(ANSWER_S)
+            assert message is not None, f"neither a record of {topic} nor a refusal"
+            if message.error() is None:
+                return bytes(message.value())
+            if message.error().code() != KafkaError.GROUP_AUTHORIZATION_FAILED:  # which reading needs none of
+                return str(message.error().name())
+    finally:
+        consumer.close()
+
+
+def test_a_reject_gate_reads_rejects_and_nothing_else(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    assert written(guarded, "router", "rejects", b"which chip to throw out") is None
+    assert isinstance(read(guarded, "reject-gate", "rejects"), bytes)  # this one, or one of the line's
+    for topic in guarded_topics.by_name.keys() - {"rejects"}:
+        assert read(guarded, "reject-gate", topic) == "TOPIC_AUTHORIZATION_FAILED", topic
+
+
+def test_a_reject_gate_is_not_even_told_of_other_topics(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    admin = AdminClient(guarded.settings("reject-gate").kafka.client_config())
+    assert set(admin.list_topics(timeout=ANSWER_S).topics) == {"rejects"}
+
+
+def test_a_reject_gate_writes_nothing_and_makes_nothing(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    for topic in guarded_topics.by_name:
+        error = written(guarded, "reject-gate", topic)
+        assert error is not None
+        assert error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    admin = AdminClient(guarded.settings("reject-gate").kafka.client_config())
+    made = admin.create_topics([NewTopic("own", 1)])["own"]
+    assert code_of(lambda: made.result(ANSWER_S)) == "TOPIC_AUTHORIZATION_FAILED"
+
+
+def test_a_reject_gate_stays_out_of_the_stages_groups(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    config = reader_config(guarded.settings("reject-gate").kafka, guarded_topics, group="chipsieve-router")
+    consumer = Consumer({**config, "log_level": 0})
+    consumer.subscribe(["rejects"])
+    message = consumer.poll(ANSWER_S)
+    assert message is not None
+    assert message.error().code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    consumer.close()
+
+
+@pytest.mark.parametrize("user", KAFKA_USERS)
+def test_nobody_writes_a_topic_that_is_not_declared_for_them(
+    guarded: GuardedStack, guarded_topics: Topics, user: str
+) -> None:
+    producer = plain_producer(guarded, user)
+    foreign = guarded_topics.by_name.keys() - set(ACCESS[user].writes)
+    refused: set[str] = set()
+
+    def note(error: KafkaError | None, message: object) -> None:
+        if error is not None and error.name().endswith("AUTHORIZATION_FAILED"):
+            refused.add(message.topic())  # type: ignore[attr-defined]
+
+    for topic in foreign:
+        producer.produce(topic, b"forged", on_delivery=note)
+    assert producer.flush(ANSWER_S) == 0
+    assert refused == foreign
+
+
+@pytest.mark.parametrize("user", SERVICES)
+def test_no_service_takes_anothers_worker_slot(guarded: GuardedStack, guarded_topics: Topics, user: str) -> None:
+    for other in {"extractor", "matcher", "router"} - {user}:
+        config = transactional_producer_config(guarded.settings(user).kafka, guarded_topics, f"chipsieve-{other}-0")
+        producer = Producer({**config, "log_level": 0})
+        refusal = code_of(lambda producer=producer: producer.init_transactions(ANSWER_S))
+        assert refusal == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED", other
+
+
+def test_the_autoscaler_sees_how_long_a_topic_is_and_no_record(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    assert read(guarded, "autoscaler", "images") == "TOPIC_AUTHORIZATION_FAILED"
+    consumer = Consumer(reader_config(guarded.settings("autoscaler").kafka, guarded_topics))
+    assert consumer.get_watermark_offsets(TopicPartition("images", 0), timeout=ANSWER_S)[0] == 0
+    consumer.close()
+
+
+def test_the_operator_finds_the_topics_as_declared(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    done = create_topics(guarded.settings("operator").kafka, guarded_topics)
+    assert set(done.existing) == set(guarded_topics.by_name)
