@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 
 from typing_extensions import override
@@ -14,8 +15,8 @@ from shared.errors import Uninspectable
 from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
 from shared.identity import Identity
 from shared.stream.step import Outcome, Record, Source, Step
-from shared.vision.extraction import extract
-from shared.vision.picture import Picture, decode
+from shared.vision.extraction import Sized, at_input_sizes, extract_sized
+from shared.vision.picture import decode
 from shared.vision.recipe import Recipe
 
 
@@ -51,15 +52,16 @@ class ExtractorStep(Step[ImageCaptured]):
         looks = list(self._decoders.map(self._look, records, [self._recipe(record) for record in records]))
         outcomes: list[Outcome] = [look if isinstance(look, Uninspectable) else () for look in looks]
         for (recipe, feature_space), members in _by_recipe(looks).items():
-            grids = extract([picture for _, picture in members], recipe, self._engines.engine(recipe, feature_space))
-            for (index, picture), chip_grids in zip(members, grids, strict=True):
+            engine = self._engines.engine(recipe, feature_space)
+            grids = extract_sized([look.sized for _, look in members], recipe, engine)
+            for (index, look), chip_grids in zip(members, grids, strict=True):
                 record = records[index]
                 outcomes[index] = (
                     FeaturesExtracted(
                         **record.identity.fields(),
                         image=_pointer(record.source, record.event),
-                        height=picture.shape[0],
-                        width=picture.shape[1],
+                        height=look.height,
+                        width=look.width,
                         feature_space=feature_space,
                         grids=chip_grids,
                     ),
@@ -92,22 +94,33 @@ class ExtractorStep(Step[ImageCaptured]):
             return recipe
         try:
             data = read_image(record.event, root=self._images.root, max_bytes=self._images.max_referenced_bytes)
-            return recipe, decode(data, max_pixels=self._images.max_pixels)
+            # Resized here, on the threads that decode: the one that judges has all the rest to do.
+            picture = decode(data, max_pixels=self._images.max_pixels)
+            return _Look(recipe, picture.shape[0], picture.shape[1], at_input_sizes(picture, recipe[0]))
         except Uninspectable as error:
             return error
 
 
 _Recipe = tuple[Recipe, str]
-_Look = tuple[_Recipe, Picture]
 
 
-def _by_recipe(looks: Sequence[_Look | Uninspectable]) -> dict[_Recipe, list[tuple[int, Picture]]]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A picture that is ready for the backbone."""
+
+    recipe: _Recipe
+    height: int
+    """Of the original, pixels."""
+    width: int
+    sized: Sized
+
+
+def _by_recipe(looks: Sequence[_Look | Uninspectable]) -> dict[_Recipe, list[tuple[int, _Look]]]:
     """Positions and pictures of the chips that can be looked at, together by recipe."""
-    groups: dict[_Recipe, list[tuple[int, Picture]]] = {}
+    groups: dict[_Recipe, list[tuple[int, _Look]]] = {}
     for index, look in enumerate(looks):
         if not isinstance(look, Uninspectable):
-            recipe, picture = look
-            groups.setdefault(recipe, []).append((index, picture))
+            groups.setdefault(look.recipe, []).append((index, look))
     return groups
 
 

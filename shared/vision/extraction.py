@@ -1,6 +1,6 @@
 """From pictures to feature grids: the one path that serving, training, evaluation and benchmarks share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,6 +9,19 @@ from shared.vision.engine import Engine, Features
 from shared.vision.features import quantise
 from shared.vision.picture import Picture, resize
 from shared.vision.recipe import Recipe
+
+Sized = Mapping[int, Picture]
+"""One picture at each of a recipe's input sizes."""
+
+
+def at_input_sizes(picture: Picture, recipe: Recipe) -> Sized:
+    """The picture as the recipe's layers want it. Thread-safe; the interpreter lock is released meanwhile."""
+    return {size: resize(picture, size) for size in input_sizes(recipe)}
+
+
+def input_sizes(recipe: Recipe) -> tuple[int, ...]:
+    """The sizes that the recipe's layers read, each once, in their order."""
+    return tuple(dict.fromkeys(layer.input_size for layer in recipe.layers))
 
 
 def extract(pictures: Sequence[Picture], recipe: Recipe, engine: Engine) -> list[tuple[FeatureGrid, ...]]:
@@ -19,10 +32,15 @@ def extract(pictures: Sequence[Picture], recipe: Recipe, engine: Engine) -> list
         recipe: what to extract.
         engine: an engine made for that recipe.
     """
+    return extract_sized([at_input_sizes(picture, recipe) for picture in pictures], recipe, engine)
+
+
+def extract_sized(pictures: Sequence[Sized], recipe: Recipe, engine: Engine) -> list[tuple[FeatureGrid, ...]]:
+    """As `extract`, of pictures that `at_input_sizes` was done to."""
     if not pictures:
         return []
     features: Features = {}
-    for size in dict.fromkeys(layer.input_size for layer in recipe.layers):
-        features |= engine.features(np.stack([resize(picture, size) for picture in pictures]), size)
+    for size in input_sizes(recipe):
+        features |= engine.features(np.stack([picture[size] for picture in pictures]), size)
     names = dict.fromkeys(layer.name for layer in recipe.layers)
     return [tuple(quantise(name, features[name][index]) for name in names) for index in range(len(pictures))]

@@ -67,18 +67,22 @@ class _Graph:
         self._outputs = {layer: compiled.output(output) for layer, output in names.items()}
 
     def run(self, pictures: NDArray[np.uint8]) -> Features:
+        pictures = np.ascontiguousarray(pictures)
         found: Features = {
             layer: np.empty((len(pictures), *output.shape[1:]), np.float32) for layer, output in self._outputs.items()
         }
-        waiting = len(self._requests)
-        for index in range(len(pictures) + waiting):
-            request: Any = self._requests[index % waiting]
-            if index >= waiting:
+        try:
+            for index in range(len(pictures)):
+                request: Any = self._requests[index % len(self._requests)]
                 request.wait()
+                # OpenVINO reads the pixels and writes the features where they lie: no copy on this thread.
+                request.set_input_tensor(ov.Tensor(pictures[index : index + 1], shared_memory=True))
                 for layer, output in self._outputs.items():
-                    found[layer][index - waiting] = request.get_tensor(output).data[0]
-            if index < len(pictures):
-                request.start_async({0: pictures[index : index + 1]})
+                    request.set_tensor(output, ov.Tensor(found[layer][index : index + 1], shared_memory=True))
+                request.start_async()
+        finally:  # whatever happened: no request may outlive the arrays
+            for request in self._requests:
+                request.wait()
         return found
 
 
