@@ -13,7 +13,11 @@ DEMO_DIR ?= out/demo
 # Slow package mirrors: wait for large wheels.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: help install demo test test-fast test-fault test-k8s check format events k8s lock clean
+# Run in environments of their own: none of their many packages is one of ours.
+AUDIT := pip-audit==2.10.1
+SBOM := cyclonedx-bom==7.5.0
+
+.PHONY: help install demo test test-fast test-fault test-k8s check audit sbom format events k8s lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */\1\t/' | expand -t 14
@@ -51,6 +55,18 @@ check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(INSTALLED) ## compare the lock files with PyPI's advisories; what cannot be compared fails too (asks pypi.org)
+	for lock in dev extractor-gpu; do \
+		$(BIN)/uv tool run --from $(AUDIT) pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock || exit 1; \
+	done
+
+sbom: $(INSTALLED) ## what each image carries, as CycloneDX: out/sbom/SERVICE.cdx.json
+	@mkdir -p out/sbom
+	for service in $(SERVICES) extractor-gpu; do \
+		$(BIN)/uv tool run --from $(SBOM) cyclonedx-py requirements requirements/$$service.lock --output-format JSON \
+			--output-reproducible --output-file out/sbom/$$service.cdx.json || exit 1; \
+	done
 
 format: $(INSTALLED) ## rewrite the sources in the project's format
 	$(BIN)/ruff format .

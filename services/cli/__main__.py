@@ -12,6 +12,7 @@ from services.cli.feed import feed
 from services.cli.local_stack import cli as local
 from services.cli.run import run
 from services.cli.tail import tail
+from services.cli.token import token
 from services.cli.train import evaluate, train
 from shared.errors import ChipsieveError
 from shared.settings import LogSettings
@@ -34,6 +35,7 @@ app.add_typer(bank.app, name="bank")
 app.command()(run)
 app.command()(feed)
 app.command()(tail)
+app.command()(token)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(bench.app, name="bench")
 app.command()(demo)

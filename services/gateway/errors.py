@@ -2,6 +2,8 @@
 
 ChipsieveError
 ├── GatewayError                 nothing was stored, and the same picture would be refused again
+│   ├── Unauthorized             no token, or none that is known
+│   ├── ForbiddenLine            a token that is not good for this line
 │   ├── InvalidIdentity          line, product, chip, event or a time is missing or cannot be
 │   ├── EmptyImage               no bytes
 │   ├── OversizeImage            more bytes than may travel inline
@@ -12,7 +14,8 @@ ChipsieveError
 │   └── OutsideRoot              a reference that leads out of the image root
 └── NotReady
     ├── shared.kafka.BrokerUnavailable     not acknowledged in time
-    └── GatewayBusy                        as much is under way as may be; try again
+    ├── GatewayBusy                        as much is under way as may be; try again
+    └── RateLimited                        the line sends more than it may; try again
 """
 
 import re
@@ -31,6 +34,14 @@ def reason_of(error: Exception) -> str:
 
 class GatewayError(ChipsieveError):
     """A picture that is refused; nothing was stored."""
+
+
+class Unauthorized(GatewayError):
+    """No token, or none that is known."""
+
+
+class ForbiddenLine(GatewayError):
+    """A token that is not good for this line."""
 
 
 class InvalidIdentity(GatewayError):
@@ -63,3 +74,11 @@ class OutsideRoot(GatewayError):
 
 class GatewayBusy(NotReady):
     """As much is under way as may be."""
+
+
+class RateLimited(NotReady):
+    """The line sends more than it may."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

@@ -8,6 +8,10 @@ Query: ``line``, ``product``, ``chip``; optional ``captured_at`` and ``verdict_b
 milliseconds since 1970), ``deadline_ms`` (instead of ``verdict_by``, counted from ``captured_at``), ``event_id`` (the
 sender's own, so that a request which is sent again is not stored again), ``sha256`` (of the body, lower-case hex).
 
+Where the gateway has a file of tokens (`services.gateway.doorkeeper`), the header ``Authorization: Bearer TOKEN`` must
+be one that is good for the line: 401 and 403 otherwise. 429 with ``Retry-After`` says that the line sends more than it
+may. All of this comes before the body is read.
+
 The answer comes after Kafka has acknowledged: 201, or 200 where the event was stored before, with ``event_id``,
 ``topic``, ``partition`` and ``offset``. Any other has ``reason`` and ``detail``: 4xx where the same request would be
 refused again, and nothing is stored; 503 with ``Retry-After`` where it is worth sending again. After a 503 Kafka may
@@ -15,6 +19,7 @@ still have taken a picture whose acknowledgement was lost: a sender that gives i
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -28,13 +33,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.gateway.capture import capture, identify, oversize
+from services.gateway.doorkeeper import Doorkeeper
 from services.gateway.errors import (
     ChecksumMismatch,
     ConflictingEvent,
+    ForbiddenLine,
     GatewayBusy,
     InvalidIdentity,
     OversizeImage,
+    RateLimited,
     SlowBody,
+    Unauthorized,
     UnsupportedBody,
     reason_of,
 )
@@ -50,6 +59,7 @@ from shared.vision.picture import decode
 
 STATUS: Mapping[type[ChipsieveError], int] = {
     InvalidIdentity: 400,
+    ForbiddenLine: 403,
     SlowBody: 408,
     ConflictingEvent: 409,
     OversizeImage: 413,
@@ -84,6 +94,7 @@ class _Door:
         self._producer = producer
         self._settings = settings
         self._recent = RecentEvents(settings.remembered_events)
+        self._doorkeeper = Doorkeeper(settings.tokens_file, rate=settings.rate_limit, burst=settings.rate_burst)
         self._judges = CapacityLimiter(settings.judge_threads)
         self._in_flight = 0
 
@@ -110,7 +121,9 @@ class _Door:
 
     async def _store(self, request: Request) -> JSONResponse:
         query = request.query_params
+        allowed = self._doorkeeper.authenticate(request.headers.get("authorization"))
         identity = _identity(query)
+        self._doorkeeper.admit(identity.line_id, allowed)
         data = await self._body(request)
         event = await to_thread.run_sync(self._judge, identity, data, query.get("sha256"), limiter=self._judges)
         known = self._recent.find(event)
@@ -204,6 +217,10 @@ def _check_body_is_bare(headers: Headers) -> None:
 
 
 async def _refusal(_: Request, error: Exception) -> Response:
+    if isinstance(error, RateLimited):
+        return _answer(429, reason_of(error), str(error), {"retry-after": str(math.ceil(error.retry_after_s))})
+    if isinstance(error, Unauthorized):
+        return _answer(401, reason_of(error), str(error), {"www-authenticate": "Bearer"})
     if isinstance(error, NotReady):
         return _answer(503, reason_of(error), str(error), {"retry-after": str(RETRY_AFTER_S)})
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)

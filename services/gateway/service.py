@@ -8,6 +8,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from services.gateway.certificate import Certificate
 from services.gateway.http import application
 from services.gateway.producer import ImageProducer
 from services.gateway.settings import DoorSettings, GatewaySettings
@@ -25,6 +26,7 @@ DRAIN_BUDGET_S = 3
 LINGER_MS = 0
 # Connections that wait to be accepted while the process is busy with others.
 BACKLOG = 128
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 log = structlog.get_logger()
 
@@ -75,7 +77,12 @@ def run(settings: GatewaySettings) -> int:
         try:
             with _listen(door) as listening:
                 watching = _watch(door, producer, stopping)
-                server = _server(door, producer)
+                certificate = _certificate(door, stopping)
+                if door.tokens_file and certificate is None and door.host not in LOOPBACK:
+                    log.warning(
+                        "tokens_in_plain_text", remedy="set CHIPSIEVE_GATEWAY__SSL_CERTIFICATE, or end TLS before"
+                    )
+                server = _server(door, producer, certificate)
                 log.info("listening", host=door.host, port=listening.getsockname()[1], admin_port=admin.port)
                 if not stopping.is_set():
                     server.run(sockets=[listening])
@@ -91,16 +98,26 @@ def run(settings: GatewaySettings) -> int:
     return ExitStatus.DRAINED
 
 
-def _server(door: DoorSettings, producer: ImageProducer) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            application(producer, door),
-            log_config=None,  # it logs like everything else here, …
-            access_log=False,  # … but not every picture: the metrics count them
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_BUDGET_S,
-        )
+def _server(door: DoorSettings, producer: ImageProducer, certificate: Certificate | None) -> uvicorn.Server:
+    config = uvicorn.Config(
+        application(producer, door),
+        log_config=None,  # it logs like everything else here, …
+        access_log=False,  # … but not every picture: the metrics count them
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_BUDGET_S,
     )
+    if certificate:
+        config.load()
+        config.ssl = certificate.context  # one that can be renewed; uvicorn makes its own only from files
+    return uvicorn.Server(config)
+
+
+def _certificate(door: DoorSettings, stopping: threading.Event) -> Certificate | None:
+    if door.ssl_certificate is None or door.ssl_key is None:
+        return None
+    certificate = Certificate(door.ssl_certificate, door.ssl_key)
+    threading.Thread(target=certificate.follow, args=(stopping,), name="certificate", daemon=True).start()
+    return certificate
 
 
 def _listen(door: DoorSettings) -> socket.socket:

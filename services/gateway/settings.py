@@ -28,11 +28,29 @@ class DoorSettings(BaseModel):
     # The extractor has the same limit (CHIPSIEVE_IMAGES__MAX_PIXELS) by default, so that what is taken can be judged.
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1, description="largest picture accepted, pixels")
 
+    tokens_file: Path | None = Field(
+        default=None, description="who may send: hashes of tokens with their lines; without it everybody may"
+    )
+    rate_limit: float | None = Field(default=None, gt=0, description="pictures a second that a line may send")
+    # A second's worth of a quick line: what a camera kept back while the network was away.
+    rate_burst: int = Field(default=20, ge=1, description="pictures that a line may send at once")
+    ssl_certificate: Path | None = Field(default=None, description="PEM; with it the gateway speaks HTTPS alone")
+    ssl_key: Path | None = Field(default=None, description="PEM, the certificate's key")
+
     watch_dir: Path | None = Field(default=None, description="folder whose pictures are taken in as they appear")
     watch_line: str | None = Field(default=None, description="line that the watched folder's pictures come from")
     watch_product: str | None = Field(default=None, description="product that the watched folder's pictures show")
     watch_deadline_ms: int | None = Field(default=None, ge=1, description="verdict due this long after the picture")
     watch_interval_ms: int = Field(default=200, ge=1, description="pause between two looks into the folder")
+
+    @model_validator(mode="after")
+    def _has_certificate_and_key_or_neither(self) -> Self:
+        if (self.ssl_certificate is None) != (self.ssl_key is None):
+            raise ValueError(
+                "a certificate and its key belong together: set CHIPSIEVE_GATEWAY__SSL_CERTIFICATE and "
+                "CHIPSIEVE_GATEWAY__SSL_KEY"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_what_is_watched(self) -> Self:

@@ -1,6 +1,9 @@
 """A chip goes through the whole line, every process as its own user."""
 
+import hashlib
 import json
+import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from tests.bad_pictures import encoded
 from tests.integration.secure.conftest import GuardedStack
 
 PATIENCE_S = 120
+TOKEN = "the camera's own"
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +36,24 @@ def gateway(
     store.publish(read_bundle(bundle))
     store.close()
     port = free_port()
-    with Line({"CHIPSIEVE_GATEWAY__PORT": str(port)}, tmp_path_factory.mktemp("line"), services=()) as line:
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "tokens").write_text(f"{hashlib.sha256(TOKEN.encode()).hexdigest()} line-1\n")
+    settings = {
+        "CHIPSIEVE_GATEWAY__PORT": str(port),
+        "CHIPSIEVE_GATEWAY__TOKENS_FILE": str(folder / "tokens"),
+        "CHIPSIEVE_GATEWAY__SSL_CERTIFICATE": str(guarded.security.file("front", "crt")),
+        "CHIPSIEVE_GATEWAY__SSL_KEY": str(guarded.security.file("front", "key")),
+    }
+    with Line(settings, folder, services=()) as line:
         for service in (*STAGES, "gateway"):
             line.start(service, env=guarded.addresses.env(service))
         line.wait_until_ready()
-        yield f"http://127.0.0.1:{port}/v1/images?product=soic-8"
+        yield f"https://127.0.0.1:{port}/v1/images?product=soic-8"
         line.check()
+
+
+def trusting(guarded: GuardedStack) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(guarded.security.authority))
 
 
 def received(guarded: GuardedStack, user: str, event: type, topics: Topics, event_id: str) -> object:
@@ -71,7 +87,10 @@ def test_a_chip_gets_its_verdict_and_a_reject_reaches_the_gate(
     for chip, picture in (("good", good), ("covered", covered)):
         body = encoded(Image.fromarray(picture), "PNG")
         request = urllib.request.Request(f"{gateway}&line=line-1&chip={chip}", data=body)
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request, timeout=PATIENCE_S, context=trusting(guarded))
+        request.add_header("authorization", f"Bearer {TOKEN}")
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=trusting(guarded)) as answer:
             assert answer.status == 201
             stored.append(json.load(answer)["event_id"])
     verdicts = [received(guarded, "mes", ChipInspected, guarded_topics, event_id) for event_id in stored]

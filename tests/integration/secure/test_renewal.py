@@ -36,7 +36,7 @@ def test_servers_show_new_certificates_and_who_is_connected_stays_connected(
     guarded: GuardedStack, guarded_topics: Topics
 ) -> None:
     settings = guarded.settings("router")
-    producer = Producer(producer_config(settings.kafka, guarded_topics))
+    producer = Producer({**producer_config(settings.kafka, guarded_topics), "log_level": 0})
     store = BankStore(guarded.settings("matcher").redis)
     lost: list[str] = []
 
