@@ -8,6 +8,9 @@ from shared.settings import ServiceSettings
 class MatchingSettings(BaseModel):
     """How features are matched."""
 
+    threads: int = Field(
+        default=1, ge=1, description="CPU threads of matrix products; more replicas gain more than more threads"
+    )
     max_banks: int = Field(default=64, ge=1, description="memory banks held at once; a bank takes about 2 MB")
 
 
