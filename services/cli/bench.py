@@ -1,10 +1,6 @@
 """`chipsieve bench`: how fast the line is on this machine, beside the bare arithmetic."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +11,8 @@ from rich.table import Table
 
 from services.cli.benchmark.deadlines import bench_deadlines
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
+from services.cli.benchmark.rig import own_stack
 from services.cli.benchmark.soak import bench_soak
-from services.cli.local_stack import stack
 from services.cli.precision import PrecisionChoice
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
@@ -42,10 +38,11 @@ def pipeline(
 
     Starts a stack and services of its own, and ends them. `pipeline_images_per_second` counts from the first picture
     produced to the last verdict committed; `bare_images_per_second` is decode, features and matching in one process,
-    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at half
-    the throughput, measured from when each picture was due.
+    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at 25, 50 and
+    75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the line
+    costs on a busy machine, too.
     """
-    with _own_stack() as work:
+    with own_stack(console) as work:
         figures = bench_pipeline(images, bundle, count=count, work=work, console=console, precision=precision.asked)
     if as_json:
         typer.echo(json.dumps(asdict(figures)))
@@ -72,7 +69,7 @@ def deadlines(
 
     Starts a stack and services of its own, and ends them. Late chips must drain far quicker than chips are inspected.
     """
-    with _own_stack() as work:
+    with own_stack(console) as work:
         figures = bench_deadlines(
             images, bundle, load=load, outage_s=outage, deadline_ms=deadline, work=work, console=console
         )
@@ -96,7 +93,7 @@ def soak(
 
     Starts a stack and services of its own, and ends them.
     """
-    with _own_stack() as work:
+    with own_stack(console) as work:
         figures = bench_soak(
             images, bundle, load=load, seconds=seconds, deadline_ms=deadline, work=work, console=console
         )
@@ -112,19 +109,6 @@ def _tell(figures: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"{name:<28}{value!s:>10}")
 
 
-@contextmanager
-def _own_stack() -> Iterator[Path]:
-    """A folder to work in, and a stack that the environment points at as long as the benchmark runs."""
-    with ExitStack() as cleanup:
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chipsieve-bench-")))
-        console.print("starting a stack of its own …")
-        addresses = stack.up(work / "stack")
-        cleanup.callback(stack.down, work / "stack")
-        # The benchmark's own addresses, whatever the caller's environment points at.
-        os.environ.update(addresses.env())
-        yield work
-
-
 def _table(figures: PipelineFigures) -> str:
     table = Table(title=f"{figures.images} pictures, {figures.engine} {figures.precision}, {figures.cpus} CPUs")
     table.add_column("figure")
@@ -132,8 +116,12 @@ def _table(figures: PipelineFigures) -> str:
     table.add_row("whole line", f"{figures.pipeline_images_per_second:.1f} images/s")
     table.add_row("bare arithmetic", f"{figures.bare_images_per_second:.1f} images/s")
     table.add_row("efficiency", f"{figures.efficiency:.2f}")
-    table.add_row("latency at half load, p50", f"{figures.p50_ms:.0f} ms")
-    table.add_row("latency at half load, p99", f"{figures.p99_ms:.0f} ms")
+    for load, found in figures.latency_ms.items():
+        for name, milliseconds in found.items():
+            table.add_row(f"latency at {float(load):.0%} of it, {name}", f"{milliseconds:.0f} ms")
+    table.add_row("CPU an image, bare", f"{figures.bare_cpu_ms:.2f} ms")
+    for process, milliseconds in figures.cpu_ms.items():
+        table.add_row(f"CPU an image, {process}", f"{milliseconds:.2f} ms")
     plain = Console(width=80)
     with plain.capture() as captured:
         plain.print(table)

@@ -1,11 +1,13 @@
 """What every benchmark of the line needs: the line itself, pictures into it, verdicts out of it."""
 
+import os
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -15,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 
 from services.cli.line import Line
+from services.cli.local_stack import stack
 from services.gateway.capture import capture, identify
 from services.gateway.errors import GatewayBusy
 from services.gateway.producer import ImageProducer, Stored
@@ -88,6 +91,19 @@ class Rig:
     line: Line
     producer: ImageProducer
     verdicts: Verdicts
+
+
+@contextmanager
+def own_stack(console: Console) -> Iterator[Path]:
+    """A folder to work in, and a stack that the environment points at as long as the benchmark runs."""
+    with ExitStack() as cleanup:
+        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chipsieve-bench-")))
+        console.print("starting a stack of its own …")
+        addresses = stack.up(work / "stack")
+        cleanup.callback(stack.down, work / "stack")
+        # The benchmark's own addresses, whatever the caller's environment points at.
+        os.environ.update(addresses.env())
+        yield work
 
 
 @contextmanager
