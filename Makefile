@@ -17,7 +17,7 @@ export UV_HTTP_TIMEOUT ?= 300
 AUDIT := pip-audit==2.10.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: help install demo test test-fast test-fault test-k8s check audit sbom format events k8s lock clean
+.PHONY: help install demo test test-fast test-fault test-k8s bench check audit sbom format events k8s lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */\1\t/' | expand -t 14
@@ -49,6 +49,9 @@ test-fault: $(INSTALLED) ## 20,000 chips while 60 services are killed, one JSON 
 test-k8s: $(INSTALLED) ## the manifests on a real control plane with KEDA, built from source once (needs Go 1.26, kubectl, openssl)
 	@$(BIN)/python -m tests.k8s.binaries
 	$(BIN)/pytest tests/k8s -s
+
+bench: $(INSTALLED) ## all benchmarks in under 10 minutes, on a machine with nothing else to do; writes benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks
 
 check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -38,9 +38,9 @@ def pipeline(
 
     Starts a stack and services of its own, and ends them. `pipeline_images_per_second` counts from the first picture
     produced to the last verdict committed; `bare_images_per_second` is decode, features and matching in one process,
-    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at 25, 50 and
-    75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the line
-    costs on a busy machine, too.
+    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at 25, 50
+    and 75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the
+    line costs on a busy machine, too.
     """
     with own_stack(console) as work:
         figures = bench_pipeline(images, bundle, count=count, work=work, console=console, precision=precision.asked)

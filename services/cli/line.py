@@ -58,12 +58,16 @@ class Line:
         env: settings of the services, ``CHIPSIEVE_…`` variables.
         logs: folder that gets one log file a process.
         services: their names; a name given twice starts two replicas.
+        package: where their modules lie.
     """
 
-    def __init__(self, env: Mapping[str, str], logs: Path, services: Sequence[str] = STAGES) -> None:
+    def __init__(
+        self, env: Mapping[str, str], logs: Path, services: Sequence[str] = STAGES, *, package: str = "services"
+    ) -> None:
         self._env = dict(env)
         self._logs = logs
         self._names = services
+        self._package = package
         self.services: list[RunningService] = []
 
     def __enter__(self) -> Self:
@@ -95,7 +99,7 @@ class Line:
         log = self._logs / f"{name}-{worker}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", f"services.{name}"],
+                [sys.executable, "-m", f"{self._package}.{name}"],
                 env=settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -42,7 +42,8 @@ class EngineCache:
         return self._engines[ours]
 
     def warm_up(self, recipe: Recipe) -> None:
-        """Compile the recipe's engine and run it once, so that the first chip does not wait for it."""
+        """Compile the recipe's engine and run batches of all its sizes, so that no chip waits for that."""
         engine = self.engine(recipe, recipe.feature_space(backbone_weights_sha256(recipe.backbone)))
         for size in {layer.input_size for layer in recipe.layers}:
-            engine.features(np.zeros((1, size, size, 3), np.uint8), size)
+            for count in engine.batch_sizes:
+                engine.features(np.zeros((count, size, size, 3), np.uint8), size)

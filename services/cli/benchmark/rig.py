@@ -16,7 +16,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 
-from services.cli.line import Line
+from services.cli.line import STAGES, Line
 from services.cli.local_stack import stack
 from services.gateway.capture import capture, identify
 from services.gateway.errors import GatewayBusy
@@ -107,8 +107,8 @@ def own_stack(console: Console) -> Iterator[Path]:
 
 
 @contextmanager
-def running(settings: Settings, work: Path) -> Iterator[Rig]:
-    """The stages on topics of their own, a producer into them and the verdicts out of them."""
+def running(settings: Settings, work: Path, services: Sequence[str] = STAGES) -> Iterator[Rig]:
+    """The services on topics of their own, a producer into them and the verdicts out of them."""
     topics = load_topics(prefix=settings.topic_prefix)
     create_topics(settings.kafka, topics)
     registry = SchemaRegistry(settings.registry)
@@ -126,7 +126,7 @@ def running(settings: Settings, work: Path) -> Iterator[Rig]:
 
     collector = threading.Thread(target=collect, daemon=True)
     with (
-        Line({"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix}, work / "logs") as line,
+        Line({"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix}, work / "logs", services) as line,
         ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=5) as producer,
     ):
         collector.start()

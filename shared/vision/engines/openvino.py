@@ -35,6 +35,7 @@ class OpenVinoEngine:
                 "AVX-512 or AMX, or train the product with --precision f32"
             )
         threads = threads or usable_cpus()
+        self.batch_sizes = (threads,)
         self._graphs = {
             size: _Graph(path, recipe.precision, threads, output_names(recipe, size))
             for size, path in converted_graphs(recipe, cache_dir).items()

@@ -19,6 +19,8 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 class TensorFlowEngine:
     """Runs a recipe in TensorFlow. As `shared.vision.engine.Engine`."""
 
+    batch_sizes = BUCKETS
+
     def __init__(self, recipe: Recipe, *, threads: int | None = None) -> None:
         if recipe.precision not in DTYPES:
             raise UnsupportedPrecision(

@@ -1,0 +1,4 @@
+"""How fast the parts are: one module a question, each a command (``python -m benchmarks.engine --json``).
+
+Ratios are measured side by side in one run, since a shared machine is never twice the same. ``make bench`` runs all.
+"""

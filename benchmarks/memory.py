@@ -1,0 +1,59 @@
+"""Memory of each service, idle and after work, and the CPU it takes while nothing comes."""
+
+import time
+import uuid
+from itertools import cycle, islice
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.pictures import write_chips
+from benchmarks.table import Table, command
+from services.cli.benchmark.processes import CLIENT, CpuTimes, resident_mb
+from services.cli.benchmark.rig import bundle_of, own_stack, running, send
+from services.cli.line import STAGES
+from shared.bank.bundle import read_bundle
+from shared.bank.store import BankStore
+from shared.settings import Settings
+
+IDLE_S = 10.0
+CHIPS = 400
+LIMITS_MB = {"gateway": 120, "extractor": 500, "matcher": 300, "router": 120}
+
+
+def measure() -> Table:
+    """Resident megabytes and idle CPU of every service."""
+    console = Console(stderr=True)
+    with own_stack(console) as work:
+        pictures = [path.read_bytes() for path in sorted(write_chips(Path(work) / "chips", 64).iterdir())]
+        loaded = read_bundle(bundle_of(pictures, work))
+        settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
+        BankStore(settings.redis).publish(loaded)
+        with running(settings, work, (*STAGES, "gateway")) as rig:
+            pids = {service.name: service.process.pid for service in rig.line.services}
+            send(rig.producer, loaded.manifest.product, pictures[:16], interval=None)
+            rig.verdicts.wait_for(16)
+            cpu = CpuTimes.of(pids)
+            time.sleep(IDLE_S)
+            idle = cpu.since()
+            before = {name: resident_mb(pid) for name, pid in pids.items()}
+            rig.verdicts.clear()
+            send(rig.producer, loaded.manifest.product, list(islice(cycle(pictures), CHIPS)), interval=None)
+            rig.verdicts.wait_for(CHIPS)
+            after = {name: resident_mb(pid) for name, pid in pids.items()}
+    rows = [
+        {
+            "service": name,
+            "idle MB": round(before[name]),
+            f"MB after {CHIPS} chips": round(after[name]),
+            "limit MB": LIMITS_MB[name],
+            "idle CPU %": round(idle[name] / IDLE_S * 100, 2),
+        }
+        for name in pids
+        if name != CLIENT
+    ]
+    return Table("Memory (resident, 10^6 bytes) and idle CPU of a core", rows)
+
+
+if __name__ == "__main__":
+    command(measure)

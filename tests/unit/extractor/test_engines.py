@@ -1,0 +1,53 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.extractor import engines
+from services.extractor.engines import EngineCache
+from services.extractor.settings import EngineSettings
+from shared.bank.errors import UnknownFeatureSpace
+from shared.vision.recipe import Layer, Recipe
+
+RECIPE = Recipe(layers=(Layer(tap="b7", input_size=64), Layer(tap="b12", input_size=96)))
+
+
+class SeenEngine:
+    batch_sizes = (1, 4)
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[int, ...], int]] = []
+
+    def features(self, pictures: np.ndarray, input_size: int) -> dict[str, np.ndarray]:
+        self.seen.append((pictures.shape, input_size))
+        return {}
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[SeenEngine]:
+    made: list[SeenEngine] = []
+
+    def load_engine(*_: Any, **__: Any) -> SeenEngine:
+        made.append(SeenEngine())
+        return made[-1]
+
+    monkeypatch.setattr(engines, "load_engine", load_engine)
+    return made
+
+
+def test_every_batch_size_of_every_input_size_is_run_before_the_first_chip(loaded: list[SeenEngine]) -> None:
+    EngineCache(EngineSettings()).warm_up(RECIPE)
+    assert [(shape[0], size) for shape, size in loaded[0].seen] == [(1, 64), (4, 64), (1, 96), (4, 96)]
+
+
+def test_one_engine_serves_all_products_of_a_feature_space(loaded: list[SeenEngine]) -> None:
+    cache = EngineCache(EngineSettings())
+    cache.warm_up(RECIPE)
+    cache.warm_up(RECIPE)
+    assert len(loaded) == 1
+
+
+def test_features_of_another_space_are_refused_before_an_engine_is_made(loaded: list[SeenEngine]) -> None:
+    with pytest.raises(UnknownFeatureSpace, match="made in feature space 0123456789abcdef, this extractor makes"):
+        EngineCache(EngineSettings()).engine(RECIPE, "0123456789abcdef")
+    assert not loaded
