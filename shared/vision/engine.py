@@ -17,8 +17,10 @@ Features = dict[str, NDArray[np.float32]]
 class Engine(Protocol):
     """A recipe's backbone, ready to run. Not thread-safe: one caller at a time."""
 
-    batch_sizes: tuple[int, ...]
-    """Run once each before the first chip, batches of these sizes leave nothing to compile, tune or allocate later."""
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Run once each before the first chip, batches of these sizes leave nothing to compile or tune later."""
+        ...
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:
         """The features of all the recipe's layers of one input size.
