@@ -1,5 +1,6 @@
 """Small memory banks for tests."""
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from shared.bank.bundle import Bundle, make_bundle
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_network import PatchNetwork
 from shared.vision.promise import Promise
 from shared.vision.recipe import DEFAULT_RECIPE, Recipe
 
@@ -30,17 +32,14 @@ def make_bank(
     spread = Spread(mean=0.1, std=0.02)
     place = PlaceSpread(rows=1, columns=1, means=(0.1,), stds=(0.02,))
     promise = Promise(asked_rate=0.01, promised_rate=0.01, confidence=0.95, pictures=299, tolerated=0)
-    fields: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "product": product,
         "version": "",
         "feature_space": recipe.feature_space(WEIGHTS),
         "recipe": recipe,
         "layers": tuple(
-            LayerBank(
-                random.integers(-128, 128, (vectors, channels), dtype=np.int8),
-                random.random(vectors, dtype=np.float32),
-            )
-            for _ in recipe.layers
+            _network(random, channels, vectors) if layer.metric == "learnt" else _layer_bank(random, channels, vectors)
+            for layer in recipe.layers
         ),
         "calibration": Calibration(
             layers=tuple(LayerCalibration(patch=spread, place=place, score=spread) for _ in recipe.layers),
@@ -49,7 +48,7 @@ def make_bank(
         "threshold": 3.5,
         "mask_threshold": 4.25,
     }
-    return Bank(**(fields | changes))
+    return Bank(**(parts | changes))
 
 
 def make(product: str = "chip", *, minute: int = 0, **changes: Any) -> Bundle:
@@ -67,5 +66,19 @@ def assert_same(bank: Bank, other: Bank) -> None:
     for field in ("product", "version", "feature_space", "recipe", "calibration", "threshold", "mask_threshold"):
         assert getattr(bank, field) == getattr(other, field)
     for layer, other_layer in zip(bank.layers, other.layers, strict=True):
-        np.testing.assert_array_equal(layer.values, other_layer.values)
-        np.testing.assert_array_equal(layer.scales, other_layer.scales)
+        for part in fields(layer):
+            np.testing.assert_array_equal(getattr(layer, part.name), getattr(other_layer, part.name))
+
+
+def _layer_bank(random: np.random.Generator, channels: int, vectors: int) -> LayerBank:
+    return LayerBank(
+        random.integers(-128, 128, (vectors, channels), dtype=np.int8), random.random(vectors, dtype=np.float32)
+    )
+
+
+def _network(random: np.random.Generator, channels: int, hidden: int) -> PatchNetwork:
+    return PatchNetwork(
+        inward=random.random((channels, hidden), np.float32),
+        biases=random.random(hidden, np.float32),
+        outward=random.random(hidden + 1, np.float32),
+    )

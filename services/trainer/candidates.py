@@ -38,5 +38,13 @@ def candidates(input_size: int) -> tuple[Layer, ...]:
     )
 
 
+def learnt_candidate(input_size: int) -> Layer:
+    """A network's sense of drawn defects, on features that are neither fine texture nor what things are.
+
+    On tiles split by part, b7 and b12 teach less.
+    """
+    return Layer(tap="b10", input_size=input_size, metric="learnt", top_fraction=0.01)
+
+
 def _rounded(side: float) -> int:
     return STEP * round(side / STEP)

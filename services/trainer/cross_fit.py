@@ -6,9 +6,10 @@ rejects, and a promised false-reject rate holds all the more.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from services.trainer.errors import TooFewNormals
 from services.trainer.progress import Progress
 from shared.events import FeatureGrid
+from shared.vision.bank import LayerMemory
 from shared.vision.inspection import grid_of
 from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.recipe import Layer, Recipe
@@ -54,6 +56,15 @@ class LayerPatches:
         return self.values[chosen].astype(np.float32) * self.scales[chosen][..., None]
 
 
+Remember: TypeAlias = Callable[[Layer, LayerPatches, NDArray[np.bool_], int], LayerMemory]
+"""What a layer keeps of the chosen (N,) normals, by a seed."""
+
+
+def remember_patches(layer: Layer, patches: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
+    """A memory bank: what every layer keeps that is not learnt."""
+    return patches.bank(chosen, layer, seed)
+
+
 def split_into_folds(groups: Sequence[str], *, folds: int = FOLDS, seed: int = 0) -> NDArray[np.intp]:
     """(N,) fold of each picture; a group is never on both sides of a split, and folds are about equally large.
 
@@ -81,17 +92,23 @@ def split_into_folds(groups: Sequence[str], *, folds: int = FOLDS, seed: int = 0
 
 
 def held_out_distances(
-    patches: Sequence[LayerPatches], recipe: Recipe, fold_of: NDArray[np.intp], *, seed: int, progress: Progress
+    patches: Sequence[LayerPatches],
+    recipe: Recipe,
+    fold_of: NDArray[np.intp],
+    *,
+    seed: int,
+    progress: Progress,
+    remember: Remember = remember_patches,
 ) -> list[NDArray[np.float32]]:
-    """(N, h, w) patch distances a layer, each picture's to the bank of the other folds."""
+    """(N, h, w) patch distances a layer, each picture's to what is remembered of the other folds."""
     distances = [np.empty(of_layer.scales.shape, np.float32) for of_layer in patches]
     folds = int(fold_of.max()) + 1
 
     def measure(fold: int) -> None:
         held_out = fold_of == fold
         for of_layer, layer, measured in zip(patches, recipe.layers, distances, strict=True):
-            bank = of_layer.bank(~held_out, layer, seed)
-            measured[held_out] = bank.distances(of_layer.features(held_out), layer.metric)
+            memory = remember(layer, of_layer, ~held_out, seed)
+            measured[held_out] = memory.distances(of_layer.features(held_out), layer.metric)
 
     with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
         for done, _ in enumerate(workers.map(measure, range(folds)), start=1):

@@ -9,9 +9,9 @@ from services.trainer.cross_fit import LayerPatches
 from services.trainer.normality import CHUNK, Normality
 from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
 from shared.events import FeatureGrid
+from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration, top_count
 from shared.vision.inspection import picture_scores
-from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 
 REMEMBERED = 2  # times the patches that a score is the mean of: others take their places under another bank
@@ -63,7 +63,7 @@ def remember(
 
 
 def anomaly_scores(
-    upkeep: Upkeep, banks: Sequence[LayerBank], recipe: Recipe, calibrations: Sequence[LayerCalibration]
+    upkeep: Upkeep, banks: Sequence[LayerMemory], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
     """(A,) float32: what the known defects score at least by these banks.
 
@@ -86,7 +86,7 @@ def anomaly_scores(
 
 
 def _most_anomalous(
-    patches: LayerPatches, bank: LayerBank, calibration: LayerCalibration, recipe: Recipe, index: int
+    patches: LayerPatches, bank: LayerMemory, calibration: LayerCalibration, recipe: Recipe, index: int
 ) -> tuple[DefectPatches, tuple[int, int]]:
     """One layer's patches to remember, and its grid."""
     pictures, height, width, channels = patches.values.shape

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.cross_fit import LayerPatches, held_out_distances
+from services.trainer.cross_fit import LayerPatches, Remember, held_out_distances, remember_patches
 from services.trainer.progress import Progress
 from shared.events import FeatureGrid
 from shared.vision.anomaly_map import smooth
+from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration
 from shared.vision.inspection import coarse_maps, layer_features, picture_scores
-from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 
 CHUNK = 32  # chips measured at once: bounds what is held as float32
@@ -23,7 +23,7 @@ class Normality:
     """Banks of all normals, calibrated on each of them held out once."""
 
     recipe: Recipe
-    layers: tuple[LayerBank, ...]
+    layers: tuple[LayerMemory, ...]
     calibrations: tuple[LayerCalibration, ...]
     scores: NDArray[np.float32]
     """(N,) held-out anomaly scores."""
@@ -39,6 +39,7 @@ class Normality:
         *,
         seed: int,
         progress: Progress,
+        remember: Remember = remember_patches,
     ) -> "Normality":
         """From normals' features.
 
@@ -48,9 +49,11 @@ class Normality:
             fold_of: (N,) fold in which each normal is held out.
             seed: of the coresets.
             progress: told how far the folds are.
+            remember: what a layer keeps of normals; the one for recipes with learnt layers is
+                `services.trainer.drawn_patches.DrawnPatches.remember`.
         """
         patches = [LayerPatches.of(grids_per_chip, layer) for layer in recipe.layers]
-        distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress)
+        distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress, remember=remember)
         calibrations = tuple(
             LayerCalibration.of(of_layer, layer.top_fraction)
             for of_layer, layer in zip(distances, recipe.layers, strict=True)
@@ -59,7 +62,8 @@ class Normality:
         return cls(
             recipe=recipe,
             layers=tuple(
-                of_layer.bank(everyone, layer, seed) for of_layer, layer in zip(patches, recipe.layers, strict=True)
+                remember(layer, of_layer, everyone, seed)
+                for of_layer, layer in zip(patches, recipe.layers, strict=True)
             ),
             calibrations=calibrations,
             scores=picture_scores(distances, recipe, calibrations),

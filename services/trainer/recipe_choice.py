@@ -15,6 +15,8 @@ from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 TEMPERATURE = 0.05  # of AUROC: a candidate this much worse than another weighs e times less
 LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not worth its milliseconds
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
+LEARNT_SHARE = 0.5  # of a learnt layer's weight against all banks' together; a quarter to one do about as well
+WORTH = 0.01  # of AUROC on drawn defects of families that taught it nothing: a learnt layer that gains less is left out
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 
 
@@ -82,6 +84,28 @@ def choose(
     best = max(quality for quality, _, _ in options)
     _, _, shares = min((option for option in options if option[0] >= best - TIE), key=lambda option: option[1:2])
     return _recipe(shares)
+
+
+def join_learnt(recipe: Recipe, trials: Sequence[Trial], learnt: Trial, families: NDArray[np.intp]) -> Recipe:
+    """The recipe with a learnt layer beside its banks, where that tells defects apart that taught it nothing.
+
+    Args:
+        recipe: of tried layers.
+        trials: of all candidates.
+        learnt: of the learnt layer, every score by a network that has seen neither the picture nor its defect's family.
+        families: of each spoilt picture.
+    """
+    scores = {trial.layer.name: trial.scores for trial in trials}
+    banks = [found.times(layer.weight) for layer in recipe.layers if (found := scores[layer.name])]
+    if len(banks) < len(recipe.layers) or learnt.scores is None:  # a layer that was given up cannot be compared
+        return recipe
+    weight = LEARNT_SHARE * sum(layer.weight for layer in recipe.layers)
+    alone = _sum(banks)
+    before, _ = measured_auroc(alone, families)
+    after, _ = measured_auroc(alone + learnt.scores.times(weight), families)
+    if after < before + WORTH:
+        return recipe
+    return replace(recipe, layers=(*recipe.layers, replace(learnt.layer, weight=round(weight, 3))))
 
 
 def _usual_will_do(trials: Sequence[Trial]) -> bool:

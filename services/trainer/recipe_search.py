@@ -10,17 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.candidates import candidates, input_sizes
+from services.trainer.candidates import candidates, input_sizes, learnt_candidate
 from services.trainer.cross_fit import FOLDS_AT_ONCE, LayerPatches, split_into_folds
+from services.trainer.drawn_patches import by_patch, change
 from services.trainer.errors import NothingAffordable
+from services.trainer.learnt_trial import LearntSample, try_learnt
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
-from services.trainer.recipe_choice import Scores, Trial, choose, measured_auroc
-from services.trainer.rendered_defects import FAMILIES, spoil
+from services.trainer.recipe_choice import Scores, Trial, choose, join_learnt, measured_auroc
+from services.trainer.rendered_defects import FAMILIES, reduced, spoil
+from shared.events import FeatureGrid
 from shared.vision.calibration import LayerCalibration
 from shared.vision.engine import Engine, EngineKind
 from shared.vision.engines.loading import load_engine
@@ -33,7 +35,6 @@ from shared.vision.recipe import Layer, Precision, Recipe
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
 MAX_ABNORMALS = 64
 BASES = 24  # normals that defects are drawn into, one of each family; four are useless, twice as many gain little
-MAX_SIDE = 768  # pixels: larger pictures are reduced first, a little above the largest input size
 FOLDS = 4
 BANK = 1000  # vectors; half of a product's, for the same ranking
 BANK_CANDIDATES = 10_000  # patches that a bank is chosen from
@@ -41,6 +42,7 @@ BATCH = 16
 
 HOPELESS = 0.2  # of AUROC below the best on the first fold: not measured further
 TIMINGS = 5  # of one picture, the fastest counts
+_LEARNT = ", learnt"  # in the table: a network, beside the bank of the same layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,16 @@ class Sample:
     normals: tuple[Picture, ...]
     fold_of: NDArray[np.intp]
     spoilt: tuple[Picture, ...]
-    spoilt_fold_of: NDArray[np.intp]
+    spoilt_base: NDArray[np.intp]
+    """Which normal each is a copy of."""
     families: NDArray[np.intp]
     """Of each spoilt picture, its place in `FAMILIES`."""
     abnormals: tuple[Picture, ...]
+
+    @property
+    def spoilt_fold_of(self) -> NDArray[np.intp]:
+        """A spoilt picture is held out with its base."""
+        return self.fold_of[self.spoilt_base]
 
 
 def search_recipe(
@@ -94,6 +102,7 @@ def search_recipe(
     """
     sample, sizes = gather(normals, groups, abnormals, seed=seed, progress=progress)
     trials: list[Trial] = []
+    learnt: Trial | None = None
     costs: dict[int, float] = {}
     for input_size in input_sizes(sizes):
         tried = candidates(input_size)
@@ -101,14 +110,20 @@ def search_recipe(
         costs[input_size] = _milliseconds(loaded, input_size)
         if max_ms is not None and costs[input_size] > max_ms:
             continue
-        trials += try_candidates(tried, sample, loaded, seed=seed, progress=progress)
-    if not trials:
+        grids = _look(tried, sample, loaded, progress)
+        trials += _try_candidates(tried, grids, sample, seed=seed, progress=progress)
+        if learnt is None:  # the smallest size sees enough, and is looked at by most recipes
+            learnt = _try_learnt(learnt_candidate(input_size), grids, sample, seed=seed, progress=progress)
+    if learnt is None:
         raise NothingAffordable(
             f"a picture of {min(costs)} pixels takes {min(costs.values()):.1f} ms on this machine, more than the "
             f"{max_ms} ms that are allowed: allow more"
         )
-    recipe = replace(choose(trials, sample.families, costs, max_ms), precision=precision)
-    return Found(recipe, _report(trials, recipe, costs, sample))
+    recipe = choose(trials, sample.families, costs, max_ms)
+    sizes_looked_at = {layer.input_size for layer in (*recipe.layers, learnt.layer)}
+    if max_ms is None or sum(costs[size] for size in sizes_looked_at) <= max_ms:
+        recipe = join_learnt(recipe, trials, learnt, sample.families)
+    return Found(replace(recipe, precision=precision), _report([*trials, learnt], recipe, costs, sample))
 
 
 def gather(
@@ -125,7 +140,7 @@ def gather(
     pictures, sizes, kept = [], [], []
     for done, index in enumerate(chosen, start=1):
         if (picture := _read(normals[index])) is not None:
-            pictures.append(_reduced(picture))
+            pictures.append(reduced(picture))
             sizes.append((picture.shape[0], picture.shape[1]))
             kept.append(index)
         progress("sampling normals", done, len(chosen))
@@ -143,17 +158,15 @@ def gather(
         normals=tuple(pictures),
         fold_of=fold_of,
         spoilt=tuple(spoilt),
-        spoilt_fold_of=np.repeat(fold_of[bases], len(FAMILIES)),
+        spoilt_base=np.repeat(bases, len(FAMILIES)),
         families=np.tile(np.arange(len(FAMILIES)), len(bases)),
-        abnormals=tuple(_reduced(picture) for picture in real if picture is not None),
+        abnormals=tuple(reduced(picture) for picture in real if picture is not None),
     )
     return sample, sizes
 
 
-def try_candidates(
-    tried: Sequence[Layer], sample: Sample, engine: Engine, *, seed: int, progress: Progress
-) -> list[Trial]:
-    """What each candidate of one input size makes of the sample."""
+def _look(tried: Sequence[Layer], sample: Sample, engine: Engine, progress: Progress) -> list[tuple[FeatureGrid, ...]]:
+    """Of normals, spoilt ones and abnormals, in that order."""
     recipe = Recipe(layers=tuple(tried))
     pictures = (*sample.normals, *sample.spoilt, *sample.abnormals)
     input_size = tried[0].input_size
@@ -161,7 +174,15 @@ def try_candidates(
     for start in range(0, len(pictures), BATCH):
         grids += extract(pictures[start : start + BATCH], recipe, engine)
         progress(f"looking at {input_size} px", min(start + BATCH, len(pictures)), len(pictures))
+    return grids
+
+
+def _try_candidates(
+    tried: Sequence[Layer], grids: Sequence[tuple[FeatureGrid, ...]], sample: Sample, *, seed: int, progress: Progress
+) -> list[Trial]:
+    """What each candidate of one input size makes of the sample."""
     trials: list[Trial] = []
+    input_size = tried[0].input_size
     for done, layer in enumerate(tried, start=1):
         best = max((trial.auroc for trial in trials), default=0.0)
         trials.append(_try(layer, LayerPatches.of(grids, layer), sample, best, seed))
@@ -181,6 +202,27 @@ def _try(layer: Layer, patches: LayerPatches, sample: Sample, best: float, seed:
     scores = measured.scores(folds)
     quality, real = measured_auroc(scores, sample.families)
     return Trial(layer, quality, real, scores)
+
+
+def _try_learnt(
+    layer: Layer, grids: Sequence[tuple[FeatureGrid, ...]], sample: Sample, *, seed: int, progress: Progress
+) -> Trial:
+    """What networks make of the sample, each of pictures and families that taught it nothing."""
+    patches = LayerPatches.of(grids, layer)
+    height, width = patches.scales.shape[1:]
+    changes = [
+        by_patch(change(spoilt, sample.normals[base]), height, width)
+        for spoilt, base in zip(sample.spoilt, sample.spoilt_base, strict=True)
+    ]
+    parts = LearntSample(
+        patches=patches,
+        change=np.stack(changes),
+        fold_of=sample.fold_of,
+        base=sample.spoilt_base,
+        families=sample.families,
+    )
+    scores = try_learnt(layer, parts, seed=seed, progress=progress)
+    return Trial(layer, *measured_auroc(scores, sample.families), scores)
 
 
 def _seen(sample: Sample, folds: int) -> NDArray[np.intp]:
@@ -227,7 +269,7 @@ class _Measured:
 
 
 def _report(trials: Sequence[Trial], recipe: Recipe, costs: dict[int, float], sample: Sample) -> dict[str, Any]:
-    chosen = {layer.name: layer.weight for layer in recipe.layers}
+    chosen = {(layer.name, layer.metric): layer.weight for layer in recipe.layers}
     return {
         "normals": len(sample.normals),
         "spoilt": len(sample.spoilt),
@@ -236,11 +278,11 @@ def _report(trials: Sequence[Trial], recipe: Recipe, costs: dict[int, float], sa
         "ms": {str(size): round(cost, 2) for size, cost in costs.items()},
         "tried": [
             {
-                "candidate": f"{trial.layer.tap} @ {trial.input_size} px",
+                "candidate": f"{trial.layer.tap} @ {trial.input_size} px{_LEARNT * (trial.layer.metric == 'learnt')}",
                 "auroc": round(trial.auroc, 4),
                 "auroc_on_real": None if trial.auroc_on_real is None else round(trial.auroc_on_real, 4),
                 "given_up": trial.scores is None,
-                "weight": chosen.get(trial.layer.name, 0.0),
+                "weight": chosen.get((trial.layer.name, trial.layer.metric), 0.0),
             }
             for trial in trials
         ],
@@ -263,11 +305,3 @@ def _read(file: PictureFile) -> Picture | None:
         return decode(file.read())
     except PictureError:
         return None
-
-
-def _reduced(picture: Picture) -> Picture:
-    scale = MAX_SIDE / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    size = (max(16, round(picture.shape[1] * scale)), max(16, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]

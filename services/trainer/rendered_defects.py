@@ -16,6 +16,7 @@ from shared.vision.picture import MIN_SIDE, Picture
 
 VISIBLE = 8.0  # mean change inside a defect, grey levels of 255: a fainter one is drawn again
 TRIES = 4
+MAX_SIDE = 768  # pixels: larger pictures are reduced first, a little above the largest input size
 FAINTEST = 0.3  # share of a defect's full strength: were all of them plain to see, crude recipes would do as well
 SMALLEST, LARGEST = 0.035, 0.2  # of a defect, against the picture's shorter side
 COLOURFUL = 6.0  # mean distance of the channels, grey levels: below it a picture is grey, and its defects stay so
@@ -263,6 +264,15 @@ def spoil(picture: Picture, donor: Picture, family: str, random: np.random.Gener
         if visible >= VISIBLE:
             break
     return best
+
+
+def reduced(picture: Picture) -> Picture:
+    """The picture, where it is larger than any recipe looks at, at the size that defects are drawn at."""
+    scale = MAX_SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    size = (max(MIN_SIDE, round(picture.shape[1] * scale)), max(MIN_SIDE, round(picture.shape[0] * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
 
 
 def _window(height: int, width: int, random: np.random.Generator) -> tuple[slice, slice]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.cross_fit import split_into_folds
+from services.trainer.cross_fit import Remember, remember_patches, split_into_folds
+from services.trainer.drawn_patches import draw_patches, learnt_layers
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
@@ -117,7 +118,10 @@ def train(
     normal_groups = read_groups(groups, normals.files) if groups else None
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
-    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress)
+    keep: Remember = remember_patches
+    if learnt_layers(recipe):
+        keep = draw_patches(normals.files, recipe, loaded, seed=seed, progress=progress).remember
+    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
     abnormal_groups = groups_of_abnormals(groups, abnormals.files)
     trial = _try_head(
         normality=normality,

@@ -27,12 +27,13 @@ from shared.bank.bundle import Bundle, make_bundle, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.bank.upkeep import Upkeep
 from shared.vision.backbone_weights import backbone_weights_sha256
-from shared.vision.bank import Bank
+from shared.vision.bank import Bank, LayerMemory
 from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 from shared.vision.inspection import coarse_maps, picture_scores
-from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, LayerBank, build_layer_bank
+from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, build_layer_bank
+from shared.vision.patch_network import PatchNetwork
 from shared.vision.recipe import Layer
 
 MAX_LOST = 0.02  # share of the known defects that may turn from rejected to passed; of fewer than 50, none may
@@ -133,7 +134,7 @@ def update(
 class _Grown:
     """Banks and head that know the new normals, and the held-out figures of old and new ones."""
 
-    layers: tuple[LayerBank, ...]
+    layers: tuple[LayerMemory, ...]
     head: Refitted | None
     scores: NDArray[np.float32]
     """(N + n,) of normals, the remembered ones first."""
@@ -177,8 +178,15 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
     )
 
 
-def _grown_bank(old: LayerBank, patches: LayerPatches, chosen: NDArray[np.bool_], layer: Layer, seed: int) -> LayerBank:
-    """The bank of what was remembered and the chosen pictures, no larger than a fresh one."""
+def _grown_bank(
+    old: LayerMemory, patches: LayerPatches, chosen: NDArray[np.bool_], layer: Layer, seed: int
+) -> LayerMemory:
+    """The bank of what was remembered and the chosen pictures, no larger than a fresh one.
+
+    A network stays as it was taught: the pictures that it was taught by are not there.
+    """
+    if isinstance(old, PatchNetwork):
+        return old
     values = patches.values[chosen].reshape(-1, patches.values.shape[-1])
     scales = patches.scales[chosen].reshape(-1)
     room = MAX_CANDIDATES - len(old.values)

@@ -5,6 +5,9 @@
       layer0.values.npy        (M, C) int8     the recipe's first layer
       layer0.scales.npy        (M,) float32
       layer1.values.npy        …
+      layer2.inward.npy        (C, H) float32  a learnt layer has a network instead:
+      layer2.biases.npy        (H,) float32
+      layer2.outward.npy       (H + 1,) float32
       head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
       upkeep.scores.npy        (N,) float32    and so on: what adding normals later needs
 
@@ -30,11 +33,15 @@ from numpy.typing import NDArray
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
 from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
-from shared.vision.bank import Bank
+from shared.vision.bank import Bank, LayerMemory
 from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_network import PatchNetwork
+from shared.vision.recipe import Layer
 
 MANIFEST = "manifest.json"
+BANK_PARTS = {"values": "|i1", "scales": "<f4"}
+NETWORK_PARTS = {"inward": "<f4", "biases": "<f4", "outward": "<f4"}
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
 OURS = ("layer", "head.", PREFIX)  # how our arrays' names begin
 
@@ -189,23 +196,29 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
         entry.file: _read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
         for entry in manifest.arrays
     }
-    layers = []
-    for index, layer in enumerate(manifest.recipe.layers):
-        try:
-            values, scales = arrays.pop(_file(index, "values")), arrays.pop(_file(index, "scales"))
-        except KeyError as missing:
-            raise CorruptBundle(f"{where}: layer {layer.name} has no array {missing}") from missing
-        if not np.isfinite(scales).all() or (scales < 0).any():
-            raise CorruptBundle(f"{where}: {_file(index, 'scales')} has scales that are negative or not finite")
-        try:
-            layers.append(LayerBank(values, scales))
-        except ValueError as error:
-            raise CorruptBundle(f"{where}: layer {layer.name}: {error}") from error
+    layers = [_memory(index, layer, arrays, where) for index, layer in enumerate(manifest.recipe.layers)]
     head = _head(manifest.head, arrays, where) if manifest.head else None
     upkeep = _upkeep(manifest, arrays, where) if manifest.upkeep else None
     if arrays:
         raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
     return Bundle(manifest, _bank(manifest, tuple(layers), head), upkeep)
+
+
+def _memory(index: int, layer: Layer, arrays: dict[str, NDArray[Any]], where: str) -> LayerMemory:
+    """Takes one layer's arrays out of `arrays`."""
+    kind, names = (PatchNetwork, NETWORK_PARTS) if layer.metric == "learnt" else (LayerBank, BANK_PARTS)
+    try:
+        parts = {part: arrays.pop(_file(index, part)) for part in names}
+    except KeyError as missing:
+        raise CorruptBundle(f"{where}: layer {layer.name} has no array {missing}") from missing
+    for part, array in parts.items():
+        if not np.isfinite(array).all() or (part == "scales" and (array < 0).any()):
+            wrong = "negative or not finite" if part == "scales" else "not finite"
+            raise CorruptBundle(f"{where}: {_file(index, part)} has {part} that are {wrong}")
+    try:
+        return kind(**parts)
+    except ValueError as error:
+        raise CorruptBundle(f"{where}: layer {layer.name}: {error}") from error
 
 
 def _upkeep(manifest: Manifest, arrays: dict[str, NDArray[Any]], where: str) -> Upkeep:
@@ -230,7 +243,7 @@ def _head(figures: HeadFigures, arrays: dict[str, NDArray[Any]], where: str) -> 
         raise CorruptBundle(f"{where}: {error}") from error
 
 
-def _bank(manifest: Manifest, layers: tuple[LayerBank, ...], head: Head | None) -> Bank:
+def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None) -> Bank:
     return Bank(
         product=manifest.product,
         version=manifest.version,
@@ -247,8 +260,9 @@ def _bank(manifest: Manifest, layers: tuple[LayerBank, ...], head: Head | None) 
 def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(bank.layers):
-        arrays[_file(index, "values")] = np.ascontiguousarray(layer.values, np.dtype("|i1"))
-        arrays[_file(index, "scales")] = np.ascontiguousarray(layer.scales, np.dtype("<f4"))
+        parts = NETWORK_PARTS if isinstance(layer, PatchNetwork) else BANK_PARTS
+        for part, dtype in parts.items():
+            arrays[_file(index, part)] = np.ascontiguousarray(getattr(layer, part), np.dtype(dtype))
     if bank.head:
         for part, dtype in HEAD_PARTS.items():
             arrays[f"head.{part}.npy"] = np.ascontiguousarray(getattr(bank.head, part), np.dtype(dtype))

@@ -1,11 +1,16 @@
 """What is normal for a product, in memory. Needs numpy alone, so that an extractor may read about banks too."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from shared.vision.calibration import Calibration
 from shared.vision.head import Head
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_network import PatchNetwork
 from shared.vision.recipe import Recipe
+
+LayerMemory: TypeAlias = LayerBank | PatchNetwork
+"""What patches of a layer are compared with: normal ones, or a network's sense of defects where it is learnt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +22,7 @@ class Bank:
     """Empty until the bank is written as a bundle."""
     feature_space: str
     recipe: Recipe
-    layers: tuple[LayerBank, ...]
+    layers: tuple[LayerMemory, ...]
     """One a layer of the recipe, in its order."""
     calibration: Calibration
     threshold: float
@@ -31,3 +36,6 @@ class Bank:
         counts = len(self.recipe.layers), len(self.layers), len(self.calibration.layers)
         if len(set(counts)) > 1:
             raise ValueError("a recipe of {} layers with {} layer banks and {} calibrations".format(*counts))
+        for layer, memory in zip(self.recipe.layers, self.layers, strict=True):
+            if (layer.metric == "learnt") != isinstance(memory, PatchNetwork):
+                raise ValueError(f"layer {layer.name} of metric {layer.metric} with a {type(memory).__name__}")

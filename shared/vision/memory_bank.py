@@ -45,6 +45,16 @@ class LayerBank:
                 f"got {self.scales.dtype} {self.scales.shape}"
             )
 
+    @property
+    def channels(self) -> int:
+        """Of the features that it remembers."""
+        return int(self.values.shape[1])
+
+    @property
+    def numbers(self) -> int:
+        """How many it remembers."""
+        return int(self.values.size)
+
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
         """(M, C), dequantised."""

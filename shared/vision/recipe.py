@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 PREPROCESSING = "resize-area-1"
 QUANTISATION = "int8-per-patch-1"
 
-Metric = Literal["cosine", "l2"]
+Metric = Literal["cosine", "l2", "learnt"]
 Precision = Literal["f32", "bf16", "int8"]
 
 
@@ -24,7 +24,7 @@ class Layer:
     pool: int = 3
     """Side of the average-pooling window over patches; 1 pools nothing."""
     metric: Metric = "cosine"
-    """Distance to the nearest normal patch."""
+    """Distance to the nearest normal patch; ``learnt`` asks a network instead that was trained on drawn defects."""
     top_fraction: float = 0.03
     """The image score of the layer is the mean over this fraction of its largest patch distances."""
     weight: float = 1.0

@@ -30,6 +30,12 @@ def colour_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"services.trainer.{module}.backbone_weights_sha256", lambda name: "0" * 64)
 
 
+@pytest.fixture(autouse=True)
+def short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colours are learnt in no time."""
+    monkeypatch.setattr("services.trainer.patch_teaching.MOST_STEPS", 150)
+
+
 def draw(path: Path, seed: int, *, defect: tuple[int, int] | None = None) -> None:
     """A grey plate of 96 x 128 pixels; `defect` is the top left corner of a red blot of 20 pixels."""
     random = np.random.default_rng(seed)

@@ -107,7 +107,7 @@ class _Ours:
         folds = split_into_folds(groups, seed=seed)
         self._normality = Normality.learn(self._grids(normals), OURS, folds, seed=seed, progress=silent)
         self.held_out = self._normality.scores
-        self.numbers = sum(layer.values.size for layer in self._normality.layers)
+        self.numbers = sum(layer.numbers for layer in self._normality.layers)
 
     def scores(self, pictures: Indices) -> NDArray[np.float32]:
         """As `Judge.scores`."""

@@ -1,0 +1,79 @@
+"""A layer's learnt sense of defects: a small network that tells from one patch whether a defect lies there.
+
+It is trained on defects drawn into good pictures and stands beside memory banks: they know what is normal, it knows
+what defects have in common. Two matrix products a picture, and plain arrays: nothing but numpy is needed to judge.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.vision.errors import UnusableFeatures
+from shared.vision.recipe import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class PatchNetwork:
+    """A trained network of one hidden layer. Takes the place of a memory bank where a layer's metric is ``learnt``."""
+
+    inward: NDArray[np.float32]
+    """(C, H): from features to hidden units; it also standardises the features."""
+    biases: NDArray[np.float32]
+    """(H,)."""
+    outward: NDArray[np.float32]
+    """(H + 1,): from hidden units to one number, and its bias."""
+
+    def __post_init__(self) -> None:
+        channels, hidden = self.inward.shape
+        if not channels or not hidden or self.biases.shape != (hidden,) or self.outward.shape != (hidden + 1,):
+            raise ValueError(
+                f"a patch network of {channels} channels and {hidden} hidden units with biases {self.biases.shape} "
+                f"and outward weights {self.outward.shape}"
+            )
+        if {self.inward.dtype, self.biases.dtype, self.outward.dtype} != {np.dtype(np.float32)}:
+            raise ValueError(
+                f"a patch network is float32: got {self.inward.dtype}, {self.biases.dtype} and {self.outward.dtype}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Of the features that it reads."""
+        return int(self.inward.shape[0])
+
+    @property
+    def numbers(self) -> int:
+        """How many it consists of."""
+        return int(self.inward.size + self.biases.size + self.outward.size)
+
+    def distances(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:  # noqa: ARG002 - a bank's
+        """`nearest` over grids of patches: (N, h, w, C) float32 to (N, h, w) float32.
+
+        A picture's numbers do not depend on the pictures beside it, to the last bit: each is a product of its own.
+        """
+        if features.ndim != 4 or features.shape[3] != self.channels:
+            raise UnusableFeatures(f"features {features.shape} do not fit a patch network of {self.channels} channels")
+        pictures, height, width, channels = features.shape
+        return self._distances(features.reshape(pictures, height * width, channels)).reshape(pictures, height, width)
+
+    def nearest(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:  # noqa: ARG002 - a bank's
+        """How surely a defect lies in each patch: softplus of the log-odds, so never negative, like a distance.
+
+        Args:
+            features: (P, C) float32, not normalised.
+            metric: ``learnt``.
+
+        Returns:
+            (P,) float32.
+
+        Raises:
+            UnusableFeatures: they have another number of channels than the network.
+        """
+        if features.ndim != 2 or features.shape[1] != self.channels:
+            raise UnusableFeatures(f"features {features.shape} do not fit a patch network of {self.channels} channels")
+        return self._distances(features)
+
+    def _distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
+        odds = (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]
+        return np.logaddexp(np.float32(0), odds)  # type: ignore[no-any-return]
