@@ -33,8 +33,8 @@ $(INSTALLED): requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
-demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer)
-	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR)
+demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer; DEMO=observability starts Prometheus too)
+	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR) $(if $(filter observability,$(DEMO)),--observe)
 
 test: $(INSTALLED) ## check, then the tests: unit, contract, integration, fault; not the long ones of test-fault (starts its own Kafka, Valkey, registry)
 	@$(MAKE) --no-print-directory check

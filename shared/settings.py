@@ -133,6 +133,13 @@ class LogSettings(BaseModel):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class TraceSettings(BaseModel):
+    """Traces of chips across the stages."""
+
+    endpoint: str | None = Field(default=None, description="collector for OTLP over HTTP; without it nothing is traced")
+    share: float = Field(default=0.01, ge=0, le=1, description="share of the chips that is traced; the gateway decides")
+
+
 class StreamSettings(BaseModel):
     """The runtime: batching, transactions and the limits on dead letters."""
 
@@ -166,6 +173,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
+    trace: TraceSettings = TraceSettings()
     topic_prefix: str = Field(
         default="", description="put before every topic name and consumer group; lets plants share a cluster"
     )

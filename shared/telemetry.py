@@ -4,7 +4,7 @@ import logging
 import sys
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 from structlog.typing import Processor
 
 from shared.settings import LogSettings
@@ -17,6 +17,17 @@ _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 
 
 # Records committed, by what was said of the chip: PASS, REJECT, UNINSPECTED, or FORWARDED where the stage says nothing.
 CHIPS = Counter("chipsieve_chips", "Records committed by a stage", ["stage", "verdict"])
+
+# What was said of each chip, by line and product. Count one stage alone: the matcher says it of every chip.
+VERDICTS = Counter("chipsieve_verdicts", "Chips by verdict, line and product", ["stage", "verdict", "line", "product"])
+
+# When the last chip of a line was committed: `time() - max by (line) (…)` is how long it has been silent.
+LAST_CHIP = Gauge(
+    "chipsieve_last_chip_timestamp_seconds", "When a line's last chip was committed, since 1970", ["stage", "line"]
+)
+
+# Chips whose outcome was committed after their `verdict_by`, those that were shed for it included.
+DEADLINE_MISSES = Counter("chipsieve_deadline_misses", "Chips committed past their deadline", ["stage", "line"])
 
 # Chips this stage itself gave up, by reason. `reason="TOO_LATE"` counts the chips shed past their deadline.
 UNINSPECTED = Counter("chipsieve_uninspected", "Chips a stage could not judge", ["stage", "reason"])
@@ -65,6 +76,13 @@ REBALANCES = Counter("chipsieve_rebalances", "Partitions gained, revoked or lost
 # Records received that wait for the worker.
 BUFFERED = Gauge("chipsieve_buffered_records", "Records waiting for the worker", ["stage"])
 
+# Records of the input topic that this process has not taken yet, over its partitions. Transactions end in markers that
+# count as one each: an idle stage shows up to one a partition.
+LAG = Gauge("chipsieve_lag_records", "Records of the input topic not taken yet", ["stage"])
+
+# The bank version that a product is judged by, as a label.
+BANK = Info("chipsieve_bank", "Active bank version of a product", ["product"])
+
 # 1 while /readyz says so.
 READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now", ["stage"])
 
@@ -76,6 +94,23 @@ STORE_SECONDS = Histogram(
     "chipsieve_store_seconds", "Seconds until a picture was answered", ["source"], buckets=_LATENCY_BUCKETS
 )
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+LINES_COUNTED = 1000
+"""Pairs of line and product that are counted each for itself: more than a plant has. A sender that makes up names must
+not fill the memory of this process and of Prometheus; those beyond count as `OTHER`."""
+OTHER = "other"
+_pairs: set[tuple[str, str]] = set()
+
+
+def counted_as(line: str, product: str) -> tuple[str, str]:
+    """A chip's line and product as labels."""
+    pair = line, product
+    if pair not in _pairs:
+        if len(_pairs) >= LINES_COUNTED:
+            return OTHER, OTHER
+        _pairs.add(pair)
+    return pair
 
 
 def configure_logs(settings: LogSettings, **context: str) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.gateway.capture import oversize
 from services.gateway.errors import GatewayBusy
+from shared import tracing
 from shared.errors import ChipsieveError
 from shared.events import ImageCaptured
 from shared.identity import identity_of, to_headers
@@ -89,15 +91,21 @@ class ImageProducer:
             if error is not None:
                 future.set_exception(self._failure(error, size))
             else:
+                if trace:
+                    about = {"chipsieve.event_id": event.event_id, "chipsieve.line": event.line_id}
+                    tracing.span("gateway", trace, start=began, end=datetime.now(UTC), attributes=about)
                 future.set_result(Stored(event.event_id, message.topic(), message.partition(), message.offset()))
 
         value = self._codec.encode(event)
+        trace = tracing.begin(event.event_id)
+        began = datetime.now(UTC)
+        headers = [*to_headers(identity_of(event)), *([tracing.to_header(trace)] if trace else [])]
         try:
             self._producer.produce(
                 self._topic.name,
                 value=value,
                 key=event.line_id.encode(),
-                headers=to_headers(identity_of(event)),
+                headers=headers,
                 on_delivery=on_delivery,
             )
         except BufferError as error:

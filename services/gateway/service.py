@@ -13,6 +13,7 @@ from services.gateway.http import application
 from services.gateway.producer import ImageProducer
 from services.gateway.settings import DoorSettings, GatewaySettings
 from services.gateway.watch import FolderWatch
+from shared import tracing
 from shared.errors import ConfigurationError
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus
@@ -50,6 +51,7 @@ class GatewayVitals(Vitals):
 def run(settings: GatewaySettings) -> int:
     """Take in pictures until SIGTERM or SIGINT; the process's exit status (`ExitStatus`)."""
     configure_logs(settings.log, stage=NAME)
+    tracing.configure(settings.trace, NAME)
     stopping = threading.Event()
     server: uvicorn.Server | None = None
 
@@ -92,6 +94,7 @@ def run(settings: GatewaySettings) -> int:
             if watching:
                 watching.join()
             admin.close()
+    tracing.shutdown()  # after the producer, whose last acknowledgements are told too
     if producer.fatal_error:
         return ExitStatus.FAILED
     log.info("drained")

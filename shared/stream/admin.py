@@ -1,11 +1,13 @@
 """The admin port: ``/metrics`` for Prometheus, ``/healthz`` (alive?) and ``/readyz`` (able to judge?)."""
 
 import json
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from shared import telemetry
 from shared.errors import ConfigurationError
@@ -29,27 +31,34 @@ def readyz(vitals: Vitals, stage: str) -> Answer:
     return _json(body, ok=because is None)
 
 
-def metrics(vitals: Vitals, stage: str) -> Answer:
-    """Everything in the catalogue of `shared.telemetry`, and the process itself."""
+def metrics(vitals: Vitals, stage: str, accept: str = "") -> Answer:
+    """Everything in the catalogue of `shared.telemetry`, and the process itself.
+
+    In OpenMetrics, with exemplars, where that is what is accepted, as Prometheus does.
+    """
     readyz(vitals, stage)
-    return 200, CONTENT_TYPE_LATEST, generate_latest()
+    encode, content_type = choose_encoder(accept)
+    return 200, content_type, encode(REGISTRY)
 
 
 class AdminServer:
     """Serves from a thread of its own, so that it answers whatever the loop and the worker do."""
 
     def __init__(self, settings: AdminSettings, vitals: Vitals, stage: str) -> None:
-        answers = {
-            "/healthz": lambda: healthz(vitals),
-            "/readyz": lambda: readyz(vitals, stage),
-            "/metrics": lambda: metrics(vitals, stage),
+        answers: dict[str, Callable[[str], Answer]] = {
+            "/healthz": lambda _accept: healthz(vitals),
+            "/readyz": lambda _accept: readyz(vitals, stage),
+            "/metrics": lambda accept: metrics(vitals, stage, accept),
         }
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 """Answer one of the three paths."""
                 answer = answers.get(self.path.partition("?")[0])
-                status, kind, body = answer() if answer else _json({"paths": sorted(answers)}, ok=False, status=404)
+                accept = self.headers.get("Accept", "")
+                status, kind, body = (
+                    answer(accept) if answer else _json({"paths": sorted(answers)}, ok=False, status=404)
+                )
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
+from shared import tracing
 from shared.events import ChipsSettled, Event
 from shared.identity import REPLAY_OF, ChipEvent, Identity, identity_of, to_headers
 from shared.stream.errors import OutputTooLarge
@@ -34,11 +35,13 @@ class Encoder:
 
     def following(self, received: Received, identity: Identity, events: Iterable[Event]) -> tuple[Output, ...]:
         """The records that follow from a record about a chip."""
-        replayed = [(REPLAY_OF, of)] if (of := received.replay_of) else []
+        carried = [(REPLAY_OF, of)] if (of := received.replay_of) else []
+        if trace := received.trace:
+            carried.append(tracing.to_header(tracing.onward(trace, str(received.source))))
         outputs = []
         for event in events:
             about = identity_of(event) if isinstance(event, ChipEvent) else identity
-            outputs.append(self._output(event, received.source.partition, [*to_headers(about), *replayed], received))
+            outputs.append(self._output(event, received.source.partition, [*to_headers(about), *carried], received))
         return tuple(outputs)
 
     def aside(self, events: EventsByPartition) -> tuple[Output, ...]:

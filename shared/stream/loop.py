@@ -100,6 +100,7 @@ class Loop(Generic[E]):
         self._back_off = back_off()
         self._tick_at = time.monotonic() + TICK_S
         self._deferred = False  # the step was not ready for the last batch, which waits in the buffer
+        self._worked_s = 0.0  # on the batch that is committed next
         self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
 
     def run(self) -> None:
@@ -169,7 +170,7 @@ class Loop(Generic[E]):
         self._vitals.worker_busy_since = None
         judgement = in_flight.judgement.result()
         if in_flight.batch:
-            seconds = time.monotonic() - in_flight.since
+            seconds = self._worked_s = time.monotonic() - in_flight.since
             report.judged(self._step.name, len(in_flight.batch), seconds)
             if not all(record.says_nothing for record in judgement.settled):
                 self._pace.note(seconds)
@@ -204,7 +205,7 @@ class Loop(Generic[E]):
             self._begin_anew()
             self._hold(str(error))
             return
-        report.committed(self._step.name, settled, time.monotonic() - began)
+        report.committed(self._step.name, settled, time.monotonic() - began, self._worked_s)
         self._partitions.begun |= offsets
         self._tally = tally
         self._refused -= {record.received.source for record in settled}

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
+from shared import tracing
 from shared.identity import EPOCH, REPLAY_OF, Headers, Identity, from_headers
 from shared.stream.step import Source
+from shared.tracing import Trace
 
 # What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
 FRAMING_BYTES = 512
@@ -46,6 +48,11 @@ class Received:
     def replay_of(self) -> bytes | None:
         """The dead letter that was sent back as this record, or that led to it."""
         return next((value for name, value in self.headers if name == REPLAY_OF), None)
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace it belongs to, where its chip is traced."""
+        return tracing.from_headers(self.headers)
 
     @property
     def size(self) -> int:

@@ -1,14 +1,19 @@
 """What the loop did, as metrics and log lines."""
 
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from shared import telemetry
+from shared import telemetry, tracing
+from shared.events import Verdict
 from shared.stream.judgement import Settled
 
+EXEMPLAR_CHARACTERS = 70  # of an event's id: with a trace's id and the labels' names it stays below 128
+
 log = structlog.get_logger()
+
+_VERDICTS = frozenset(str(verdict) for verdict in Verdict)
 
 
 def judged(stage: str, records: int, seconds: float) -> None:
@@ -17,23 +22,38 @@ def judged(stage: str, records: int, seconds: float) -> None:
     telemetry.BATCH_SECONDS.labels(stage).observe(seconds)
 
 
-def committed(stage: str, settled: Collection[Settled], seconds: float) -> None:
-    """A transaction with these outcomes has taken effect."""
+def committed(stage: str, settled: Collection[Settled], seconds: float, worked_s: float = 0.0) -> None:
+    """A transaction with these outcomes has taken effect; it took `seconds`, the work before it `worked_s`."""
     telemetry.TRANSACTION_SECONDS.labels(stage).observe(seconds)
     now = datetime.now(UTC)
     for record in settled:
+        identity = record.identity
         if record.repeated:
             telemetry.REPEATED.labels(stage).inc()
-            log.info("chip_repeated", event_id=record.identity.event_id, source=str(record.received.source))
+            log.info("chip_repeated", **_about(record), source=str(record.received.source))
             continue
+        exemplar = _exemplar(record)
+        line, product = telemetry.counted_as(identity.line_id, identity.product)
         telemetry.CHIPS.labels(stage, record.verdict).inc()
-        telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds())
-        telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - record.identity.captured_at).total_seconds())
+        telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds(), exemplar)
+        telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - identity.captured_at).total_seconds(), exemplar)
+        telemetry.LAST_CHIP.labels(stage, line).set(now.timestamp())
+        if record.verdict in _VERDICTS:
+            telemetry.VERDICTS.labels(stage, record.verdict, line, product).inc()
+        if identity.is_late(now):
+            telemetry.DEADLINE_MISSES.labels(stage, line).inc()
         if record.given_up:
             telemetry.UNINSPECTED.labels(stage, record.given_up.reason).inc()
         if record.failure:
             telemetry.DEAD_LETTERS.labels(stage).inc()
-            log.warning("dead_letter", event_id=record.identity.event_id, cause=record.failure)
+            log.warning("dead_letter", **_about(record), cause=record.failure)
+    if tracing.is_on():
+        _trace(stage, settled, now, now - timedelta(seconds=seconds + worked_s))
+
+
+def lag(stage: str, records: int) -> None:
+    """How many records of the input topic wait in the broker for this process."""
+    telemetry.LAG.labels(stage).set(records)
 
 
 def failed(stage: str) -> None:
@@ -46,3 +66,53 @@ def rebalanced(stage: str, change: str, partitions: Collection[int], owned: Coll
     telemetry.REBALANCES.labels(stage, change).inc()
     telemetry.ASSIGNED_PARTITIONS.labels(stage).set(len(owned))
     log.info("rebalance", change=change, partitions=sorted(partitions), owned=sorted(owned))
+
+
+def _about(record: Settled) -> dict[str, str]:
+    """By which a log line is found again."""
+    about = {"event_id": record.identity.event_id, "line_id": record.identity.line_id}
+    trace = record.received.trace
+    return about | {"trace_id": trace.hex_id} if trace else about
+
+
+def _exemplar(record: Settled) -> dict[str, str] | None:
+    """The chip behind a figure; Prometheus takes 128 characters."""
+    if len(record.identity.event_id) > EXEMPLAR_CHARACTERS:
+        return None
+    trace = record.received.trace
+    chip = {"event_id": record.identity.event_id}
+    return chip | {"trace_id": trace.hex_id} if trace else chip
+
+
+def _trace(stage: str, settled: Iterable[Settled], now: datetime, began: datetime) -> None:
+    """A span for each traced chip, from its record's production to its commit, and one for the batch, both linked."""
+    traced = [(record, trace) for record in settled if (trace := record.received.trace)]
+    if not traced:
+        return
+    batch = tracing.new()
+    spans = []
+    for record, trace in traced:
+        source = record.received.source
+        own = tracing.onward(trace, str(source))
+        spans.append(own)
+        tracing.span(
+            stage,
+            own,
+            parent=trace,
+            start=record.received.timestamp,
+            end=now,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.destination.name": source.topic,
+                "messaging.destination.partition.id": str(source.partition),
+                "messaging.kafka.offset": source.offset,
+                "chipsieve.event_id": record.identity.event_id,
+                "chipsieve.line": record.identity.line_id,
+                "chipsieve.product": record.identity.product,
+                "chipsieve.verdict": record.verdict,
+            },
+            links=[batch],
+        )
+    tracing.span(
+        f"{stage} batch", batch, start=began, end=now, attributes={"chipsieve.traced_chips": len(spans)}, links=spans
+    )

@@ -6,20 +6,23 @@
 import json
 import logging
 import signal
+from collections.abc import Collection, Mapping
 from concurrent.futures import wait
 from threading import Event as Flag
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from shared import tracing
 from shared.errors import ConfigurationError, NotReady
 from shared.identity import ChipEvent
 from shared.kafka import admin_config, consumer_config, past_reader_config, transactional_producer_config
 from shared.settings import ServiceSettings
+from shared.stream import report
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus, StageStopped
 from shared.stream.judgement import Judge
@@ -47,6 +50,11 @@ log = structlog.get_logger()
 def run(step: Step[E], settings: ServiceSettings) -> int:
     """Run a stage until SIGTERM or SIGINT, or until it cannot go on; the process's exit status (`ExitStatus`)."""
     configure_logs(settings.log, stage=step.name)
+    try:
+        tracing.configure(settings.trace, step.name)
+    except ConfigurationError as error:
+        log.error("misconfigured", reason=str(error))
+        return ExitStatus.MISCONFIGURED
     service = Service(step, settings)
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -56,7 +64,10 @@ def run(step: Step[E], settings: ServiceSettings) -> int:
     if current_thread() is main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-    return service.run()
+    try:
+        return service.run()
+    finally:
+        tracing.shutdown()
 
 
 class Service(Generic[E]):
@@ -199,4 +210,17 @@ class Service(Generic[E]):
             pasts.close()
 
     def _note_group_state(self, statistics: str) -> None:
-        self.vitals.group_up = json.loads(statistics)["cgrp"]["state"] == "up"
+        told = json.loads(statistics)
+        self.vitals.group_up = told["cgrp"]["state"] == "up"
+        report.lag(self._step.name, lag_of(told, self.vitals.partitions))
+
+
+def lag_of(statistics: Mapping[str, Any], partitions: Collection[int]) -> int:
+    """Records up to the end of what is committed that the consumer has not handed over yet, over `partitions`."""
+    waiting = 0
+    for topic in statistics["topics"].values():
+        for number, partition in topic["partitions"].items():
+            taken, end = partition["app_offset"], partition["ls_offset"]
+            if int(number) in partitions and taken >= 0 and end >= 0:  # negative: not known yet
+                waiting += max(0, end - taken)
+    return waiting

@@ -19,6 +19,7 @@ def demo(
     directory: Annotated[
         Path, typer.Option("--dir", help="Where pictures, bundles, logs and the sheet of rejects are kept.")
     ] = Path("out/demo"),
+    observe: Annotated[bool, typer.Option("--observe", help="Start a Prometheus that watches the line.")] = False,
 ) -> None:
     """Render chips, learn two products, start the whole line and inspect two lines, live.
 
@@ -31,7 +32,7 @@ def demo(
     # SIGTERM ends the demo as Ctrl-C does: nothing that it started is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        result = run_demo(chips, directory.resolve(), console)
+        result = run_demo(chips, directory.resolve(), console, observe=observe)
     except ChipsieveError as error:
         console.print(f"chipsieve demo: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(SET_UP_FAILED) from error

@@ -16,6 +16,7 @@ from rich.console import Console
 from services.cli.demo.board import Board
 from services.cli.demo.contact_sheet import RejectedChip, contact_sheet
 from services.cli.demo.feeding import Camera, Deliver, DemoLine, by_http, by_kafka
+from services.cli.demo.observing import Observatory
 from services.cli.demo.pictures import belt, write_normals, write_test_set
 from services.cli.demo.tally import SeenVerdict, Tally, tally
 from services.cli.demo.watching import Watcher
@@ -62,13 +63,14 @@ class DemoResult:
     sheet: Path
 
 
-def run_demo(chips: int, directory: Path, console: Console) -> DemoResult:
+def run_demo(chips: int, directory: Path, console: Console, *, observe: bool = False) -> DemoResult:
     """Run the demo; everything it starts has ended when it returns or raises.
 
     Args:
         chips: how many chips both lines send together.
         directory: gets pictures, bundles, logs, the stack's data and the contact sheet.
         console: where it is told how things stand.
+        observe: whether a Prometheus watches, and is asked at the end what it has seen.
 
     Raises:
         ChipsieveError: something could not be started, or a camera or service failed.
@@ -94,18 +96,28 @@ def run_demo(chips: int, directory: Path, console: Console) -> DemoResult:
         services = cleanup.enter_context(
             Line({"CHIPSIEVE_GATEWAY__PORT": str(port)}, directory / "logs", (*STAGES, "gateway"))
         )
+        observatory = _observatory(cleanup, directory, services, console) if observe else None
         watcher = Watcher(settings, topics, Codec(registry, topics))
         cleanup.callback(watcher.close)
         with ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=0) as producer:
             deliveries = (by_http(LINES[0], f"http://127.0.0.1:{port}"), by_kafka(LINES[1], producer))
             with _cameras(chips, deliveries) as cameras:
                 _watch(cameras, watcher, services, chips, console)
+        if observatory:
+            console.print("\n".join(observatory.account()), markup=False, soft_wrap=True)
         services.stop()
         verdicts = watcher.finish()
     sent = {event_id: chip for camera in cameras.values() for event_id, chip in camera.sent.items()}
     sheet = directory / "rejects.png"
     _save_sheet(sheet, cameras, [inspection for _, inspection in verdicts])
     return DemoResult(tally(sent, [verdict for verdict, _ in verdicts]), sheet)
+
+
+def _observatory(cleanup: ExitStack, directory: Path, services: Line, console: Console) -> Observatory:
+    targets = [(service.name, service.admin_port) for service in services.services]
+    observatory = cleanup.enter_context(Observatory(directory / "prometheus", targets))
+    console.print(f"Prometheus watches, with the alerts: {observatory.url}", soft_wrap=True)
+    return observatory
 
 
 def _learn(directory: Path, console: Console) -> None:

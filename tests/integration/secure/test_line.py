@@ -1,6 +1,7 @@
 """A chip goes through the whole line, every process as its own user."""
 
 import hashlib
+import itertools
 import json
 import ssl
 import urllib.error
@@ -10,17 +11,22 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.cli.demo.render import render_chip
 from services.cli.line import STAGES, Line, free_port
+from shared import tracing
 from shared.bank.bundle import read_bundle
 from shared.bank.store import BankStore
 from shared.events import ChipInspected, ChipRejected, Verdict
 from shared.kafka import reader_config
+from shared.settings import TraceSettings
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.bad_pictures import encoded
+from tests.integration.conftest import wait_until
+from tests.integration.secure.collector import Collector
 from tests.integration.secure.conftest import GuardedStack
 
 PATIENCE_S = 120
@@ -28,8 +34,18 @@ TOKEN = "the camera's own"
 
 
 @pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
 def gateway(
-    guarded: GuardedStack, guarded_topics: Topics, bundle: Path, tmp_path_factory: pytest.TempPathFactory
+    guarded: GuardedStack,
+    guarded_topics: Topics,
+    bundle: Path,
+    collector: Collector,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """The running line; the gateway's URL."""
     store = BankStore(guarded.settings("trainer").redis)
@@ -43,6 +59,9 @@ def gateway(
         "CHIPSIEVE_GATEWAY__TOKENS_FILE": str(folder / "tokens"),
         "CHIPSIEVE_GATEWAY__SSL_CERTIFICATE": str(guarded.security.file("front", "crt")),
         "CHIPSIEVE_GATEWAY__SSL_KEY": str(guarded.security.file("front", "key")),
+        "CHIPSIEVE_TRACE__ENDPOINT": collector.endpoint,
+        "CHIPSIEVE_TRACE__SHARE": "1.0",
+        "OTEL_BSP_SCHEDULE_DELAY": "100",  # milliseconds until spans are sent
     }
     with Line(settings, folder, services=()) as line:
         for service in (*STAGES, "gateway"):
@@ -74,8 +93,8 @@ def received(guarded: GuardedStack, user: str, event: type, topics: Topics, even
             consumer.close()
 
 
-def test_a_chip_gets_its_verdict_and_a_reject_reaches_the_gate(
-    guarded: GuardedStack, guarded_topics: Topics, gateway: str
+def test_a_chip_gets_its_verdict_and_a_reject_reaches_the_gate_in_one_trace(
+    guarded: GuardedStack, guarded_topics: Topics, gateway: str, collector: Collector
 ) -> None:
     import numpy as np
     from PIL import Image
@@ -98,3 +117,14 @@ def test_a_chip_gets_its_verdict_and_a_reject_reaches_the_gate(
     reject = received(guarded, "reject-gate", ChipRejected, guarded_topics, stored[1])
     assert isinstance(reject, ChipRejected)
     assert reject.chip_id == "covered"
+
+    tracing.configure(TraceSettings(share=1.0), "test", InMemorySpanExporter())
+    trace = tracing.begin(stored[1])
+    tracing.shutdown()
+    assert trace is not None
+    names = [f"chipsieve-{service}" for service in ("gateway", *STAGES)]
+    wait_until(lambda: collector.of(trace.hex_id).keys() == set(names), seconds=PATIENCE_S)
+    spans = [collector.of(trace.hex_id)[name] for name in names]
+    for before, after in itertools.pairwise(spans):
+        assert after.parent_span_id == before.span_id
+        assert after.links, "to its batch"

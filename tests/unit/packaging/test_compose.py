@@ -174,6 +174,7 @@ def test_dashboards_and_alerts_ask_for_metrics_that_exist() -> None:
             family.name,
             f"{family.name}_total",
             f"{family.name}_bucket",
+            f"{family.name}_info",
         )
     }
     dashboard = json.loads((ROOT / "ops/grafana/dashboards/line.json").read_text())

@@ -34,7 +34,7 @@ def signals_as_they_were() -> Iterator[None]:
 
 
 def demo_that(monkeypatch: pytest.MonkeyPatch, folder: Path, outcome: object) -> Result:
-    def run_demo(*args: object) -> object:
+    def run_demo(*args: object, **options: object) -> object:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome

@@ -1,0 +1,113 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+
+from shared import telemetry
+from shared.events import Uninspected, UninspectedReason
+from shared.identity import Identity
+from shared.settings import LogSettings
+from shared.stream import report
+from shared.stream.admin import metrics
+from shared.stream.judgement import Settled
+from shared.stream.record import Received
+from shared.stream.service import lag_of
+from shared.stream.step import Source
+from shared.stream.vitals import Vitals
+from shared.telemetry import configure_logs
+
+
+def settled(line: str, verdict: str = "PASS", *, event_id: str = "e", due_in_s: float | None = None, **more) -> Settled:
+    now = datetime.now(UTC)
+    identity = Identity(
+        event_id=event_id,
+        chip_id="c",
+        line_id=line,
+        product="qfn32",
+        captured_at=now,
+        verdict_by=None if due_in_s is None else now + timedelta(seconds=due_in_s),
+    )
+    return Settled(Received(Source("images", 0, 0), b"", b"", (), now), identity, (), verdict, **more)
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_chips_are_counted_by_verdict_line_and_product() -> None:
+    report.committed("counts", [settled("a"), settled("a", "REJECT"), settled("b"), settled("a", "FORWARDED")], 0.01)
+    said = {"stage": "counts", "product": "qfn32"}
+    assert value("chipsieve_verdicts_total", verdict="PASS", line="a", **said) == 1
+    assert value("chipsieve_verdicts_total", verdict="REJECT", line="a", **said) == 1
+    assert value("chipsieve_verdicts_total", verdict="PASS", line="b", **said) == 1
+    assert value("chipsieve_verdicts_total", verdict="FORWARDED", line="a", **said) == 0
+
+
+def test_a_missed_deadline_counts_whatever_was_said() -> None:
+    report.committed("due", [settled("a", due_in_s=-1), settled("a", due_in_s=60), settled("a")], 0.01)
+    assert value("chipsieve_deadline_misses_total", stage="due", line="a") == 1
+
+
+def test_a_lines_last_chip_is_known() -> None:
+    before = datetime.now(UTC).timestamp()
+    report.committed("last", [settled("a")], 0.01)
+    assert before <= value("chipsieve_last_chip_timestamp_seconds", stage="last", line="a")
+
+
+def test_a_sender_that_makes_up_lines_does_not_make_up_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "LINES_COUNTED", 3)
+    monkeypatch.setattr(telemetry, "_pairs", set())
+    counted = [telemetry.counted_as(f"line-{number}", "p") for number in range(10)]
+    assert counted[:3] == [("line-0", "p"), ("line-1", "p"), ("line-2", "p")]
+    assert set(counted[3:]) == {("other", "other")}
+    assert telemetry.counted_as("line-1", "p") == ("line-1", "p")
+
+
+def test_a_latency_names_a_chip_behind_it_where_openmetrics_is_spoken() -> None:
+    report.committed("exemplary", [settled("a", event_id="4711")], 0.01)
+    vitals = Vitals(lambda: None)
+    _, kind, body = metrics(vitals, "exemplary", "application/openmetrics-text; version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    lines = [line for line in body.decode().splitlines() if "chipsieve_stage_seconds_bucket{" in line]
+    assert any('stage="exemplary"' in line and '# {event_id="4711"}' in line for line in lines)
+    assert "4711" not in metrics(vitals, "exemplary", "text/plain")[2].decode()
+
+
+def test_an_id_too_long_for_an_exemplar_is_left_out() -> None:
+    report.committed("long", [settled("a", event_id="x" * 500)], 0.01)
+    assert value("chipsieve_stage_seconds_count", stage="long") == 1
+
+
+@pytest.mark.usefixtures("restored_logs")
+def test_a_log_line_about_a_chip_carries_its_event_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogSettings(format="json"))
+    cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="half", stage="extractor")
+    bad = settled("line-7", "UNINSPECTED", event_id="4711", given_up=cause, dead_letter=True)
+    report.committed("logs", [bad, settled("line-8", event_id="4712", repeated=True)], 0.01)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["event_id"], line["line_id"]) for line in told] == [
+        ("dead_letter", "4711", "line-7"),
+        ("chip_repeated", "4712", "line-8"),
+    ]
+
+
+def test_lag_is_what_is_committed_and_not_taken_in_the_workers_own_partitions() -> None:
+    def partition(taken: int, end: int) -> dict[str, int]:
+        return {"app_offset": taken, "ls_offset": end}
+
+    statistics = {
+        "topics": {
+            "images": {
+                "partitions": {
+                    "0": partition(90, 100),
+                    "1": partition(100, 100),
+                    "2": partition(-1001, 50),  # nothing taken yet, and so nothing known
+                    "3": partition(0, 1000),  # another's
+                    "-1": partition(-1001, -1001),
+                }
+            }
+        }
+    }
+    assert lag_of(statistics, {0, 1, 2}) == 10
+    assert lag_of({"topics": {}}, {0}) == 0
