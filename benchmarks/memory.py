@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.pictures import write_chips
 from benchmarks.table import Table, command
-from services.cli.benchmark.processes import CLIENT, CpuTimes, resident_mb
+from services.cli.benchmark.processes import CpuTimes, resident_mb, server_pids
 from services.cli.benchmark.rig import bundle_of, own_stack, running, send
 from services.cli.line import STAGES
 from shared.bank.bundle import read_bundle
@@ -30,7 +30,7 @@ def measure() -> Table:
         settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
         BankStore(settings.redis).publish(loaded)
         with running(settings, work, (*STAGES, "gateway")) as rig:
-            pids = {service.name: service.process.pid for service in rig.line.services}
+            pids = {service.name: service.process.pid for service in rig.line.services} | server_pids(work)
             send(rig.producer, loaded.manifest.product, pictures[:16], interval=None)
             rig.verdicts.wait_for(16)
             cpu = CpuTimes.of(pids)
@@ -46,11 +46,10 @@ def measure() -> Table:
             "service": name,
             "idle MB": round(before[name]),
             f"MB after {CHIPS} chips": round(after[name]),
-            "limit MB": LIMITS_MB[name],
+            "limit MB": LIMITS_MB.get(name),
             "idle CPU %": round(idle[name] / IDLE_S * 100, 2),
         }
         for name in pids
-        if name != CLIENT
     ]
     return Table("Memory (resident, 10^6 bytes) and idle CPU of a core", rows)
 

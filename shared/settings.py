@@ -144,7 +144,7 @@ class StreamSettings(BaseModel):
     """The runtime: batching, transactions and the limits on dead letters."""
 
     batch_size: int = Field(default=16, ge=1, description="records a micro-batch holds at most")
-    linger_ms: int = Field(default=10, ge=0, description="how long a batch waits to fill after its first record")
+    linger_ms: int = Field(default=10, ge=0, description="how long a batch waits at most after its first record")
     # One id per worker slot, stable over restarts (a StatefulSet's ordinal): a restarted worker fences its dead self.
     worker: str = Field(
         default="0", description="name of this worker slot, unique in its stage and stable over restarts"

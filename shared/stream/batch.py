@@ -14,6 +14,9 @@ BATCHES_AHEAD = 2
 LATE_AT_ONCE = 512
 # … but nothing more comes in beyond this, since a batch of the largest pictures would be 130 MB.
 BYTES_AHEAD = 64 * 1024 * 1024
+# Lingering in vain halves how long the next batch lingers, down to this share of the setting: where pictures come one
+# at a time, none waits for another. With no linger left, a batch would never find out that others come.
+LEAST_LINGER = 1 / 16
 NEVER = float("-inf")
 
 
@@ -26,12 +29,12 @@ class _Waiting:
 class Buffer:
     """Records in the order they were received, bounded by number and bytes.
 
-    A batch is ready when it is full, or when its first record has lingered long enough. Times are of the monotonic
-    clock, in seconds.
+    A batch is ready when it is full, or when its first record has lingered long enough: as long as lingering gains
+    records, and less where it has gained none lately. Times are of the monotonic clock, in seconds.
 
     Args:
         batch_size: how many records a batch holds, not counting late ones.
-        linger_s: how long a batch waits to fill.
+        linger_s: how long a batch waits to fill, at most.
         is_late: whether a record's chip is past its deadline now.
         clock: the time.
     """
@@ -45,7 +48,7 @@ class Buffer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._batch_size = batch_size
-        self._linger_s = linger_s
+        self._most_linger_s = self._linger_s = linger_s
         self._is_late = is_late
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -94,13 +97,21 @@ class Buffer:
         if self.fills_in() != 0.0:
             return ()
         batch: list[Received] = []
+        first = self._waiting[0].since
+        last = first
         on_time = 0
         while self._waiting and len(batch) < max(LATE_AT_ONCE, self._batch_size):
             on_time += not self._is_late(self._waiting[0].received)
             if on_time > self._batch_size:
                 break
-            batch.append(self._waiting.popleft().received)
+            waiting = self._waiting.popleft()
+            last = waiting.since
+            batch.append(waiting.received)
         self._bytes -= sum(record.size for record in batch)
+        if first != NEVER:
+            least = self._most_linger_s * LEAST_LINGER
+            longer = self._linger_s * (2.0 if last > first else 0.5)
+            self._linger_s = min(self._most_linger_s, max(least, longer))
         return tuple(batch)
 
     def drop(self, partitions: Collection[int] | None = None) -> list[Received]:

@@ -155,15 +155,18 @@ class PastReader:
             return
         deadline = time.monotonic() + PATIENCE_S
         self._consumer.assign([TopicPartition(place.topic, place.partition, begin)])
-        while not self._ended.is_set() and time.monotonic() < deadline:
-            for message in self._consumer.consume(CHUNK, POLL_S):
-                error: KafkaError | None = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                if error is None and message.offset() < end:
-                    yield message
-                if message.offset() >= end - (error is None):  # a partition's end is told by the offset after the last
-                    return
+        try:
+            while not self._ended.is_set() and time.monotonic() < deadline:
+                for message in self._consumer.consume(CHUNK, POLL_S):
+                    error: KafkaError | None = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    if error is None and message.offset() < end:
+                        yield message
+                    if message.offset() >= end - (error is None):  # the end is told by the offset after the last
+                        return
+        finally:
+            self._consumer.unassign()  # else the client asks for more a hundred times a second, for ever
         raise KafkaException(
             KafkaError(KafkaError._TIMED_OUT, f"{place.topic}:{place.partition} has open transactions before {end}")
         )

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,34 @@ def test_a_batch_is_ready_when_its_first_record_has_lingered():
     clock.now += 0.01
     waiting.add([record(1)])
     assert len(waiting.take()) == 2
+
+
+def test_where_pictures_come_one_at_a_time_none_waits_for_another():
+    waiting, clock = buffer()
+    lingered = []
+    for offset in range(8):
+        waiting.add([record(offset)])
+        lingered.append(waiting.fills_in())
+        clock.now += waiting.fills_in()
+        assert len(waiting.take()) == 1
+    assert lingered[:3] == pytest.approx([0.01, 0.005, 0.0025])
+    assert lingered[-1] == pytest.approx(0.01 / 16)
+
+
+def test_a_batch_lingers_longer_again_once_that_gains_records():
+    waiting, clock = buffer()
+    for offset in range(3):
+        waiting.add([record(offset)])
+        clock.now += waiting.fills_in()
+        waiting.take()
+    lingered = []
+    for offset in range(4):
+        waiting.add([record(offset)])
+        lingered.append(waiting.fills_in())
+        clock.now += waiting.fills_in()
+        waiting.add([record(100 + offset)])
+        assert len(waiting.take()) == 2
+    assert lingered == pytest.approx([0.00125, 0.0025, 0.005, 0.01])
 
 
 def test_records_that_waited_for_the_worker_need_not_linger():
