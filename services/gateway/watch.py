@@ -89,7 +89,7 @@ class FolderWatch:
                 self._producer.publish(event).result()
             except GatewayError as error:
                 telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
-                log.error("picture_refused", file=name, reason=str(error))
+                log.error("picture_refused", file=name, line_id=self._line_id, reason=str(error))
                 self._move(path, REFUSED, modified[path])
             else:
                 telemetry.IMAGES.labels(SOURCE, "STORED").inc()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared.bank.bundle import Bundle
@@ -112,6 +113,20 @@ def test_an_activation_and_a_rollback_are_followed(store: BankStore, banks: Bank
     store.rollback("chip")
     banks.refresh()
     assert banks.get("chip", SPACE).version == version_of(old)
+
+
+def test_which_version_judges_is_a_metric(store: BankStore, banks: BankCache) -> None:
+    store.publish(make(seed=1))
+    banks.get("chip", make().bank.feature_space)
+    store.publish(make(seed=2, minute=1))
+    banks.refresh()
+    shown = [
+        sample.labels["version"]
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.name == "chipsieve_bank_info" and sample.labels["product"] == "chip"
+    ]
+    assert shown == [make(seed=2, minute=1).manifest.version]
 
 
 def test_the_background_thread_follows_by_itself(shared_valkey: Valkey, namespace: str, store: BankStore) -> None:

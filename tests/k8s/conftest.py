@@ -42,6 +42,7 @@ def _secrets() -> list[dict[str, Any]]:
         "valkey": ("extractor", "matcher", "operator", "trainer"),
         "valkey-tls": ("tls.crt", "tls.key", "ca.crt"),
         "registry-tls": ("tls.crt", "tls.key", "ca.crt"),
+        "gateway-tokens": ("tokens",),
         "chipsieve-cluster-ca-cert": ("ca.crt",),
     }
     return [

@@ -44,7 +44,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
 }
 WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 # Strimzi's CA, and those that a plant makes itself.
-OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey", "valkey-tls", "registry-tls"}
+OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey", "valkey-tls", "registry-tls", "gateway-tokens"}
 
 
 @pytest.mark.parametrize("path", generate_kubernetes.generated(), ids=str)
@@ -156,6 +156,15 @@ def test_a_plants_services_speak_tls_and_show_a_user_of_their_own(name: str) -> 
         if "/etc/chipsieve/valkey" in mounts:
             assert volumes["valkey"]["secret"]["items"] == [{"key": service, "path": "password"}]
             assert _environment(container)["CHIPSIEVE_REDIS__USERNAME"]["value"] == service
+
+
+def test_a_plants_cameras_show_tokens() -> None:
+    pod = pod_spec(of_kind(overlay("factory"), "Deployment")["gateway"])
+    [container] = pod["containers"]
+    file = Path(_environment(container)["CHIPSIEVE_GATEWAY__TOKENS_FILE"]["value"])
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes[mounts[str(file.parent)]]["secret"]["items"] == [{"key": file.name, "path": file.name}]
 
 
 @pytest.mark.parametrize("stage", STAGES)
