@@ -23,6 +23,8 @@ class Workers:
             "CHIPSIEVE_STREAM__WORKER": slot,
             "CHIPSIEVE_STREAM__BATCH_SIZE": "5",
             "CHIPSIEVE_STREAM__DEAD_LETTER_STREAK": self._streak,
+            # A worker frozen amid a transaction holds up its partitions until then.
+            "CHIPSIEVE_STREAM__TRANSACTION_TIMEOUT_MS": "10000",
         }
         with self._log.open("ab") as log:
             self._running[slot] = subprocess.Popen(

@@ -34,7 +34,11 @@ from shared.wire.registry import SchemaRegistry
 from tests.contract.examples import EXAMPLES
 
 FLUSH_S = 20
-TAIL_COMMAND = "import typer; from services.cli.tail import tail; typer.run(tail)"
+# As from a terminal: a job that a shell put into the background ignores Ctrl-C, and so does all that it starts.
+TAIL_COMMAND = (
+    "import signal, typer; from services.cli.tail import tail; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); typer.run(tail)"
+)
 app = typer.Typer()
 app.add_typer(topics_command.app, name="topics")
 app.add_typer(dead_letters.app, name="dead-letters")
