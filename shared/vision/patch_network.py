@@ -57,7 +57,10 @@ class PatchNetwork:
         return self._distances(features.reshape(pictures, height * width, channels)).reshape(pictures, height, width)
 
     def nearest(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:  # noqa: ARG002 - a bank's
-        """How surely a defect lies in each patch: softplus of the log-odds, so never negative, like a distance.
+        """How surely a defect lies in each patch: the fourth root of the softplus of the log-odds.
+
+        Like a distance it is never negative. The root keeps the few good patches that look most like defects from
+        deciding what is far: on tiles split by part, image AUROC beside the banks is .002 to .008 higher for it.
 
         Args:
             features: (P, C) float32, not normalised.
@@ -76,4 +79,4 @@ class PatchNetwork:
     def _distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
         odds = (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]
-        return np.logaddexp(np.float32(0), odds)  # type: ignore[no-any-return]
+        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds)))  # type: ignore[no-any-return]
