@@ -18,6 +18,7 @@ from services.trainer.errors import TooFewNormals
 from services.trainer.progress import Progress
 from shared.events import FeatureGrid
 from shared.vision.bank import LayerMemory
+from shared.vision.features import Patches
 from shared.vision.inspection import grid_of
 from shared.vision.memory_bank import LayerBank, build_layer_bank
 from shared.vision.recipe import Layer, Recipe
@@ -51,9 +52,13 @@ class LayerPatches:
             values.reshape(-1, values.shape[-1]), self.scales[chosen].reshape(-1), layer.metric, seed=seed
         )
 
+    def of_pictures(self, chosen: NDArray[np.bool_]) -> Patches:
+        """(n, h, w, C) of the chosen (N,) pictures."""
+        return Patches(self.values[chosen], self.scales[chosen])
+
     def features(self, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(n, h, w, C) float32 of the chosen (N,) pictures."""
-        return self.values[chosen].astype(np.float32) * self.scales[chosen][..., None]
+        return self.of_pictures(chosen).features
 
 
 Remember: TypeAlias = Callable[[Layer, LayerPatches, NDArray[np.bool_], int], LayerMemory]
@@ -108,7 +113,7 @@ def held_out_distances(
         held_out = fold_of == fold
         for of_layer, layer, measured in zip(patches, recipe.layers, distances, strict=True):
             memory = remember(layer, of_layer, ~held_out, seed)
-            measured[held_out] = memory.distances(of_layer.features(held_out), layer.metric)
+            measured[held_out] = memory.distances(of_layer.of_pictures(held_out), layer.metric)
 
     with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
         for done, _ in enumerate(workers.map(measure, range(folds)), start=1):

@@ -11,7 +11,7 @@ from services.trainer.evaluation.metrics import auroc
 from shared.events import FeatureGrid
 from shared.vision.calibration import Spread
 from shared.vision.head import Head, HeadFigures, describe, described_layers, kernel
-from shared.vision.inspection import layer_features
+from shared.vision.inspection import layer_patches
 from shared.vision.recipe import Recipe
 
 MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on others
@@ -59,7 +59,7 @@ def describe_all(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], recipe: Reci
     """(N, D) descriptions by the recipe's layers."""
     layers = described_layers(recipe)
     chunks = [grids_per_chip[start : start + CHUNK] for start in range(0, len(grids_per_chip), CHUNK)]
-    return np.concatenate([describe([layer_features(chunk, layer) for layer in layers]) for chunk in chunks])
+    return np.concatenate([describe([layer_patches(chunk, layer).features for layer in layers]) for chunk in chunks])
 
 
 def try_head(shown: Shown, *, seed: int = 0) -> Trial:

@@ -11,6 +11,7 @@ from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
 from shared.events import FeatureGrid
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration, top_count
+from shared.vision.features import Patches
 from shared.vision.inspection import picture_scores
 from shared.vision.recipe import Recipe
 
@@ -76,9 +77,8 @@ def anomaly_scores(
     for patches, bank, layer, (height, width) in zip(
         upkeep.layers, banks, recipe.layers, upkeep.figures.grids, strict=True
     ):
-        defects, count, channels = patches.values.shape
-        features = patches.values.astype(np.float32) * patches.scales[..., None]
-        measured = bank.nearest(features.reshape(-1, channels), layer.metric).reshape(defects, count)
+        defects = len(patches.values)
+        measured = bank.distances(Patches(patches.values, patches.scales), layer.metric)
         flat = np.zeros((defects, height * width), np.float32)
         np.put_along_axis(flat, patches.places.astype(np.intp), measured, axis=1)
         distances.append(flat.reshape(defects, height, width))
@@ -96,7 +96,7 @@ def _most_anomalous(
     for start in range(0, pictures, CHUNK):
         chosen = np.zeros(pictures, np.bool_)
         chosen[start : start + CHUNK] = True
-        oddness = calibration.place.standardise(bank.distances(patches.features(chosen), layer.metric))
+        oddness = calibration.place.standardise(bank.distances(patches.of_pictures(chosen), layer.metric))
         flat = oddness.reshape(len(oddness), -1)
         places[chosen] = np.sort(np.argsort(-flat, axis=1, kind="stable")[:, :count], axis=1)
     at = places.astype(np.intp)

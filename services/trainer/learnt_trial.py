@@ -77,5 +77,5 @@ def _held_out_distances(
             Drawn(spoilt, sample.change), taught & (spoilt_fold_of != fold), normals, sample.fold_of != fold, seed=seed
         )
         out = fold_of == fold
-        distances[out] = network.distances(sample.patches.features(out), layer.metric)
+        distances[out] = network.distances(sample.patches.of_pictures(out), layer.metric)
     return distances

@@ -12,7 +12,7 @@ from shared.events import FeatureGrid
 from shared.vision.anomaly_map import smooth
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration
-from shared.vision.inspection import coarse_maps, layer_features, picture_scores
+from shared.vision.inspection import coarse_maps, layer_patches, picture_scores
 from shared.vision.recipe import Recipe
 
 CHUNK = 32  # chips measured at once: bounds what is held as float32
@@ -76,7 +76,7 @@ class Normality:
         for start in range(0, len(grids_per_chip), CHUNK):
             chunk = grids_per_chip[start : start + CHUNK]
             distances = [
-                bank.distances(layer_features(chunk, layer), layer.metric)
+                bank.distances(layer_patches(chunk, layer), layer.metric)
                 for bank, layer in zip(self.layers, self.recipe.layers, strict=True)
             ]
             scores.append(picture_scores(distances, self.recipe, self.calibrations))

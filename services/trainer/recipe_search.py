@@ -246,7 +246,7 @@ class _Measured:
         bank = self._bank(normal & (self._fold_of != fold))
         for index in np.flatnonzero(self._fold_of == fold):
             picture = np.arange(len(self._fold_of)) == index
-            self._distances[index] = bank.distances(self._patches.features(picture), self._layer.metric)[0]
+            self._distances[index] = bank.distances(self._patches.of_pictures(picture), self._layer.metric)[0]
 
     def scores(self, folds: int) -> Scores:
         """Of the pictures held out in the first folds."""

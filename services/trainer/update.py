@@ -155,7 +155,7 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
         out = fold_of == fold
         for of_layer, layer, old, measured in zip(patches, recipe.layers, bank.layers, distances, strict=True):
             with_others = _grown_bank(old, of_layer, ~out, layer, seed)
-            measured[out] = with_others.distances(of_layer.features(out), layer.metric)
+            measured[out] = with_others.distances(of_layer.of_pictures(out), layer.metric)
         progress("calibrating", fold + 1, folds)
     everyone = np.ones(len(names), np.bool_)
     layers = tuple(

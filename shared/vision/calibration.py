@@ -131,7 +131,8 @@ def top_mean(distances: NDArray[np.float32], fraction: float) -> NDArray[np.floa
     """(N, h, w) to (N,): the mean over this fraction of each picture's largest distances, one at least."""
     flat = distances.reshape(len(distances), -1)
     count = top_count(flat.shape[1], fraction)
-    largest = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:]
+    # Sorted, since partitions leave them in another order on another machine, and sums of floats tell.
+    largest = np.sort(np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:], axis=1)
     return largest.mean(axis=1, dtype=np.float32)  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from shared.vision.anomaly_map import fuse, upsample
 from shared.vision.bank import Bank
 from shared.vision.calibration import LayerCalibration
 from shared.vision.errors import UnusableFeatures
-from shared.vision.features import dequantise
+from shared.vision.features import Patches, patches_of
 from shared.vision.head import describe, described_layers
 from shared.vision.mask import outline
 from shared.vision.recipe import Layer, Recipe
@@ -47,15 +47,15 @@ def inspect(
     """
     if not grids_per_chip:
         return []
-    features = {layer.name: layer_features(grids_per_chip, layer) for layer in bank.recipe.layers}
+    patches = {layer.name: layer_patches(grids_per_chip, layer) for layer in bank.recipe.layers}
     distances = [
-        layer_bank.distances(features[layer.name], layer.metric)
+        layer_bank.distances(patches[layer.name], layer.metric)
         for layer, layer_bank in zip(bank.recipe.layers, bank.layers, strict=True)
     ]
     scores = picture_scores(distances, bank.recipe, bank.calibration.layers)
     kinds: list[str | None] = [None] * len(scores)
     if bank.head is not None:
-        answers = bank.head.answers(describe([features[layer.name] for layer in described_layers(bank.recipe)]))
+        answers = bank.head.answers(describe([patches[layer.name].features for layer in described_layers(bank.recipe)]))
         scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
     maps = coarse_maps(distances, bank.recipe, bank.calibration.layers)
     if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
@@ -66,16 +66,17 @@ def inspect(
     ]
 
 
-def layer_features(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], layer: Layer) -> NDArray[np.float32]:
-    """(N, h, w, C) float32 features of one layer.
+def layer_patches(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], layer: Layer) -> Patches:
+    """(N, h, w, C) patches of one layer.
 
     Raises:
-        UnusableFeatures: a chip lacks the layer's grid, or the grids differ in shape.
+        UnusableFeatures: a chip lacks the layer's grid, or a grid is damaged, or the grids differ in shape.
     """
-    features = [dequantise(grid_of(grids, layer)) for grids in grids_per_chip]
-    if len({grid.shape for grid in features}) > 1:
-        raise UnusableFeatures(f"grids {layer.name} of different shapes in one batch: {[g.shape for g in features]}")
-    return np.stack(features)
+    patches = [patches_of(grid_of(grids, layer)) for grids in grids_per_chip]
+    shapes = [each.values.shape for each in patches]
+    if len(set(shapes)) > 1:
+        raise UnusableFeatures(f"grids {layer.name} of different shapes in one batch: {shapes}")
+    return Patches.stacked(patches)
 
 
 def grid_of(grids: tuple[FeatureGrid, ...], layer: Layer) -> FeatureGrid:
@@ -92,11 +93,17 @@ def picture_scores(
     distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
     """(N,) float32: the layers' standardised scores, weighed and added; `distances` are (N, h, w) a layer."""
-    scores = [
+    return np.sum(layer_scores(distances, recipe, calibrations), axis=0, dtype=np.float32)  # type: ignore[no-any-return]
+
+
+def layer_scores(
+    distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
+) -> list[NDArray[np.float32]]:
+    """(N,) float32 a layer: what it adds to the picture's score."""
+    return [
         np.float32(layer.weight) * calibration.scores(of_layer, layer.top_fraction)
         for of_layer, layer, calibration in zip(distances, recipe.layers, calibrations, strict=True)
     ]
-    return np.sum(scores, axis=0, dtype=np.float32)  # type: ignore[no-any-return]
 
 
 def coarse_maps(

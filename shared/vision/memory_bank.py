@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.vision.errors import UnusableFeatures
+from shared.vision.features import Patches
 from shared.vision.recipe import Metric
 
 MAX_VECTORS = 2000  # as good as 10,000 on normals split by part, and a fifth of the time
@@ -22,6 +23,7 @@ MAX_CANDIDATES = 50_000  # patches the coreset is chosen from; more cost time an
 # the bank depends on the draw: on two splits of tiles by part, image AUROC was 0.001 and 0.012 lower (four seeds each).
 PROJECTED_CHANNELS = 64
 CHUNK_ELEMENTS = 8_000_000  # similarities held at once: 32 MB of float32, however large the batch
+EXACT_CHANNELS = 1024  # 128 x 128 x 1024 is 2^24, up to which float32 holds every whole number
 TINY = np.float32(1e-12)
 
 
@@ -56,58 +58,84 @@ class LayerBank:
         return int(self.values.size)
 
     @cached_property
-    def vectors(self) -> NDArray[np.float32]:
-        """(M, C), dequantised."""
-        return self.values.astype(np.float32) * self.scales[:, None]
+    def columns(self) -> NDArray[np.float32]:
+        """(C, M), the values as float32: a batch of patches' values times this is all their products."""
+        return np.ascontiguousarray(self.values.astype(np.float32).T)
 
     @cached_property
-    def directions(self) -> NDArray[np.float32]:
-        """(C, M), unit columns: a batch of unit features times this is its cosine similarities."""
-        return np.ascontiguousarray(unit(self.values.astype(np.float32)).T)
+    def _inverse_lengths(self) -> NDArray[np.float32]:
+        return _inverse_lengths(_squared_lengths(self.values))
 
     @cached_property
     def _squared_norms(self) -> NDArray[np.float32]:
-        return np.einsum("mc,mc->m", self.vectors, self.vectors)  # type: ignore[no-any-return]
+        """(M,), of the vectors, scales and all."""
+        return (np.square(self.scales.astype(np.float64)) * _squared_lengths(self.values)).astype(np.float32)
 
-    def distances(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
-        """`nearest` over grids of patches: (N, h, w, C) float32 to (N, h, w) float32."""
-        return self.nearest(features.reshape(-1, features.shape[-1]), metric).reshape(features.shape[:-1])
-
-    def nearest(self, features: NDArray[np.float32], metric: Metric) -> NDArray[np.float32]:
+    def distances(self, patches: Patches, metric: Metric) -> NDArray[np.float32]:
         """Distance of every patch to the nearest normal ones: the mean over `NEIGHBOURS` of them.
 
+        The same patch has the same distance, to the last bit, whatever is measured beside it, by how many threads and
+        on whichever machine: products of int8 are whole numbers, which float32 adds up without rounding in any order,
+        and everything after them is done number by number. A verdict can be recomputed because of that.
+
         Args:
-            features: (P, C) float32, not normalised.
+            patches: (..., C).
             metric: ``cosine`` gives 1 - cosine, 0 to 2. ``l2`` gives the Euclidean distance divided by the root mean
                 square norm of the bank, so that it has no unit and layers of any scale can be added.
 
         Returns:
-            (P,) float32, never negative.
+            (...) float32, never negative.
 
         Raises:
             UnusableFeatures: they have another number of channels than the bank.
         """
-        if features.ndim != 2 or features.shape[1] != self.values.shape[1]:
-            raise UnusableFeatures(f"features {features.shape} do not fit a bank of {self.values.shape[1]} channels")
-        distances = np.empty(len(features), np.float32)
+        channels = self.values.shape[1]
+        if patches.values.shape[-1] != channels:
+            raise UnusableFeatures(f"features {patches.values.shape} do not fit a bank of {channels} channels")
+        values, scales = patches.values.reshape(-1, channels), patches.scales.reshape(-1)
+        measure = self._cosine if metric == "cosine" else self._euclidean
+        distances = np.empty(len(values), np.float32)
         rows = max(1, CHUNK_ELEMENTS // len(self.values))
-        for start in range(0, len(features), rows):
-            chunk = features[start : start + rows]
-            measured = self._cosine(chunk) if metric == "cosine" else self._euclidean(chunk)
-            distances[start : start + rows] = measured
-        return distances
+        for start in range(0, len(values), rows):
+            chunk = slice(start, start + rows)
+            distances[chunk] = measure(values[chunk], scales[chunk])
+        return distances.reshape(patches.scales.shape)
 
-    def _cosine(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearest = np.float32(1) - _largest(unit(features) @ self.directions, NEIGHBOURS)
-        return np.maximum(nearest, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]
+    def _cosine(self, values: NDArray[np.int8], _scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        nearness = self._products(values)
+        nearness *= self._inverse_lengths
+        cosines = _largest(nearness, NEIGHBOURS) * _inverse_lengths(_squared_lengths(values))[:, None]
+        return np.maximum(np.float32(1) - cosines, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]
 
-    def _euclidean(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearness = features @ self.vectors.T  # minus half the squared distance, but for the feature's own norm
+    def _euclidean(self, values: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+        nearness = self._products(values)  # minus half the squared distance, but for the feature's own norm
+        nearness *= self.scales
+        nearness *= scales[:, None]
         nearness -= self._squared_norms / np.float32(2)
-        own_squared_norms = np.einsum("pc,pc->p", features, features)
+        own_squared_norms = (np.square(scales.astype(np.float64)) * _squared_lengths(values)).astype(np.float32)
         squared = own_squared_norms[:, None] - np.float32(2) * _largest(nearness, NEIGHBOURS)
-        scale = np.float32(np.sqrt(max(self._squared_norms.mean(), TINY)))
+        scale = np.float32(np.sqrt(max(self._squared_norms.mean(dtype=np.float64), TINY)))
         return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]
+
+    def _products(self, values: NDArray[np.int8]) -> NDArray[np.float32]:
+        """(P, M) products of (P, C) values with the bank's; sums over more channels round once each, in their order."""
+        factors = values.astype(np.float32)
+        products: NDArray[np.float32] = factors[:, :EXACT_CHANNELS] @ self.columns[:EXACT_CHANNELS]
+        for start in range(EXACT_CHANNELS, values.shape[1], EXACT_CHANNELS):
+            some = slice(start, start + EXACT_CHANNELS)
+            products += factors[:, some] @ self.columns[some]
+        return products
+
+
+def _squared_lengths(values: NDArray[np.int8]) -> NDArray[np.int32]:
+    """(P, C) to (P,), exact."""
+    wide = values.astype(np.int32)
+    return np.einsum("pc,pc->p", wide, wide)  # type: ignore[no-any-return]
+
+
+def _inverse_lengths(squared: NDArray[np.int32]) -> NDArray[np.float32]:
+    """A row of zeros counts as of length one: its products are zero anyway."""
+    return (1 / np.sqrt(np.maximum(squared, 1))).astype(np.float32)
 
 
 def _largest(nearness: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from shared.errors import NotReady
 from shared.events import FeaturesExtracted, Uninspected, UninspectedReason
 from shared.stream.step import Source
 from shared.vision.errors import UndecodableImage
-from shared.vision.features import dequantise
+from shared.vision.features import patches_of
 from shared.vision.recipe import Layer, Recipe
 from tests.bad_pictures import encoded
 from tests.events_of_chips import identity, image_captured, record_of
@@ -47,6 +47,8 @@ class Recipes:
 
 class MeanColourEngine:
     """Features that can be told by looking: one patch, the picture's mean colour."""
+
+    description = "arithmetic 1.0.0 f32 on paper"
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -97,11 +99,12 @@ def test_a_picture_becomes_the_features_of_its_products_recipe(step: ExtractorSt
     ((features,),) = step.process([record])
     assert isinstance(features, FeaturesExtracted)
     assert (features.event_id, features.feature_space, features.uninspected) == ("event-0", "fine", None)
+    assert features.engine == MeanColourEngine.description
     assert (features.width, features.height) == (40, 30)
     assert (features.image.partition, features.image.offset, features.image.sha256) == (0, 7, record.event.sha256)
     (grid,) = features.grids
     assert grid.layer == FINE.layers[0].name
-    np.testing.assert_allclose(dequantise(grid).ravel(), [200, 100, 50], rtol=0.01)
+    np.testing.assert_allclose(patches_of(grid).features.ravel(), [200, 100, 50], rtol=0.01)
 
 
 def test_a_batch_is_looked_at_by_recipe_and_answered_in_order(step: ExtractorStep, engines: Engines) -> None:

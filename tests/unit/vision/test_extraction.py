@@ -3,7 +3,7 @@ from numpy.typing import NDArray
 
 from shared.vision.engine import Features
 from shared.vision.extraction import extract
-from shared.vision.features import dequantise
+from shared.vision.features import patches_of
 from shared.vision.picture import resize
 from shared.vision.recipe import Layer, Recipe
 from tests.unit.vision.rendered_pictures import chip, ramp
@@ -44,7 +44,7 @@ def test_each_picture_gets_its_own_features() -> None:
     pictures = [ramp(80), chip(80)]
     for picture, grids in zip(pictures, extract(pictures, RECIPE, MeanColour()), strict=True):
         expected = resize(picture, 32).mean(axis=(0, 1))
-        assert np.abs(dequantise(grids[0])[0, 0] - expected).max() <= 1
+        assert np.abs(patches_of(grids[0]).features[0, 0] - expected).max() <= 1
 
 
 def test_no_pictures_give_no_grids_and_ask_no_engine() -> None:

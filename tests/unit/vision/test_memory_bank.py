@@ -1,11 +1,20 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.vision.errors import UnusableFeatures
+from shared.vision.features import Patches
 from shared.vision.memory_bank import LayerBank, build_layer_bank, greedy_coreset
 from shared.vision.recipe import Metric
+
+ROOT = Path(__file__).parents[3]
+METRICS: tuple[Metric, ...] = ("cosine", "l2")
 
 
 def make_patches(count: int, channels: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -17,63 +26,87 @@ def make_patches(count: int, channels: int = 16, seed: int = 0) -> tuple[np.ndar
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_distances_are_those_of_a_plain_search(metric: Metric) -> None:
     bank = LayerBank(*make_patches(40))
-    values, scales = make_patches(7, seed=1)
-    features = values.astype(np.float32) * scales[:, None]
-    vectors = bank.vectors.astype(np.float64)
+    patches = Patches(*make_patches(7, seed=1))
+    vectors = Patches(bank.values, bank.scales).features.astype(np.float64)
     expected = []
-    for feature in features.astype(np.float64):
+    for feature in patches.features.astype(np.float64):
         if metric == "cosine":
             lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(feature)
             expected.append(np.mean(sorted(1 - vectors @ feature / lengths)[:3]))
         else:
             root_mean_square = np.sqrt(np.mean(np.sum(vectors**2, axis=1)))
             expected.append(np.mean(sorted(np.linalg.norm(vectors - feature, axis=1))[:3]) / root_mean_square)
-    assert bank.nearest(features, metric) == pytest.approx(expected, abs=1e-5)
+    assert bank.distances(patches, metric) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_chunks_change_no_distance(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = LayerBank(*make_patches(40))
-    features = np.random.default_rng(2).standard_normal((3, 5, 5, 16), np.float32)
-    whole = bank.distances(features, metric)
+    values, scales = make_patches(75, seed=2)
+    patches = Patches(values.reshape(3, 5, 5, 16), scales.reshape(3, 5, 5))
+    whole = bank.distances(patches, metric)
     monkeypatch.setattr("shared.vision.memory_bank.CHUNK_ELEMENTS", 400)
     assert whole.shape == (3, 5, 5)
-    assert bank.distances(features, metric) == pytest.approx(whole, abs=1e-6)
+    assert np.array_equal(bank.distances(patches, metric), whole)
 
 
 @given(seed=st.integers(0, 1000), brightness=st.floats(0.01, 100))
 def test_cosine_does_not_see_how_strong_a_feature_is(seed: int, brightness: float) -> None:
     bank = LayerBank(*make_patches(20))
-    features = np.random.default_rng(seed).standard_normal((4, 16), np.float32)
-    assert bank.nearest(features * np.float32(brightness), "cosine") == pytest.approx(
-        bank.nearest(features, "cosine"), abs=1e-5
+    values, scales = make_patches(4, seed=seed)
+    brighter = Patches(values, scales * np.float32(brightness))
+    assert np.array_equal(bank.distances(brighter, "cosine"), bank.distances(Patches(values, scales), "cosine"))
+
+
+def test_no_distance_depends_on_its_company_the_threads_or_the_kind_of_processor() -> None:
+    program = (
+        "import hashlib, numpy as np;"
+        "from shared.vision.features import Patches;"
+        "from shared.vision.memory_bank import LayerBank;"
+        "from tests.unit.vision.test_memory_bank import METRICS, make_patches;"
+        "bank = LayerBank(*make_patches(501, 1100));"
+        "values, scales = make_patches(7 * 49, 1100, seed=1);"
+        "found = [np.concatenate([bank.distances(Patches(values[at:at + n], scales[at:at + n]), metric)"
+        " for at in range(0, len(values), n)]) for metric in METRICS for n in (1, 49, 343)];"
+        "print(*(hashlib.sha256(each.tobytes()).hexdigest() for each in found))"
     )
+    digests = set()
+    # OpenBLAS takes the kernels of the processor that it is told of; these three order their sums differently.
+    for core, threads in (("Prescott", 1), ("Nehalem", 2), ("Haswell", 1)):
+        environment = os.environ | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        digests.add(done.stdout)
+    (digest,) = digests
+    cosine, l2 = digest.split()[:3], digest.split()[3:]
+    assert len(set(cosine)) == len(set(l2)) == 1
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_what_was_seen_three_times_has_no_distance_and_what_was_seen_once_has_some(metric: Metric) -> None:
     values, scales = make_patches(20)
     bank = LayerBank(np.concatenate([values, values[:1], values[:1]]), np.concatenate([scales, scales[:1], scales[:1]]))
-    thrice, once, *_ = bank.nearest(bank.vectors, metric)
+    thrice, once, *_ = bank.distances(Patches(bank.values, bank.scales), metric)
     assert thrice == pytest.approx(0, abs=2e-3)
     assert once > 0.01
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_a_patch_of_zeros_has_a_finite_distance_and_one_that_is_no_number_none(metric: Metric) -> None:
+def test_a_patch_of_zeros_has_a_finite_distance(metric: Metric) -> None:
     bank = LayerBank(*make_patches(20))
-    assert np.isfinite(bank.nearest(np.zeros((1, 16), np.float32), metric)).all()
-    assert np.isnan(bank.nearest(np.full((1, 16), np.nan, np.float32), metric)).all()
+    assert np.isfinite(bank.distances(Patches(np.zeros((1, 16), np.int8), np.zeros(1, np.float32)), metric)).all()
 
 
 def test_a_bank_of_one_vector_measures_by_that_one() -> None:
     bank = LayerBank(np.array([[100, 0]], np.int8), np.ones(1, np.float32))
-    assert bank.nearest(np.array([[0, 5], [7, 0]], np.float32), "cosine") == pytest.approx([1, 0], abs=1e-6)
+    patches = Patches(np.array([[0, 5], [7, 0]], np.int8), np.ones(2, np.float32))
+    assert bank.distances(patches, "cosine") == pytest.approx([1, 0], abs=1e-6)
 
 
 def test_features_of_another_number_of_channels_are_refused() -> None:
     with pytest.raises(UnusableFeatures, match="16 channels"):
-        LayerBank(*make_patches(3)).nearest(np.zeros((1, 8), np.float32), "cosine")
+        LayerBank(*make_patches(3)).distances(Patches(*make_patches(1, channels=8)), "cosine")
 
 
 def test_a_bank_without_vectors_is_refused() -> None:
