@@ -166,6 +166,9 @@ class ChipInspected:
     """Version of the memory bank that judged."""
     feature_space: str | None = None
     """Feature space it judged in."""
+    engine: str | None = None
+    """What made the features it was judged by: kind (openvino or tensorflow), version, precision and device; null
+    in records of old, and where uninspected."""
     anomaly_map: AnomalyMap | None = None
     """Where the chip differs from normal, coarse."""
     mask: Mask | None = None
@@ -336,6 +339,9 @@ class FeaturesExtracted:
     """Height of the original picture, pixels."""
     feature_space: str | None = None
     """Id of the feature space; only features and banks of the same space may be compared."""
+    engine: str | None = None
+    """What made the features: its kind (openvino or tensorflow), version, precision and device; null in records of
+    old."""
     grids: tuple[FeatureGrid, ...] = ()
     """One grid a layer of the recipe; empty where the chip is uninspected."""
     uninspected: Uninspected | None = None

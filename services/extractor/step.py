@@ -63,6 +63,7 @@ class ExtractorStep(Step[ImageCaptured]):
                         height=look.height,
                         width=look.width,
                         feature_space=feature_space,
+                        engine=engine.description,
                         grids=chip_grids,
                     ),
                 )

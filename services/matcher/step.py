@@ -9,7 +9,7 @@ from typing_extensions import override
 from shared.bank.cache import BankCache
 from shared.errors import Uninspectable
 from shared.events import AnomalyMap, ChipInspected, FeaturesExtracted, Uninspected, Verdict
-from shared.identity import Identity
+from shared.identity import Identity, identity_of
 from shared.stream.step import Outcome, Record, Source, Step
 from shared.vision.bank import Bank
 from shared.vision.inspection import Inspection, inspect
@@ -57,7 +57,7 @@ class MatcherStep(Step[FeaturesExtracted]):
             sizes = [(event.height or 0, event.width or 0) for event in events]
             inspections = inspect([event.grids for event in events], sizes, bank)
             for index, inspection in zip(members, inspections, strict=True):
-                outcomes[index] = (_verdict(records[index], inspection, bank),)
+                outcomes[index] = (judged(records[index].event, inspection, bank),)
         return outcomes
 
     @override
@@ -91,17 +91,18 @@ class MatcherStep(Step[FeaturesExtracted]):
             return error
 
 
-def _verdict(record: Record[FeaturesExtracted], inspection: Inspection, bank: Bank) -> ChipInspected:
-    event = record.event
+def judged(event: FeaturesExtracted, inspection: Inspection, bank: Bank) -> ChipInspected:
+    """The verdict that follows from a chip's features."""
     height, width = inspection.anomaly_map.shape
     return ChipInspected(
-        **record.identity.fields(),
+        **identity_of(event).fields(),
         verdict=Verdict.REJECT if inspection.rejected else Verdict.PASS,
         score=inspection.score,
         threshold=bank.threshold,
         defect_kind=inspection.defect_kind,
         bank_version=bank.version,
         feature_space=bank.feature_space,
+        engine=event.engine,
         anomaly_map=AnomalyMap(
             height=height, width=width, values=inspection.anomaly_map.astype(np.dtype("<f2")).tobytes()
         ),

@@ -22,6 +22,10 @@ class Engine(Protocol):
         """Run once each before the first chip, batches of these sizes leave nothing to compile or tune later."""
         ...
 
+    @property
+    def description(self) -> str:
+        """Its `EngineKind`, version, precision and device: all that may move features by the noise of float32 sums."""
+
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:
         """The features of all the recipe's layers of one input size.
 

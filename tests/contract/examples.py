@@ -66,6 +66,7 @@ EXAMPLES: dict[str, Event] = {
             defect_kind="crack",
             bank_version="20261124T161500-ab12cd34",
             feature_space="0123456789abcdef",
+            engine="openvino 2026.2.1 f32 on Intel(R) Xeon(R) Processor",
             anomaly_map=AnomalyMap(height=1, width=2, values=b"\x00\x3c\xff\x7b"),
             mask=Mask(height=480, width=640, counts="`Xm0o0:001O"),
             regions=REGIONS,
@@ -116,6 +117,7 @@ EXAMPLES: dict[str, Event] = {
             width=640,
             height=480,
             feature_space="0123456789abcdef",
+            engine="openvino 2026.2.1 f32 on Intel(R) Xeon(R) Processor",
             grids=(
                 FeatureGrid(
                     layer="b12@256/3",

@@ -1,5 +1,6 @@
 """The serving engine for CPUs: OpenVINO, compiled from the same graph, without TensorFlow in the process."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ class OpenVinoEngine:
             )
         threads = threads or usable_cpus()
         self.batch_sizes = (threads,)
+        version = importlib.metadata.version("openvino")
+        device = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+        self.description = f"openvino {version} {recipe.precision} on {device}"
         self._graphs = {
             size: _Graph(path, recipe.precision, threads, output_names(recipe, size))
             for size, path in converted_graphs(recipe, cache_dir).items()

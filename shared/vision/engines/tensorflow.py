@@ -32,6 +32,7 @@ class TensorFlowEngine:
                 tf.config.threading.set_inter_op_parallelism_threads(1)
         # TF32 would round float32 products to 10 bits on a GPU, and f32 features must be the same everywhere.
         tf.config.experimental.enable_tensor_float_32_execution(False)
+        self.description = f"tensorflow {tf.__version__} {recipe.precision} on {_device()}"
         self._outputs: dict[int, dict[str, str]] = {}
         self._graphs: dict[int, Any] = {}
         for size in dict.fromkeys(layer.input_size for layer in recipe.layers):
@@ -54,3 +55,10 @@ class TensorFlowEngine:
         padded[:count] = pictures
         found = self._graphs[input_size](tf.constant(padded))
         return {name: tensor.numpy()[:count] for name, tensor in found.items()}
+
+
+def _device() -> str:
+    """Where TensorFlow puts its work: the first GPU where there is one."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+    return "CPU"

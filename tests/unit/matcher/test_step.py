@@ -98,8 +98,10 @@ def test_a_chip_with_an_odd_patch_is_rejected_and_shows_where() -> None:
 
 
 def test_a_verdict_names_what_it_was_made_with() -> None:
-    ((verdict,),) = MatcherStep(Banks(bank("v7", threshold=0.25))).process([record_of(features())])
+    record = record_of(features(engine="openvino 2026.2.1 f32 on a CPU"))
+    ((verdict,),) = MatcherStep(Banks(bank("v7", threshold=0.25))).process([record])
     assert (verdict.bank_version, verdict.feature_space, verdict.threshold) == ("v7", "space", 0.25)
+    assert verdict.engine == "openvino 2026.2.1 f32 on a CPU"
 
 
 def test_a_head_adds_to_the_score_and_names_the_kind_of_what_is_rejected() -> None:

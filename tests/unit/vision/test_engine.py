@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_a_pictures_features_do_not_depend_on_its_neighbours_in_the_batch(engine
     together = engine.features(batch, 96)["b4@96/2"]
     alone = np.concatenate([engine.features(batch[index : index + 1], 96)["b4@96/2"] for index in range(count)])
     assert np.abs(together - alone).max() <= 1e-5 * np.abs(alone).max()
+    if "openvino" in engine.description:  # to the last bit, so that a verdict can be recomputed
+        assert np.array_equal(together, alone)
 
 
 @pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
@@ -169,7 +172,13 @@ def test_a_graph_is_converted_once_and_found_again(openvino_engine: Engine, cach
     again = load_engine("openvino", VARIED_RECIPE, threads=1, cache_dir=cache_dir)
     assert {path: path.stat().st_mtime_ns for path in cache_dir.glob("openvino/*/graph.xml")} == graphs
     batch = pictures(2, 96)
-    assert np.allclose(again.features(batch, 96)["b4@96/2"], openvino_engine.features(batch, 96)["b4@96/2"], atol=1e-4)
+    # Whatever the number of threads.
+    assert np.array_equal(again.features(batch, 96)["b4@96/2"], openvino_engine.features(batch, 96)["b4@96/2"])
+
+
+def test_an_engine_says_what_it_is_its_kind_first(openvino_engine: Engine, tensorflow_engine: Engine) -> None:
+    assert re.fullmatch(r"openvino \d+\.\d+\.\d+ f32 on .+", openvino_engine.description)
+    assert re.fullmatch(r"tensorflow \d+\.\d+\.\d+ f32 on .+", tensorflow_engine.description)
 
 
 def test_a_serving_process_never_imports_tensorflow_even_where_it_must_convert(
