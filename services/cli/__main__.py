@@ -8,6 +8,7 @@ from services.cli import bank, bench, dead_letters, topics
 from services.cli.ablate import ablate
 from services.cli.backbones import backbones
 from services.cli.demo.command import demo
+from services.cli.explain.command import explain
 from services.cli.feed import feed
 from services.cli.local_stack import cli as local
 from services.cli.run import run
@@ -36,6 +37,7 @@ app.command()(run)
 app.command()(feed)
 app.command()(tail)
 app.command()(token)
+app.command()(explain)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(bench.app, name="bench")
 app.command()(demo)

@@ -38,18 +38,20 @@ def read(
     from_beginning: bool,
     follow: bool,
     since: datetime | None = None,
+    partition: int | None = None,
     timeout_s: float | None = None,
 ) -> Iterator[Message]:
     """Committed records of a topic, each partition in order; from the beginning, from `since`, or from now on.
 
-    Ends at `timeout_s` after the call; without `follow` also where everything that there is has been read. `consumer`
-    is made from `shared.kafka.reader_config`. Raises as `partitions_of` does.
+    Of one `partition` alone where it is given. Ends at `timeout_s` after the call; without `follow` also where
+    everything that there is has been read. `consumer` is made from `shared.kafka.reader_config`. Raises as
+    `partitions_of` does.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    unread = set(partitions_of(consumer, settings, topic))
+    unread = set(partitions_of(consumer, settings, topic) if partition is None else [partition])
     try:
         consumer.assign(
-            [_start(consumer, topic, partition, since=since, from_beginning=from_beginning) for partition in unread]
+            [_start(consumer, topic, number, since=since, from_beginning=from_beginning) for number in unread]
         )
     except KafkaException as error:
         raise unavailable(settings, error) from error

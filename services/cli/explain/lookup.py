@@ -1,0 +1,163 @@
+"""What Kafka still has about a chip: its verdicts, its picture, the features that travelled."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from services.cli.explain.errors import NoVerdict, PictureGone
+from services.cli.reading import read
+from shared.errors import Uninspectable
+from shared.events import ChipInspected, FeaturesExtracted, ImageCaptured, ImagePointer
+from shared.identity import ChipEvent
+from shared.kafka import ADMIN_TIMEOUT_S, reader_config, unavailable
+from shared.settings import Settings
+from shared.topics import Topic, Topics, load_topics
+from shared.wire.codec import Codec
+from shared.wire.registry import SchemaRegistry
+
+E = TypeVar("E", bound=ChipEvent)
+CLOCKS_DIFFER = timedelta(minutes=5)  # between the machine that wrote a record and the one that dates the next
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verdict and where it lies."""
+
+    verdict: ChipInspected
+    place: str
+    """``topic:partition:offset``."""
+    others: int
+    """Verdicts on the same event before it: of a chip that was replayed, or of others under the same event id."""
+
+
+@dataclass(slots=True)
+class Archive:
+    """The topics of a line, open for reading."""
+
+    settings: Settings
+    topics: Topics
+    codec: Codec
+    consumer: Consumer
+
+    def verdict(self, event_id: str, *, chip: str | None = None, since: datetime | None = None) -> Found:
+        """The last verdict on an event.
+
+        Args:
+            event_id: of the picture's event.
+            chip: the chip's id, where an event id was used for several.
+            since: no earlier records are looked through; all that are kept where not given.
+
+        Raises:
+            NoVerdict: there is none.
+        """
+        topic = self.topics.topic_of(ChipInspected)
+        found = [
+            (message.timestamp()[1], verdict, _place(message))
+            for message in self._about(event_id, topic, since)
+            if (verdict := self._decoded(message, ChipInspected)) and chip in (None, verdict.chip_id)
+        ]
+        if not found:
+            whose = f"event {event_id}" if chip is None else f"event {event_id} and chip {chip}"
+            raise NoVerdict(
+                f"{topic.name} has no verdict on {whose}; verdicts are kept {topic.retention_hours} hours, and "
+                "`chipsieve tail inspections --json` shows their event ids"
+            )
+        _, verdict, place = max(found, key=lambda each: each[0])
+        return Found(verdict, place, len(found) - 1)
+
+    def captured(self, pointer: ImagePointer) -> ImageCaptured:
+        """The event of the picture that a verdict points to.
+
+        Raises:
+            PictureGone: it has expired, or cannot be decoded.
+        """
+        topic = self.topics.topic_of(ImageCaptured)
+        where = f"{pointer.topic}:{pointer.partition}:{pointer.offset}"
+        message = self._at(pointer)
+        if message is None:
+            raise PictureGone(
+                f"{where} is not kept any more (pictures stay {topic.retention_hours} hours): give the picture with "
+                "--picture"
+            )
+        try:
+            return self.codec.decode(message.value(), ImageCaptured)
+        except Uninspectable as error:
+            raise PictureGone(f"{where} holds no picture's event: {error}") from error
+
+    def features(self, verdict: ChipInspected) -> FeaturesExtracted | None:
+        """The features that the chip was judged by, as they travelled; None where they are not kept any more."""
+        if verdict.image is None:
+            return None
+        topic = self.topics.topic_of(FeaturesExtracted)
+        # What follows from a record lies in the partition of the same number.
+        candidates = self._about(
+            verdict.event_id, topic, verdict.inspected_at - CLOCKS_DIFFER, partition=verdict.image.partition
+        )
+        found = None
+        for message in candidates:
+            features = self._decoded(message, FeaturesExtracted)
+            if features is not None and features.image == verdict.image:
+                found = features
+            if datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC) > verdict.inspected_at + CLOCKS_DIFFER:
+                break
+        return found
+
+    def _about(
+        self, event_id: str, topic: Topic, since: datetime | None, partition: int | None = None
+    ) -> Iterator[Message]:
+        """Records about an event. By the headers: hardly any of a week's records is."""
+        wanted = event_id.encode()
+        for message in read(
+            self.consumer,
+            self.settings.kafka,
+            topic,
+            from_beginning=since is None,
+            follow=False,
+            since=since,
+            partition=partition,
+        ):
+            if dict(message.headers() or ()).get("event_id") == wanted:
+                yield message
+
+    def _at(self, pointer: ImagePointer) -> Message | None:
+        """The record at a position; None where it is not kept, or not there."""
+        place = TopicPartition(pointer.topic, pointer.partition, pointer.offset)
+        try:
+            first, end = self.consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)
+            if not first <= pointer.offset < end:
+                return None
+            self.consumer.assign([place])
+        except KafkaException as error:
+            raise unavailable(self.settings.kafka, error) from error
+        deadline = time.monotonic() + ADMIN_TIMEOUT_S
+        while time.monotonic() < deadline:
+            message = self.consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                return message if message.offset() == pointer.offset else None
+        return None
+
+    def _decoded(self, message: Message, event: type[E]) -> E | None:
+        try:
+            return self.codec.decode(message.value(), event)
+        except Uninspectable:  # garbage that someone put there, under our header's name
+            return None
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Archive]:
+    """The archive of the line that the settings point to."""
+    topics = load_topics(prefix=settings.topic_prefix)
+    consumer = Consumer(reader_config(settings.kafka, topics))
+    try:
+        yield Archive(settings, topics, Codec(SchemaRegistry(settings.registry), topics), consumer)
+    finally:
+        consumer.close()
+
+
+def _place(message: Message) -> str:
+    return f"{message.topic()}:{message.partition()}:{message.offset()}"
