@@ -8,7 +8,7 @@ from typing import Annotated
 import cv2
 import typer
 
-from services.cli.dead_letters import parse_since
+from services.cli.dead_letters import parse_time
 from services.cli.demo.contact_sheet import mark
 from services.cli.explain.agreement import compare, same_features
 from services.cli.explain.errors import PictureGone, Unexplainable
@@ -51,7 +51,7 @@ def explain(
     """
     try:
         explanation = _explanation(
-            event_id, chip=chip, since=parse_since(since, datetime.now(UTC)), picture=picture, bundle=bundle
+            event_id, chip=chip, since=parse_time(since, datetime.now(UTC), "--since"), picture=picture, bundle=bundle
         )
         if overlay:
             _draw(explanation, overlay)
