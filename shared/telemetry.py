@@ -86,6 +86,15 @@ BANK = Info("chipsieve_bank", "Active bank version of a product", ["product"])
 # 1 while /readyz says so.
 READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now", ["stage"])
 
+# Memory banks (at a matcher) or recipes (at an extractor) held in memory.
+BANKS_HELD = Gauge("chipsieve_banks_held", "Banks or recipes held", ["holds"])
+
+# What is wrong with the published banks, as this process sees it; 0 where nothing is. `unreachable` and `empty` (no
+# bank of any product is active) are 1 where Redis is so. `lost` counts held products whose active bank Redis has no
+# more, `refused` those whose active version is damaged: both go on with what is held. Chips of products that are
+# `lacking` wait.
+BANK_TROUBLE = Gauge("chipsieve_bank_trouble", "What is wrong with the published banks", ["holds", "trouble"])
+
 # The gateway: pictures offered, by the way they came (http, folder) and what became of them: STORED, or why not.
 IMAGES = Counter("chipsieve_images", "Pictures offered to the gateway", ["source", "outcome"])
 

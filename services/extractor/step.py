@@ -80,6 +80,10 @@ class ExtractorStep(Step[ImageCaptured]):
         return self._recipes.not_ready_because()
 
     @override
+    def degraded_because(self) -> str | None:
+        return self._recipes.degraded_because()
+
+    @override
     def close(self) -> None:
         self._decoders.shutdown()
         self._recipes.close()

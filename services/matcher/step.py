@@ -81,6 +81,10 @@ class MatcherStep(Step[FeaturesExtracted]):
         return self._banks.not_ready_because()
 
     @override
+    def degraded_because(self) -> str | None:
+        return self._banks.degraded_because()
+
+    @override
     def close(self) -> None:
         self._banks.close()
 

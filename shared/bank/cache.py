@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from shared import telemetry
 from shared.bank.bundle import Bundle
-from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownFeatureSpace, UnknownProduct
+from shared.bank.errors import CorruptBundle, UnknownFeatureSpace
 from shared.bank.following import Follower
 from shared.bank.store import BankStore
 from shared.vision.bank import Bank
@@ -38,6 +38,8 @@ class BankCache(Follower):
     looked at in. A bank is immutable and swapped whole: who got one may use it for a batch while the next one comes.
     """
 
+    holds = "banks"
+
     def __init__(
         self, store: BankStore, *, max_banks: int = MAX_BANKS, max_bytes: int = MAX_BYTES, **timing: Any
     ) -> None:
@@ -63,9 +65,10 @@ class BankCache(Follower):
         last; else the newest published one.
 
         Raises:
-            UnknownProduct: Redis answered, and no bank of the product is active.
+            UnknownProduct: Redis answered: banks of other products are active, and none of this one.
             UnknownFeatureSpace: no published bank of the product lives in the space.
-            BankUnavailable: the bank is not held, and Redis cannot be reached, lost it, or has it damaged.
+            BankUnavailable: the bank is not held, and Redis cannot be reached, lost it, has it damaged, or has none at
+                all.
         """
         bank = self._held(product, feature_space)
         return bank or self._ask((product, feature_space), lambda: self._find(product, feature_space))
@@ -87,12 +90,7 @@ class BankCache(Follower):
         bank = self._held(product, feature_space)  # it may have come while this thread waited
         if bank is not None:
             return bank
-        try:
-            active = self._store.active(product)
-        except UnknownProduct as error:
-            if product in self._versions:
-                raise BankUnavailable(f"{error}; it had one a while ago, and lost it: publish it again") from error
-            raise
+        active = self._active(product)
         # Damage counts where it is the active version's, which has to judge. Any other is skipped.
         if self._store.manifest(product, active).feature_space == feature_space:
             return self._put(self._store.bundle(product, active), active=True)
@@ -145,12 +143,14 @@ class BankCache(Follower):
         return {product: self._versions.get(product) for product, _ in self._banks}
 
     @override
-    def _holds_anything(self) -> bool:
-        return bool(self._banks)
+    def _holding(self) -> int:
+        return len(self._banks)
 
 
 class RecipeCache(Follower):
     """The recipes an extractor looks at pictures by: those of the active versions. Reads manifests, never arrays."""
+
+    holds = "recipes"
 
     def __init__(self, store: BankStore, **timing: Any) -> None:
         super().__init__(store, **timing)
@@ -171,16 +171,14 @@ class RecipeCache(Follower):
         """The recipe and the feature space of the product's active version.
 
         Raises:
-            UnknownProduct: Redis answered, and no bank of the product is active.
-            BankUnavailable: the recipe is not held, and Redis cannot be reached or has it damaged.
+            UnknownProduct: Redis answered: banks of other products are active, and none of this one.
+            BankUnavailable: the recipe is not held, and Redis cannot be reached, has it damaged, or has none at all.
         """
         with self._lock:
             held = self._recipes.get(product)
             if held is not None:
                 self._recipes.move_to_end(product)
-        _, recipe, feature_space = held or self._ask(
-            (product,), lambda: self._load(product, self._store.active(product))
-        )
+        _, recipe, feature_space = held or self._ask((product,), lambda: self._load(product, self._active(product)))
         return recipe, feature_space
 
     def _load(self, product: str, version: str) -> tuple[str, Recipe, str]:
@@ -201,8 +199,8 @@ class RecipeCache(Follower):
         return {product: version for product, (version, _, _) in self._recipes.items()}
 
     @override
-    def _holds_anything(self) -> bool:
-        return bool(self._recipes)
+    def _holding(self) -> int:
+        return len(self._recipes)
 
 
 def _warm_up(bank: Bank) -> None:

@@ -3,13 +3,14 @@
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar
 
 import structlog
 
-from shared.bank.errors import BankError, BankUnavailable, CorruptBundle, UnknownVersion
+from shared import telemetry
+from shared.bank.errors import BankError, BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 
 POLL_SECONDS: Final = 0.25  # an activation is seen within half a second, loading included for banks of a few MB
@@ -29,6 +30,8 @@ class Condition:
 
     unreachable: str | None = None
     """Why the last poll failed."""
+    empty: str | None = None
+    """That Redis answered, and no product at all has an active bank: it lost its data, or nothing was published yet."""
     lost: set[str] = field(default_factory=set)
     """Held products of which Redis has no active bank any more: it was flushed, or lost its data."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -43,6 +46,9 @@ class Follower(ABC):
     The background thread starts at the first use and ends at `close`. What is held changes by single assignments
     under the lock, never while a new version loads.
     """
+
+    holds: ClassVar[str]
+    """What it holds, in the metrics."""
 
     def __init__(
         self,
@@ -84,18 +90,18 @@ class Follower(ABC):
         """A copy of what is not as it should be."""
         with self._lock:
             now = self._condition
-            return Condition(now.unreachable, set(now.lost), dict(now.refused), dict(now.lacking))
+            return Condition(now.unreachable, now.empty, set(now.lost), dict(now.refused), dict(now.lacking))
 
     def not_ready_because(self) -> str | None:
         """Why chips cannot be judged now, or None.
 
         An outage of Redis alone is no reason: what is held goes on judging. It is one where a product was asked for
-        that is not held, or where nothing is held at all.
+        that is not held, or where nothing is held at all; so is a Redis without any bank.
         """
         with self._lock:
             if self._condition.lacking:
                 return next(iter(self._condition.lacking.values()))
-            return None if self._holds_anything() else self._condition.unreachable
+            return None if self._holding() else self._condition.unreachable or self._condition.empty
 
     def degraded_because(self) -> str | None:
         """Why what judges may be outdated although chips are judged, or None."""
@@ -113,8 +119,13 @@ class Follower(ABC):
             active = self._store.all_active()
         except BankUnavailable as error:
             self._set_unreachable(str(error))
-            return
-        self._set_unreachable(None)
+        else:
+            self._set_unreachable(None)
+            self._follow_to(active)
+        self._tell()
+
+    def _follow_to(self, active: Mapping[str, str]) -> None:
+        self._set_empty(active)
         with self._lock:
             followed = dict.fromkeys(self._condition.lacking) | self._followed()
             self._condition.lost &= followed.keys()
@@ -135,9 +146,14 @@ class Follower(ABC):
     def _load_and_swap(self, product: str, version: str) -> None:
         """Load the version, then put it in place of the one that is held."""
 
+    def _had(self, product: str) -> bool:
+        """Whether the product is known to have had an active version."""
+        with self._lock:
+            return product in self._followed()
+
     @abstractmethod
-    def _holds_anything(self) -> bool:
-        """Whether anything is held; called under the lock."""
+    def _holding(self) -> int:
+        """How much is held; called under the lock."""
 
     def _preload(self, limit: int) -> None:
         """Take the active versions of at most so many products, and leave out what is damaged.
@@ -145,8 +161,26 @@ class Follower(ABC):
         Raises `BankUnavailable` where Redis cannot be reached.
         """
         self._start()
-        for product, version in list(self._store.all_active().items())[:limit]:
+        active = self._store.all_active()
+        self._set_empty(active)
+        for product, version in list(active.items())[:limit]:
             self._take(product, version)
+
+    def _active(self, product: str) -> str:
+        """The product's active version.
+
+        Raises:
+            UnknownProduct: Redis knows others, and not this one.
+            BankUnavailable: Redis cannot be reached, lost the product, or knows none at all: the chip is not at fault.
+        """
+        try:
+            return self._store.active(product)
+        except UnknownProduct as error:
+            if self._had(product):
+                raise BankUnavailable(f"{error}; it had one a while ago, and lost it: publish it again") from error
+            if not self._store.all_active():
+                raise BankUnavailable(str(error)) from error
+            raise
 
     def _ask(self, key: tuple[str, ...], load: Callable[[], T]) -> T:
         """Load what is not held, unless the same was refused a moment ago. `key` begins with the product.
@@ -225,6 +259,27 @@ class Follower(ABC):
             log.warning("redis_unreachable", reason=reason, held_by=type(self).__name__)
         if reason is None and before is not None:
             log.info("redis_reachable_again", held_by=type(self).__name__)
+
+    def _set_empty(self, active: Mapping[str, str]) -> None:
+        with self._lock:
+            before, self._condition.empty = self._condition.empty, None if active else self._store.empty_because
+        if not active and before is None:
+            log.warning("no_bank_is_active", reason=self._store.empty_because, held_by=type(self).__name__)
+
+    def _tell(self) -> None:
+        """The metrics."""
+        now = self.condition()
+        troubles = {
+            "unreachable": now.unreachable is not None,
+            "empty": now.empty is not None,
+            "lost": len(now.lost),
+            "refused": len(now.refused),
+            "lacking": len(now.lacking),
+        }
+        for trouble, number in troubles.items():
+            telemetry.BANK_TROUBLE.labels(self.holds, trouble).set(number)
+        with self._lock:
+            telemetry.BANKS_HELD.labels(self.holds).set(self._holding())
 
     def _set_lost(self, product: str, *, is_lost: bool) -> None:
         with self._lock:

@@ -283,6 +283,11 @@ class BankStore:
             parts.extend(found)
         return b"".join(parts)
 
+    @property
+    def empty_because(self) -> str:
+        """What to say where no bank of any product is active."""
+        return f"Redis at {self._address} has no active bank of any product: `chipsieve bank publish` a bundle"
+
     def _unknown(self, product: str) -> UnknownProduct:
         return UnknownProduct(
             f"Redis at {self._address} has no active bank of product {product!r}: `chipsieve bank publish` a bundle of "

@@ -27,7 +27,13 @@ def readyz(vitals: Vitals, stage: str) -> Answer:
     """200 where a chip could be judged now; 503 with the reason where not."""
     because = vitals.not_ready_because()
     telemetry.READY.labels(stage).set(because is None)
-    body = {"ready": because is None, "because": because, "stage": stage, "partitions": sorted(vitals.partitions)}
+    body = {
+        "ready": because is None,
+        "because": because,
+        "degraded": vitals.degraded_because(),
+        "stage": stage,
+        "partitions": sorted(vitals.partitions),
+    }
     return _json(body, ok=because is None)
 
 

@@ -78,7 +78,7 @@ class Service(Generic[E]):
         self._settings = settings
         self._topics = topics
         self._stopping = Flag()
-        self.vitals = Vitals(step.not_ready_because)
+        self.vitals = Vitals(step.not_ready_because, degraded_because=step.degraded_because)
         self.admin_port: int | None = None
         """Once it is open."""
 

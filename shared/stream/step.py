@@ -108,5 +108,9 @@ class Step(ABC, Generic[E]):
         """Why the step could not judge a chip now, or None when it could; shown by `/readyz`."""
         return None
 
+    def degraded_because(self) -> str | None:
+        """Why the step judges by what may be outdated, or None; shown by `/readyz`, which it does not fail."""
+        return None
+
     def close(self) -> None:
         """Release what `open` took."""

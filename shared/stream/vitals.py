@@ -14,8 +14,14 @@ class Vitals:
     """Written by the loop, read by the admin port's threads; single attributes, so no lock is needed."""
 
     def __init__(
-        self, not_ready_because: Callable[[], str | None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        not_ready_because: Callable[[], str | None],
+        *,
+        degraded_because: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.degraded_because = degraded_because
+        """Why chips are judged by what may be outdated, or None."""
         self._step_not_ready_because = not_ready_because
         self._clock = clock
         self._progress = clock()

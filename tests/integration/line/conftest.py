@@ -138,6 +138,8 @@ def line(stack, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     env = stack.env() | {
         "CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix,
         "CHIPSIEVE_IMAGES__ROOT": str(root),
+        # Far fewer than there are products in the tests of banks, so that they push each other out.
+        "CHIPSIEVE_MATCHING__MAX_BANKS": "8",
         # The dead-letter limits have tests of their own; here nearly every chip is bad on purpose.
         "CHIPSIEVE_STREAM__DEAD_LETTER_STREAK": "1000",
         "CHIPSIEVE_STREAM__DEAD_LETTER_RATIO": "1.0",
