@@ -183,7 +183,7 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError("; ".join(_explained(dict(each)) for each in error.errors())) from None
-        except SettingsError as error:  # a nested group given as text that is not JSON
+        except (SettingsError, RecursionError) as error:  # a nested group given as text that is not JSON, or endless
             raise ConfigurationError(f"{error}: set its fields one by one, as {PREFIX}GROUP{NESTED}FIELD") from None
 
 

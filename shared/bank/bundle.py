@@ -301,8 +301,8 @@ def _read_array(entry: ArrayEntry, data: bytes, where: str) -> NDArray[Any]:
     try:
         version = np.lib.format.read_magic(buffer)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
-    except ValueError as error:
-        raise CorruptBundle(f"{where} is not an array: {error}") from error
+    except Exception as error:  # numpy reads the header as Python, and raises whatever its parser does
+        raise CorruptBundle(f"{where} is not an array: {type(error).__name__}: {error}") from error
     if version != (1, 0) or fortran or dtype.hasobject or (dtype.str, shape) != (entry.dtype, entry.shape):
         raise CorruptBundle(f"{where} holds {dtype.str} {shape}, the manifest says {entry.dtype} {entry.shape}")
     body = len(data) - buffer.tell()

@@ -123,7 +123,7 @@ class Manifest(BaseModel):
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }
         try:
-            document["version"] = f"{created_at:%Y%m%dT%H%M%S}-{_content_hash(document)[:8]}"
+            document["version"] = f"{created_at:%Y%m%dT%H%M%S}-{content_hash(document)[:8]}"
             return cls.from_json(_canonical(document))
         except (TypeError, ValueError) as error:
             raise CorruptBundle(f"a bundle of {product} cannot be written as JSON: {error}") from error
@@ -168,7 +168,7 @@ class Manifest(BaseModel):
         return sum(entry.size for entry in self.arrays)
 
     def _check(self, where: str) -> None:
-        expected = f"{self.created_at.astimezone(UTC):%Y%m%dT%H%M%S}-{_content_hash(self._document)[:8]}"
+        expected = f"{self.created_at.astimezone(UTC):%Y%m%dT%H%M%S}-{content_hash(self._document)[:8]}"
         if self.version != expected:
             raise CorruptBundle(
                 f"{where} says version {self.version}, its time and content give {expected}: it was changed"
@@ -186,7 +186,7 @@ class Manifest(BaseModel):
                 )
 
 
-def _content_hash(document: Mapping[str, Any]) -> str:
+def content_hash(document: Mapping[str, Any]) -> str:
     """Over everything but when and as what it was published: the same content gives the same hash."""
     content = {key: value for key, value in document.items() if key not in {"version", "created_at"}}
     return hashlib.sha256(_canonical(content).encode()).hexdigest()

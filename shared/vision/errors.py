@@ -7,6 +7,7 @@ ChipsieveError
 │   │   ├── ImageTooLarge                    more pixels than the limit; refused before decoding
 │   │   └── UnsupportedImage                 a sound picture of a kind that is not inspected
 │   ├── UnusableFeatures (Uninspectable)     features that do not fit their recipe or bank, or are no numbers
+│   ├── UnusableMask                         runs that are no mask of the size that they come with
 │   └── VisionConfigurationError (ConfigurationError)
 │       ├── UnknownBackbone                  no such network, tap or engine
 │       ├── BadCheckpoint                    a weights file that is missing, damaged, or holds more than weights
@@ -50,6 +51,10 @@ class UnusableFeatures(VisionError, Uninspectable):
     """Features that do not fit the recipe or the bank they came with, or that are no finite numbers."""
 
     reason: ClassVar[UninspectedReason] = UninspectedReason.MALFORMED_RECORD
+
+
+class UnusableMask(VisionError):
+    """Runs that are no mask of the size that they come with."""
 
 
 class VisionConfigurationError(VisionError, ConfigurationError):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.bank.bundle import MANIFEST, Bundle, decode, encode, read_bundle, write_bundle
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
-from shared.bank.manifest import ArrayEntry, Manifest, _canonical, _content_hash
+from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
 from tests.banks import EPOCH, assert_same, make, make_bank
@@ -291,7 +291,7 @@ def test_a_manifest_of_a_recipe_with_fewer_fields_keeps_its_hash(written: Path) 
     document = json.loads((written / MANIFEST).read_text())
     for layer in document["recipe"]["layers"]:
         del layer["top_fraction"]
-    document["version"] = f"{EPOCH:%Y%m%dT%H%M%S}-{_content_hash(document)[:8]}"
+    document["version"] = f"{EPOCH:%Y%m%dT%H%M%S}-{content_hash(document)[:8]}"
     (written / MANIFEST).write_text(_canonical(document))
     read = read_bundle(written)
     assert read.bank.recipe.layers[0].top_fraction == 0.03
