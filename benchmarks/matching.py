@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.arithmetic import compiled
 from benchmarks.table import Table, command, fastest
-from shared.vision.memory_bank import NEIGHBOURS, LayerBank
+from shared.vision.features import Patches
+from shared.vision.memory_bank import NEIGHBOURS, LayerBank, unit
 from shared.vision.openvino_quietly import ov
 
 PATCHES, CHANNELS, CHIPS = 64, 192, 16  # a late layer at 256 px, a full batch
@@ -20,18 +21,21 @@ ROUNDS = 6
 def measure() -> Table:
     """Milliseconds a chip and layer of matching on one thread, by way and bank."""
     random = np.random.default_rng(0)
-    features = random.standard_normal((CHIPS * PATCHES, CHANNELS), dtype=np.float32)
+    patches = Patches(
+        random.integers(-127, 128, (CHIPS * PATCHES, CHANNELS), dtype=np.int8),
+        np.full(CHIPS * PATCHES, 0.01, np.float32),
+    )
     rows = []
     with threadpool_limits(1):
         for size in BANKS:
             values = random.integers(-127, 128, (size, CHANNELS), dtype=np.int8)
             bank = LayerBank(values, np.full(size, 0.01, np.float32))
             calls: dict[str, Callable[[], object]] = {
-                "numpy (the matcher's)": partial(bank.nearest, features, "cosine")
+                "numpy (the matcher's)": partial(bank.distances, patches, "cosine")
             }
             for precision in ("f32", "bf16"):
                 request = compiled(_graph(bank), precision, 1)
-                calls[f"OpenVINO {precision}"] = partial(request.infer, {0: features})
+                calls[f"OpenVINO {precision}"] = partial(request.infer, {0: patches.features})
             best = fastest(calls, rounds=ROUNDS)
             ours = best["numpy (the matcher's)"]
             rows += [
@@ -47,12 +51,14 @@ def measure() -> Table:
 
 
 def _graph(bank: LayerBank) -> Any:
-    """Unit features times the bank, the mean over the nearest few: the same as `LayerBank.nearest`."""
+    """Unit features times the bank, the mean over the nearest few: the same as `LayerBank.distances`."""
     from openvino import opset13  # noqa: PLC0415 - after `openvino_quietly`
 
     patches = opset13.parameter([CHIPS * PATCHES, CHANNELS], np.float32)
     length = opset13.sqrt(opset13.reduce_sum(opset13.multiply(patches, patches), np.array([1]), keep_dims=True))
-    cosines = opset13.matmul(opset13.divide(patches, length), opset13.constant(bank.directions), False, False)
+    cosines = opset13.matmul(
+        opset13.divide(patches, length), opset13.constant(unit(bank.values.astype(np.float32)).T), False, False
+    )
     nearest = opset13.topk(cosines, opset13.constant(NEIGHBOURS), 1, "max", "value")
     distances = opset13.subtract(opset13.constant(np.float32(1)), nearest.output(0))
     return ov.Model([opset13.reduce_mean(opset13.relu(distances), np.array([1]), keep_dims=False)], [patches])
