@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from shared import telemetry
 from shared.bank.bundle import Bundle
 from shared.bank.cache import BankCache, RecipeCache
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
@@ -208,7 +209,10 @@ def test_a_flood_of_unknown_chips_asks_redis_once_in_a_while(
     assert recipes.recipe("ghost") == (DEFAULT_RECIPE, SPACE)
 
 
-def test_the_memory_of_unknown_products_is_bounded(banks: BankCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_unknown_products_is_bounded(
+    store: BankStore, banks: BankCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make())
     monkeypatch.setattr("shared.bank.following.MAX_NEGATIVES", 10)
     for number in range(50):
         with pytest.raises(UnknownProduct):
@@ -358,7 +362,51 @@ def test_nothing_held_and_no_redis_is_not_ready(valkey: Valkey, clock: Clock) ->
         valkey.start()
         for cache in (banks, recipes):
             cache.refresh()
-            assert cache.not_ready_because() is None
+            assert "cannot be reached" not in (cache.not_ready_because() or "")
+
+
+def test_a_redis_without_any_bank_is_an_outage_and_no_unknown_product(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, clock: Clock
+) -> None:
+    banks.preload()
+    assert recipes.published() == []
+    for cache in (banks, recipes):
+        assert "no active bank of any product: `chipsieve bank publish`" in (cache.not_ready_because() or "")
+    for ask in (lambda: banks.get("chip", SPACE), lambda: recipes.recipe("chip")):
+        with pytest.raises(BankUnavailable, match="'chip'"):
+            ask()
+    store.publish(make("another"))
+    clock.now += 1.0
+    for cache in (banks, recipes):
+        cache.refresh()
+        assert cache.not_ready_because() is None
+    for ask in (lambda: banks.get("chip", SPACE), lambda: recipes.recipe("chip")):
+        with pytest.raises(UnknownProduct, match="'chip'"):
+            ask()
+
+
+def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, banks: BankCache, vandal: Vandal) -> None:
+    def told() -> dict[str, float]:
+        banks.refresh()
+        troubles = ("unreachable", "empty", "lost", "refused", "lacking")
+        return {
+            trouble: number
+            for trouble in troubles
+            if (number := telemetry.BANK_TROUBLE.labels("banks", trouble)._value.get())
+        }
+
+    assert told() == {"empty": 1}
+    for product in ("chip", "another"):
+        store.publish(make(product))
+        banks.get(product, SPACE)
+    assert told() == {}
+    assert telemetry.BANKS_HELD.labels("banks")._value.get() == 2
+    damaged = make("another", seed=1, minute=1)
+    store.publish(damaged)
+    vandal.damage(damaged)
+    assert told() == {"refused": 1}
+    vandal.flush()
+    assert told() == {"empty": 1, "lost": 2}
 
 
 def test_a_flushed_redis_takes_nothing_from_those_who_hold_banks(
@@ -375,7 +423,7 @@ def test_a_flushed_redis_takes_nothing_from_those_who_hold_banks(
             assert cache.condition().lost == {"chip"}
             assert "lost the active bank of chip" in (cache.degraded_because() or "")
             assert cache.not_ready_because() is None
-    assert [line["event"] for line in logs] == ["bank_lost_in_redis"] * 2
+    assert [line["event"] for line in logs] == ["no_bank_is_active", "bank_lost_in_redis"] * 2
     assert banks.get("chip", SPACE).product == "chip"
     assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
     # A space that is not held is an outage of a known product, not an unknown product.
