@@ -191,11 +191,12 @@ def test_banks_change_under_load_and_every_verdict_can_be_made_again(
         told = [json.loads(answer(each, "/readyz")) for each in matchers]
         assert all(each["ready"] for each in told)
         assert any("lost the active bank" in (each["degraded"] or "") for each in told)
-        store.activate(product, second.manifest.version)
-        traffic.until_judged_by(second)
+        # Back to the first space, to what judged there last: an extractor that is ahead of a matcher cannot show.
+        store.activate(product, first.manifest.version)
+        traffic.until_judged_by(first)
 
         verdicts = traffic.verdicts()
-        swaps = [bundle.manifest.version for bundle in (first, second, first, elsewhere, second)]
+        swaps = [bundle.manifest.version for bundle in (first, second, first, elsewhere, first)]
         for each in traffic.lines:
             assert traffic.versions(each) == swaps
         assert len(verdicts) == len(traffic.sent)
