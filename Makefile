@@ -17,7 +17,7 @@ export UV_HTTP_TIMEOUT ?= 300
 AUDIT := pip-audit==2.10.1
 SBOM := cyclonedx-bom==7.5.0
 
-.PHONY: help install demo test test-fast test-fault test-k8s bench check audit sbom format events k8s lock clean
+.PHONY: help install demo test test-fast test-fault test-k8s fuzz bench check audit sbom format events k8s lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */\1\t/' | expand -t 14
@@ -45,6 +45,10 @@ test-fast: $(INSTALLED) ## unit and contract tests only; no broker
 
 test-fault: $(INSTALLED) ## 20,000 chips while 60 services are killed, one JSON at the end (SEED=1 CHIPS=2000 KILLS=12)
 	@$(BIN)/python -m tests.fault.whole_line
+
+fuzz: $(INSTALLED) ## 110,000 inputs, guided by coverage, on everything that reads bytes from outside; for a nightly run
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.lock
+	@$(BIN)/python -m tests.fuzz
 
 test-k8s: $(INSTALLED) ## the manifests on a real control plane with KEDA, built from source once (needs Go 1.26, kubectl, openssl)
 	@$(BIN)/python -m tests.k8s.binaries
@@ -89,6 +93,7 @@ lock: $(INSTALLED) ## pin every dependency anew, for development and for each se
 	done
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra extractor --extra gpu \
 		-c requirements/dev.lock -o requirements/extractor-gpu.lock
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes --group fuzz -o requirements/fuzz.lock
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes - -o requirements/uv.lock
 
 clean: ## remove what was built and rendered; keeps the download cache

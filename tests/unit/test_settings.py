@@ -23,9 +23,10 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_is_wanted(monkeypatch
     assert "CHIPSIEVE_LOG__FORMAT is 'xml': Input should be 'auto', 'json' or 'console'" in str(caught.value)
 
 
-def test_a_group_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHIPSIEVE_KAFKA", "broker:9092")
-    with pytest.raises(ConfigurationError, match="kafka"):
+@pytest.mark.parametrize("text", ["broker:9092", "[" * 5000])
+def test_a_group_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CHIPSIEVE_KAFKA", text)
+    with pytest.raises(ConfigurationError, match="set its fields one by one, as CHIPSIEVE_GROUP__FIELD"):
         ServiceSettings()
 
 

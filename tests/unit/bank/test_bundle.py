@@ -296,3 +296,15 @@ def test_a_manifest_of_a_recipe_with_fewer_fields_keeps_its_hash(written: Path) 
     read = read_bundle(written)
     assert read.bank.recipe.layers[0].top_fraction == 0.03
     assert read.manifest.to_json() == _canonical(document)
+
+
+def test_an_array_whose_header_ends_in_the_middle_is_corrupt_though_its_checksum_is_right(written: Path) -> None:
+    document = json.loads((written / MANIFEST).read_text())
+    entry = next(entry for entry in document["arrays"] if entry["file"] == "layer0.values.npy")
+    broken = (written / entry["file"]).read_bytes().replace(b"}", b" ", 1)
+    (written / entry["file"]).write_bytes(broken)
+    entry["sha256"] = hashlib.sha256(broken).hexdigest()
+    document["version"] = f"{EPOCH:%Y%m%dT%H%M%S}-{content_hash(document)[:8]}"
+    (written / MANIFEST).write_text(_canonical(document))
+    with pytest.raises(CorruptBundle, match=r"layer0\.values\.npy is not an array"):
+        read_bundle(written)

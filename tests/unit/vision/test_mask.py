@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
+from shared.events import Mask
+from shared.vision.errors import UnusableMask
 from shared.vision.mask import MAX_REGIONS, decode, encode, outline
 
 
@@ -54,3 +57,22 @@ def test_regions_are_bounded_and_the_mask_holds_all() -> None:
     assert len(regions) == MAX_REGIONS
     assert mask is not None
     assert decode(mask).sum() == 900
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "counts", "why"),
+    [
+        (0, 4, "4", "0 x 4 pixels"),
+        (1 << 20, 1 << 20, "4", "at most"),
+        (2, 2, "3", "runs of 3 pixels are no mask of 2 x 2"),
+        (2, 2, "", "runs of 0 pixels"),
+        (2, 2, "o", "end in the middle"),
+        (2, 2, "4oooooooo", "no compressed COCO runs"),
+        (2, 2, "4 ", "no compressed COCO runs"),
+        (2, 2, "é", "no compressed COCO runs"),
+        (2, 2, "@4", "a run of -16 pixels"),
+    ],
+)
+def test_runs_that_are_no_mask_of_their_size_are_refused(height: int, width: int, counts: str, why: str) -> None:
+    with pytest.raises(UnusableMask, match=why):
+        decode(Mask(height=height, width=width, counts=counts))
