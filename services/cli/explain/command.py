@@ -7,6 +7,7 @@ from typing import Annotated
 
 import cv2
 import typer
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from services.cli.dead_letters import parse_time
 from services.cli.demo.contact_sheet import mark
@@ -16,6 +17,7 @@ from services.cli.explain.lookup import Archive, Found, opened
 from services.cli.explain.recomputation import from_file, judge, recompute, recompute_uninspected
 from services.cli.explain.telling import Explanation
 from services.extractor.settings import ExtractorSettings
+from services.matcher.settings import MatcherSettings
 from shared.bank.bundle import Bundle, read_bundle
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError, ConfigurationError
@@ -70,7 +72,8 @@ def _explanation(
     event_id: str, *, chip: str | None, since: datetime | None, picture: Path | None, bundle: Path | None
 ) -> Explanation:
     settings = ExtractorSettings()
-    with opened(settings) as archive:
+    # As many threads as the matcher takes: what a learnt layer says may depend on them in the last digit.
+    with threadpool_limits(MatcherSettings().matching.threads), opened(settings) as archive:
         found = archive.verdict(event_id, chip=chip, since=since)
         captured = _captured(archive, found.verdict, picture)
         if found.verdict.verdict is Verdict.UNINSPECTED:
