@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from unittest.mock import patch
@@ -33,7 +34,7 @@ from shared.vision import picture as pictures
 from shared.vision.errors import PictureError, UnusableFeatures, UnusableMask
 from shared.vision.features import quantise
 from shared.vision.inspection import inspect
-from shared.vision.recipe import Recipe
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 from tests.bad_pictures import bad_pictures, encoded, noise
@@ -124,8 +125,7 @@ def bundle(data: bytes) -> None:
         return
     recipe = changed.bank.recipe
     grids = tuple(
-        quantise(layer.name, np.ones((2, 2, changed.bank.layers[0].values.shape[1]), np.float32))
-        for layer in recipe.layers
+        quantise(layer.name, np.ones((2, 2, changed.bank.layers[0].channels), np.float32)) for layer in recipe.layers
     )
     with np.errstate(all="ignore"):
         try:
@@ -236,7 +236,8 @@ def _records() -> dict[str, bytes]:
 
 @cache
 def _bundle() -> tuple[Bundle, dict[str, bytes]]:
-    made = make()
+    learnt = Layer(tap="b10", metric="learnt")
+    made = make(recipe=replace(DEFAULT_RECIPE, layers=(*DEFAULT_RECIPE.layers, learnt)))
     return made, encode(made)
 
 
