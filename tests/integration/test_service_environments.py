@@ -20,7 +20,10 @@ import psutil
 import pytest
 
 from services.cli.local_stack import ports
+from shared.bank.store import BankStore
+from shared.settings import RedisSettings, Settings
 from shared.topics import Topics
+from tests.banks import make
 
 ROOT = Path(__file__).parents[2]
 STAGES = {
@@ -33,6 +36,7 @@ STAGES = {
 }
 READY_S = 120.0  # the extractor compiles its engine when the cache lacks it
 DRAIN_S = 30.0  # as docker-compose.yml grants
+BANKS_DATABASE = 2  # of the tests' Valkey, and of these tests alone
 UV = Path(sys.executable).with_name("uv")
 
 
@@ -89,13 +93,18 @@ def answers(url: str) -> bool:
 @pytest.mark.parametrize("service", ["gateway", "extractor", "matcher", "router"])
 def test_a_service_runs_and_drains_with_only_its_own_packages(service: str, topics: Topics, tmp_path: Path) -> None:
     image = build(service, tmp_path)
+    # Without any bank neither extractor nor matcher would be ready.
+    banks = f"{Settings().redis.url.removesuffix('/0')}/{BANKS_DATABASE}"
+    store = BankStore(RedisSettings(url=banks))
+    store.publish(make())
+    store.close()
     port = ports.choose({"admin": None}, {})["admin"]
     log = tmp_path / "log"
     with log.open("wb") as output:
         running = subprocess.Popen(
             image.command,
             cwd=image.files,
-            env=environment(CHIPSIEVE_ADMIN__PORT=str(port), CHIPSIEVE_GATEWAY__PORT="0"),
+            env=environment(CHIPSIEVE_ADMIN__PORT=str(port), CHIPSIEVE_GATEWAY__PORT="0", CHIPSIEVE_REDIS__URL=banks),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

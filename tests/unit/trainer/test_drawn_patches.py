@@ -47,7 +47,7 @@ def test_a_network_tells_patches_with_a_drawn_defect_from_others_in_pictures_tha
     normals, drawn = normals_and_drawn()
     taught = np.arange(PICTURES) < PICTURES // 2
     network = teach(drawn, taught, normals, taught, seed=0)
-    found = network.distances(drawn.patches.features(~taught), "learnt")
+    found = network.distances(drawn.patches.of_pictures(~taught), "learnt")
     is_covered = drawn.change[~taught] > 0
     assert np.median(found[is_covered]) > np.quantile(found[~is_covered], 0.95)
 
@@ -78,7 +78,7 @@ def test_no_copy_of_a_normal_that_is_held_out_teaches() -> None:
 def test_copies_without_any_patch_that_is_covered_teach_that_nothing_is_wrong() -> None:
     normals, drawn = normals_and_drawn()
     network = teach(Drawn(drawn.patches, np.zeros_like(drawn.change)), EVERYONE, normals, EVERYONE, seed=0)
-    assert np.isfinite(network.distances(normals.features(EVERYONE), "learnt")).all()
+    assert np.isfinite(network.distances(normals.of_pictures(EVERYONE), "learnt")).all()
 
 
 def test_every_normal_is_drawn_into_as_often_and_the_change_lies_where_the_defect_is(tmp_path: Path) -> None:
