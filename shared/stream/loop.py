@@ -33,6 +33,7 @@ from shared.stream.deadline import Pace, begin_by
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.intake import Intake
 from shared.stream.judgement import Judge, Judgement
+from shared.stream.membership import Membership
 from shared.stream.partitions import Partitions
 from shared.stream.record import Received, next_offsets
 from shared.stream.step import Source, Step
@@ -73,6 +74,7 @@ class Loop(Generic[E]):
         topic: str,
         consumer: Consumer,
         pasts: Pasts,
+        membership: Membership,
         transactions: Transactions,
         worker: Worker,
         settings: StreamSettings,
@@ -83,6 +85,7 @@ class Loop(Generic[E]):
         self._judge = judge
         self._topic = topic
         self._consumer = consumer
+        self._membership = membership
         self._transactions = transactions
         self._worker = worker
         self._settings = settings
@@ -108,11 +111,12 @@ class Loop(Generic[E]):
 
         Raises `StageStopped`, and whatever the step raises where it must not fail.
         """
-        self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._join()
         try:
             while not self._stopping.is_set():
+                if self._membership.is_out_of_touch(self._partitions.owned):
+                    self._consumer.unsubscribe()
+                    self._join()
                 self._receive()
                 finished = self._take_finished()
                 self._begin_next()  # before the commit: the worker judges while this thread commits
@@ -123,6 +127,11 @@ class Loop(Generic[E]):
         except BaseException:
             self._drop()  # what follows a batch that was not committed must not be committed either
             raise
+
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
 
     def _receive(self) -> None:
         """Wait for records or for the worker, whichever comes first."""

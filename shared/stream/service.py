@@ -27,6 +27,7 @@ from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus, StageStopped
 from shared.stream.judgement import Judge
 from shared.stream.loop import Loop
+from shared.stream.membership import Coordinator, Membership
 from shared.stream.recall import PastReader
 from shared.stream.step import Step
 from shared.stream.transaction import Transactions, back_off
@@ -183,9 +184,15 @@ class Service(Generic[E]):
             group_metadata=consumer.consumer_group_metadata,
             patience_s=min(BROKER_PATIENCE_S, stream.transaction_timeout_ms / 1000),
         )
+
+        def new_admin() -> AdminClient:
+            return AdminClient(admin_config(kafka), logger=client_log)
+
+        coordinator = Coordinator(new_admin, consumer.memberid, group=self.group, topic=topic)
+        membership = Membership(coordinator.given)
         pasts = PastReader(
             lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
-            lambda: AdminClient(admin_config(kafka), logger=client_log),
+            new_admin,
             topic=topic,
             recalls=judge.recalls,
             codec=codec,
@@ -196,6 +203,7 @@ class Service(Generic[E]):
             topic=topic,
             consumer=consumer,
             pasts=pasts,
+            membership=membership,
             transactions=transactions,
             worker=worker,
             settings=stream,
@@ -206,6 +214,7 @@ class Service(Generic[E]):
             if transactions.open():  # before the group hears of this worker: its predecessor is out of the way then
                 loop.run()
         finally:
+            membership.close()
             consumer.close()
             pasts.close()
 

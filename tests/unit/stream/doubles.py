@@ -60,11 +60,17 @@ class ConsumerDouble:
         self.between_polls: deque[Callable[[], None]] = deque()
         self.seek_fails = 0
         self.sought: list[int] = []
+        self.unsubscribed = 0
 
     def subscribe(self, topics: list[str], on_assign: object, on_revoke: object, on_lost: object) -> None:
         assert topics == [TOPIC]
         self._on_assign, self._on_revoke, self._on_lost = on_assign, on_revoke, on_lost
         self.between_polls.appendleft(lambda: self.assign(set(self.log)))
+        if self.assigned:
+            self.between_polls.appendleft(lambda: self.revoke(set(self.assigned)))
+
+    def unsubscribe(self) -> None:
+        self.unsubscribed += 1
 
     def assign(self, partitions: set[int]) -> None:
         self._on_assign(self, [TopicPartition(TOPIC, partition) for partition in partitions])
@@ -107,6 +113,19 @@ class ConsumerDouble:
 
     def resume(self, places: list[TopicPartition]) -> None:
         self.paused -= {place.partition for place in places}
+
+
+class MembershipDouble:
+    """Says as often as told that the worker is out of touch with its group."""
+
+    def __init__(self) -> None:
+        self.out_of_touch = 0
+
+    def is_out_of_touch(self, owned: Collection[int]) -> bool:
+        if not owned or not self.out_of_touch:
+            return False
+        self.out_of_touch -= 1
+        return True
 
 
 class PastsDouble:

@@ -24,7 +24,7 @@ from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
 from tests.registry_double import RegistryInMemory
 from tests.toy_stage import ToyStep
-from tests.unit.stream.doubles import TOPIC, ConsumerDouble, PastsDouble, TransactionsDouble
+from tests.unit.stream.doubles import TOPIC, ConsumerDouble, MembershipDouble, PastsDouble, TransactionsDouble
 
 TOPICS = load_topics()
 CODEC = Codec(RegistryInMemory(), TOPICS)
@@ -51,12 +51,14 @@ class Stage:
         judge = Judge(self.step, CODEC, TOPICS)
         self.pasts = PastsDouble(self.consumer, self.transactions, CODEC)
         self.pasts.recalls = judge.recalls
+        self.membership = MembershipDouble()
         self.loop = Loop(
             step=self.step,
             judge=judge,
             topic=TOPIC,
             consumer=self.consumer,
             pasts=self.pasts,
+            membership=self.membership,
             transactions=self.transactions,
             worker=self._worker,
             settings=StreamSettings(**{"batch_size": 4, "linger_ms": 5} | stream),
@@ -143,6 +145,13 @@ def test_records_that_the_client_delivers_again_are_not_taken_again():
     assert stage.run() == ids(*range(40))
     begun, sent_on = stage.consumer.sought
     assert begun == 0 < sent_on
+
+
+def test_a_worker_out_of_touch_with_its_group_joins_it_anew_and_repeats_nothing():
+    stage = Stage(log_of(range(20), range(20, 40)))
+    stage.membership.out_of_touch = 2
+    assert sorted(stage.run()) == sorted(ids(*range(40)))
+    assert stage.consumer.unsubscribed == 2
 
 
 def test_an_output_that_the_broker_refuses_makes_a_dead_letter_of_its_record_alone():

@@ -1,0 +1,54 @@
+"""What the group's coordinator has for a worker, and joining the group anew, on a real broker."""
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from shared.kafka import admin_config
+from shared.settings import Settings
+from shared.stream.errors import ExitStatus
+from shared.stream.membership import Coordinator, Given, Membership
+from shared.topics import Topics
+from tests.events_of_chips import image_captured
+from tests.kafka_records import wait_for
+
+
+def test_the_coordinator_tells_what_a_worker_has(start, topics: Topics):
+    stage = start()
+    stage.wait_until_it_owns(6)
+    settings = Settings()
+    group, topic = stage.service.group, topics.by_name["images"].name
+
+    def new_admin() -> AdminClient:
+        return AdminClient(admin_config(settings.kafka))
+
+    admin = new_admin()  # its answers do not outlive it
+    (member,) = admin.describe_consumer_groups([group])[group].result().members
+    everything = frozenset(range(6))
+    coordinator = Coordinator(new_admin, lambda: member.member_id, group=group, topic=topic)
+    wait_for(lambda: coordinator.given() == Given(everything, everything), "all partitions to be told of")
+    assert Coordinator(new_admin, lambda: "a stranger", group=group, topic=topic).given() is None
+
+
+def test_a_worker_that_joins_its_group_anew_under_load_loses_and_repeats_nothing(
+    start, records, monkeypatch: pytest.MonkeyPatch
+):
+    joins_left = [3]
+
+    def out_of_touch(_membership: Membership, owned: set[int]) -> bool:
+        if len(owned) < 6 or not joins_left[0] or not records.committed("features"):
+            return False
+        joins_left[0] -= 1
+        return True
+
+    monkeypatch.setattr(Membership, "is_out_of_touch", out_of_touch)
+    stage = start(batch_size=4)
+    sent = [image_captured(b"picture", number, line_id=f"line-{number % 12}") for number in range(300)]
+    records.send(sent)
+    forwarded = records.wait_for("features", len(sent))
+    wait_for(lambda: joins_left == [0], "three joins")
+    stage.wait_until_it_owns(6)
+    assert stage.stop() == ExitStatus.DRAINED
+    for line in range(12):
+        of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
+        assert of_line == [event.event_id for event in sent if event.line_id == f"line-{line}"]
+    assert len(records.committed("features")) == len(sent)
