@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -154,24 +154,25 @@ class Replicas:
     # -- faults
 
     def kill(self, *names: Name) -> None:
-        """SIGKILL, all at once."""
+        """SIGKILL, all at once; one that has just ended by itself is started again before."""
+        for name in names:
+            wait_for(lambda name=name: self._running[name].process.poll() is None, f"{name} to run")
         with self._lock:
             for name in names:
                 self._running[name].process.kill()
 
     def kill_at(self, stage: str, slot: str, point: Point) -> bool:
-        """SIGKILL at a point of a transaction; False where there was no transaction to die in, and it was killed so."""
+        """SIGKILL at a point of a transaction; False where it came to none, and its slot's process was killed so."""
         replica = self.ready(stage, slot)
         ordered = order(replica.orders, point)
         ordered.touch()
-        try:
+        with suppress(NotInTime):
             wait_for(lambda: replica.process.poll() is not None, "the death that was ordered", seconds=10)
-        except NotInTime:
-            ordered.unlink(missing_ok=True)
-            with self._lock:
-                replica.process.kill()
-            return False
-        return True
+        if replica.process.poll() == KILLED:
+            return True
+        ordered.unlink(missing_ok=True)
+        self.kill((stage, slot))
+        return False
 
     def freeze(self, stage: str, slot: str) -> Replica:
         """SIGSTOP."""
