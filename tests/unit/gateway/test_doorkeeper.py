@@ -84,7 +84,7 @@ def test_a_line_that_sends_too_much_is_told_when_to_come_again(producer: FakePro
         answers = [post(door, None) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [201, 201, 429]
         assert answers[2].json()["reason"] == "RATE_LIMITED"
-        assert 90 <= int(answers[2].headers["retry-after"]) <= 100
+        assert 0 < int(answers[2].headers["retry-after"]) <= 100
         assert post(door, None, line="line-2").status_code == 201, "another line has its own"
     assert len(producer.published) == 3
 
