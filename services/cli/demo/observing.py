@@ -20,6 +20,7 @@ from shared.topics import SCHEMAS
 RULES = SCHEMAS.parent / "ops" / "prometheus" / "alerts.yml"
 READY_S = 60.0
 END_S = 10.0
+SCRAPE_S = 30.0  # a service that has gone is not waited for any longer
 QUESTIONS: Mapping[str, str] = {
     "chips by verdict, line and product": 'sum by (verdict, line, product) (chipsieve_verdicts_total{stage="matcher"})',
     "age of the verdict, median, s": (
@@ -105,12 +106,20 @@ class Observatory:
         return [(series["metric"], float(series["value"][1])) for series in found]
 
     def account(self) -> list[str]:
-        """What it has seen, in lines for people."""
+        """What it has seen up to now, in lines for people."""
+        self._wait_for_scrape()
         lines = []
         for question, expression in QUESTIONS.items():
             answers = sorted((" ".join(labels.values()), value) for labels, value in self.ask(expression))
             lines.append(f"{question}: {'; '.join(f'{name} {value:.4g}'.strip() for name, value in answers) or 'none'}")
         return lines
+
+    def _wait_for_scrape(self) -> None:
+        """Return when every service has been asked once more; Prometheus begins with them 5 s after its own start."""
+        now = time.time()
+        deadline = time.monotonic() + SCRAPE_S
+        while len(self.ask(f"timestamp(up) > {now}")) < len(self._targets) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _is_ready(self) -> bool:
         try:

@@ -7,7 +7,6 @@ import pytest
 
 from services.cli.demo import observing
 from services.cli.demo.observing import QUESTIONS, RULES, Observatory, PrometheusFailed, configuration
-from tests.integration.conftest import wait_until
 
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="Prometheus is not installed: apt-get install prometheus"
@@ -47,8 +46,7 @@ def test_it_sees_what_a_service_counts_and_tells_it_at_the_end(tmp_path: Path) -
     service = ThreadingHTTPServer(("127.0.0.1", 0), Admin)
     Thread(target=service.serve_forever, args=(0.1,), daemon=True).start()
     with Observatory(tmp_path, [("matcher", service.server_port)]) as observatory:
-        wait_until(lambda: observatory.ask("chipsieve_verdicts_total"), seconds=60)
-        told = observatory.account()
+        told = observatory.account()  # at once: what has not been seen yet is waited for
         assert observatory.ask('up{job="matcher"}')[0][1] == 1
     service.shutdown()
     service.server_close()
