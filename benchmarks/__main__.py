@@ -34,8 +34,8 @@ def main() -> int:
         head = f"# Results\nOf `make bench` on {began['cpus']} CPUs ({began['cpu']}), {began['date']} UTC."
         if began["load"] > SPOILT_LOAD * began["cpus"]:
             head += (
-                f" **Other work was running** (load {began['load']}): believe ratios, memory and CPU times, "
-                "not rates or latencies."
+                f" **Other work was running** (load {began['load']}): believe memory and CPU times, not rates, "
+                "latencies or how replicas scale."
             )
         RESULTS.write_text("\n\n".join([head, *sections]) + "\n")
     else:
