@@ -63,7 +63,7 @@ check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-audit: $(INSTALLED) ## compare the lock files with PyPI's advisories; what cannot be compared fails too (asks pypi.org)
+audit: $(INSTALLED) ## compare the lock files with PyPI's advisories; what cannot be compared fails too (asks PyPI)
 	for lock in dev extractor-gpu; do \
 		$(BIN)/uv tool run --from $(AUDIT) pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock || exit 1; \
 	done
