@@ -10,12 +10,17 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 class Workers:
-    """Worker processes of one stage, by slot."""
+    """Worker processes of one stage, by slot.
 
-    def __init__(self, log: Path, *, once: bool = False, streak: int = 50) -> None:
+    A worker that is frozen amid a transaction holds up its partitions for `transaction_timeout_s`; a broker that is
+    away for longer ends the transaction, too.
+    """
+
+    def __init__(self, log: Path, *, once: bool = False, streak: int = 50, transaction_timeout_s: int = 60) -> None:
         self._log = log
         self._arguments = ["once"] if once else []
         self._streak = str(streak)
+        self._transaction_timeout_ms = str(1000 * transaction_timeout_s)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, slot: str) -> None:
@@ -23,8 +28,7 @@ class Workers:
             "CHIPSIEVE_STREAM__WORKER": slot,
             "CHIPSIEVE_STREAM__BATCH_SIZE": "5",
             "CHIPSIEVE_STREAM__DEAD_LETTER_STREAK": self._streak,
-            # A worker frozen amid a transaction holds up its partitions until then.
-            "CHIPSIEVE_STREAM__TRANSACTION_TIMEOUT_MS": "10000",
+            "CHIPSIEVE_STREAM__TRANSACTION_TIMEOUT_MS": self._transaction_timeout_ms,
         }
         with self._log.open("ab") as log:
             self._running[slot] = subprocess.Popen(

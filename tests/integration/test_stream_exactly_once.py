@@ -20,7 +20,7 @@ CHIPS = 360
 @pytest.fixture
 def workers(topics: Topics, tmp_path: Path) -> Iterator[Workers]:
     lose_dead_members_soon("toy")
-    running = Workers(tmp_path / "workers.log")
+    running = Workers(tmp_path / "workers.log", transaction_timeout_s=10)
     yield running
     running.stop()
 
