@@ -83,9 +83,9 @@ def bench_pipeline(
     console.print("bare arithmetic in this process …")
     bare, bare_cpu_ms = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded.bank)
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
+    BankStore(settings.redis).publish(loaded)  # before the services start: without any bank they are not ready
     with running(settings, work) as rig:
         producer, verdicts = rig.producer, rig.verdicts
-        BankStore(settings.redis).publish(loaded)
         product = loaded.manifest.product
         console.print("warming the services up …")
         send(producer, product, pictures[:64], interval=None)

@@ -76,8 +76,8 @@ def bench_soak(
     pictures = readable([file.read() for file in find_pictures(images)])
     loaded = read_bundle(bundle or bundle_of(pictures, work))
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
+    BankStore(settings.redis).publish(loaded)  # before the services start: without any bank they are not ready
     with running(settings, work) as rig:
-        BankStore(settings.redis).publish(loaded)
         rate = throughput(rig, loaded.manifest.product, pictures, console)
         console.print(f"{load:g} times {rate:.0f} images/s for {seconds:.0f} s …")
         before = _rebalances(rig)
