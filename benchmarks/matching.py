@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from benchmarks.arithmetic import compiled
 from benchmarks.table import Table, command, fastest

@@ -34,7 +34,7 @@ def measure() -> Table:
             send(rig.producer, loaded.manifest.product, pictures[:16], interval=None)
             rig.verdicts.wait_for(16)
             cpu = CpuTimes.of(pids)
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_S)  # what is measured: services with nothing to do
             idle = cpu.since()
             before = {name: resident_mb(pid) for name, pid in pids.items()}
             rig.verdicts.clear()

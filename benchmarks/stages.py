@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from benchmarks.pictures import PRODUCT, write_chips
 from benchmarks.registry import MemoryRegistry
@@ -121,6 +121,7 @@ def _profile(stage: str, drive: Callable[[], object]) -> list[dict[str, Any]]:
         best = min(best, (time.process_time() - process, time.thread_time() - thread))
     profile = cProfile.Profile(time.thread_time)
     profile.runcall(drive)
+    # Documented, but not known to the type checker.
     found: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     functions = sorted(((times[2], place) for place, times in found.items()), reverse=True)[:SHOWN]
     rows = [("all threads", best[0]), ("the worker's thread", best[1])]

@@ -80,7 +80,7 @@ class _Tracer:
         self._processor.on_end(span)
 
     def close(self) -> None:
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        self._processor.shutdown()  # type: ignore[no-untyped-call]  # not annotated there
 
 
 _tracer: _Tracer | None = None
@@ -104,7 +104,7 @@ def configure(settings: TraceSettings, service: str, exporter: Any = None) -> No
 
 def shutdown() -> None:
     """Hand over what is left, and trace no more."""
-    global _tracer  # noqa: PLW0603
+    global _tracer  # noqa: PLW0603 - as in `configure`
     if _tracer:
         _tracer.close()
     _tracer = None

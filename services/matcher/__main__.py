@@ -2,7 +2,7 @@
 
 import sys
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from services.matcher.settings import MatcherSettings
 from services.matcher.step import MatcherStep

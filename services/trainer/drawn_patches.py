@@ -81,12 +81,12 @@ def draw_patches(
 
 def change(copy: Picture, picture: Picture) -> NDArray[np.float32]:
     """(h, w) by how much the copy's pixels differ, grey levels of 255: most of its channels."""
-    return cv2.absdiff(copy, picture).max(axis=2).astype(np.float32)  # type: ignore[no-any-return]
+    return cv2.absdiff(copy, picture).max(axis=2).astype(np.float32)  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
 def by_patch(change: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """(height, width): the mean over every patch's pixels."""
-    return cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
+    return cv2.resize(change, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
 def learnt_layers(recipe: Recipe) -> tuple[Layer, ...]:

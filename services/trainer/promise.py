@@ -21,8 +21,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv, ndtri, stdtrit  # type: ignore[import-untyped]
-from scipy.stats import rankdata  # type: ignore[import-untyped]
+from scipy.special import betainc, betaincinv, ndtri, stdtrit
+from scipy.stats import rankdata
 
 from shared.vision.promise import Promise, Subject
 

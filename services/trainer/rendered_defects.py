@@ -272,7 +272,7 @@ def reduced(picture: Picture) -> Picture:
     if scale >= 1:
         return picture
     size = (max(MIN_SIDE, round(picture.shape[1] * scale)), max(MIN_SIDE, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
 def _window(height: int, width: int, random: np.random.Generator) -> tuple[slice, slice]:

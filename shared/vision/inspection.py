@@ -93,7 +93,7 @@ def picture_scores(
     distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
     """(N,) float32: the layers' standardised scores, weighed and added; `distances` are (N, h, w) a layer."""
-    return np.sum(layer_scores(distances, recipe, calibrations), axis=0, dtype=np.float32)  # type: ignore[no-any-return]
+    return np.sum(layer_scores(distances, recipe, calibrations), axis=0, dtype=np.float32)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
 
 def layer_scores(

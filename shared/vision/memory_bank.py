@@ -105,7 +105,7 @@ class LayerBank:
         nearness = self._products(values)
         nearness *= self._inverse_lengths
         cosines = _largest(nearness, NEIGHBOURS) * _inverse_lengths(_squared_lengths(values))[:, None]
-        return np.maximum(np.float32(1) - cosines, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]
+        return np.maximum(np.float32(1) - cosines, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
     def _euclidean(self, values: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
         nearness = self._products(values)  # minus half the squared distance, but for the feature's own norm
@@ -115,7 +115,7 @@ class LayerBank:
         own_squared_norms = (np.square(scales.astype(np.float64)) * _squared_lengths(values)).astype(np.float32)
         squared = own_squared_norms[:, None] - np.float32(2) * _largest(nearness, NEIGHBOURS)
         scale = np.float32(np.sqrt(max(self._squared_norms.mean(dtype=np.float64), TINY)))
-        return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]
+        return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
     def _products(self, values: NDArray[np.int8]) -> NDArray[np.float32]:
         """(P, M) products of (P, C) values with the bank's; sums over more channels round once each, in their order."""
@@ -130,7 +130,7 @@ class LayerBank:
 def _squared_lengths(values: NDArray[np.int8]) -> NDArray[np.int32]:
     """(P, C) to (P,), exact."""
     wide = values.astype(np.int32)
-    return np.einsum("pc,pc->p", wide, wide)  # type: ignore[no-any-return]
+    return np.einsum("pc,pc->p", wide, wide)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
 
 def _inverse_lengths(squared: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -155,7 +155,7 @@ def _largest(nearness: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows at length one; a row of zeros stays zero. (P, C) float32 to (P, C) float32."""
     norms = np.sqrt(np.einsum("pc,pc->p", features, features))
-    return features / np.maximum(norms, TINY)[:, None]  # type: ignore[no-any-return]
+    return features / np.maximum(norms, TINY)[:, None]  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
 
 def build_layer_bank(

@@ -73,4 +73,4 @@ class PatchNetwork:
     def _distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
         odds = (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]
-        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds)))  # type: ignore[no-any-return]
+        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds)))  # type: ignore[no-any-return]  # numpy types a reduction as Any

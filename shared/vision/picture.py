@@ -97,7 +97,7 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
         raise _damaged(header, error.err) from None
     if picture is None or picture.shape != (header.height, header.width, 3):
         raise _damaged(header, "the decoder gave up" if picture is None else f"decoded to {picture.shape}")
-    return picture  # type: ignore[no-any-return]
+    return picture  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
 def resize(picture: Picture, size: int) -> Picture:
@@ -107,7 +107,7 @@ def resize(picture: Picture, size: int) -> Picture:
     """
     if picture.shape[:2] == (size, size):
         return picture
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
 def _damaged(header: Header, detail: str) -> UndecodableImage:

@@ -17,7 +17,7 @@ from shared.bank.errors import BankUnavailable
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
 from tests.banks import assert_same, make
-from tests.integration.conftest import wait_until
+from tests.integration.valkey import wait_until
 
 COMPONENT = Path(__file__).parents[2] / "k8s" / "components" / "valkey"
 USERS = ("extractor", "matcher", "operator", "trainer")

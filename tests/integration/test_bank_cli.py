@@ -10,7 +10,7 @@ from shared.bank.bundle import Bundle, write_bundle
 from shared.bank.errors import BankUnavailable, CorruptBundle, NotABundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 from tests.banks import make
-from tests.integration.conftest import Valkey
+from tests.integration.valkey import Valkey
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from shared.bank.store import BankStore
 from shared.errors import ConfigurationError, NotReady, Uninspectable
 from shared.settings import RedisSettings
 from tests.banks import assert_same, make, make_bank
-from tests.integration.conftest import Valkey
+from tests.integration.valkey import Valkey
 
 
 def test_a_published_bundle_comes_back_and_judges(store: BankStore) -> None:

@@ -26,7 +26,7 @@ from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.bad_pictures import bad_pictures, encoded, noise
-from tests.integration.conftest import wait_until
+from tests.integration.valkey import wait_until
 
 PICTURE = encoded(noise(), "JPEG")
 CHIP = {"line": "line-1", "product": "qfn32", "chip": "tray 3/c1 ü"}

@@ -20,6 +20,7 @@ from shared.topics import SCHEMAS
 RULES = SCHEMAS.parent / "ops" / "prometheus" / "alerts.yml"
 READY_S = 60.0
 END_S = 10.0
+LOOK_AGAIN_S = 0.1  # between two looks at whether it is ready
 SCRAPE_S = 30.0  # a service that has gone is not waited for any longer
 QUESTIONS: Mapping[str, str] = {
     "chips by verdict, line and product": 'sum by (verdict, line, product) (chipsieve_verdicts_total{stage="matcher"})',
@@ -90,7 +91,7 @@ class Observatory:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._end()
                 raise PrometheusFailed(f"Prometheus did not start; {log} ends with:\n{log.read_text()[-1000:]}")
-            time.sleep(0.05)
+            time.sleep(LOOK_AGAIN_S)
         return self
 
     def __exit__(
@@ -119,7 +120,7 @@ class Observatory:
         now = time.time()
         deadline = time.monotonic() + SCRAPE_S
         while len(self.ask(f"timestamp(up) > {now}")) < len(self._targets) and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(LOOK_AGAIN_S)
 
     def _is_ready(self) -> bool:
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import cv2
 import typer
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from services.cli.dead_letters import parse_time
 from services.cli.demo.contact_sheet import mark

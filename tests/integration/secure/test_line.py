@@ -25,9 +25,9 @@ from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.bad_pictures import encoded
-from tests.integration.conftest import wait_until
 from tests.integration.secure.collector import Collector
 from tests.integration.secure.conftest import GuardedStack
+from tests.integration.valkey import wait_until
 
 PATIENCE_S = 120
 TOKEN = "the camera's own"

@@ -19,8 +19,8 @@ from shared.settings import KafkaSettings, RegistrySettings
 from shared.topics import Topics
 from shared.wire.errors import RegistryUnavailable
 from shared.wire.registry import SchemaRegistry
-from tests.integration.conftest import wait_until
 from tests.integration.secure.conftest import GuardedStack
+from tests.integration.valkey import wait_until
 
 ANSWER_S = 10.0
 

@@ -12,8 +12,8 @@ from services.cli.local_stack.errors import DirectoryUnusable
 from shared.bank.store import BankStore
 from shared.kafka import producer_config, reader_config
 from shared.topics import Topics
-from tests.integration.conftest import wait_until
 from tests.integration.secure.conftest import GuardedStack
+from tests.integration.valkey import wait_until
 
 ANSWER_S = 30.0
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from services.trainer.evaluation.ablation.classical import Classical
 from services.trainer.evaluation.ablation.deep import FULL, QUICK, DeepTask, cached_weights_of, run_deep

@@ -1,0 +1,229 @@
+"""What caches of banks do where Redis is away, emptied or damaged: they keep what they hold, and say so."""
+
+import signal
+
+import pytest
+from structlog.testing import capture_logs
+
+from shared import telemetry
+from shared.bank.cache import BankCache, RecipeCache
+from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
+from shared.bank.store import BankStore
+from shared.vision.recipe import DEFAULT_RECIPE
+from tests.banks import make
+from tests.integration.bank_caches import (
+    NEVER,
+    OTHER_SPACE,
+    SPACE,
+    Clock,
+    Vandal,
+    count_calls,
+    version_of,
+)
+from tests.integration.valkey import Valkey, wait_until
+
+
+def test_without_redis_what_is_held_goes_on_and_what_is_not_pauses(valkey: Valkey, clock: Clock) -> None:
+    store = BankStore(valkey.settings)
+    store.publish(make("held"))
+    store.publish(make("other"))
+    with (
+        BankCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as banks,
+        RecipeCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes,
+    ):
+        banks.get("held", SPACE)
+        recipes.recipe("held")
+        valkey.stop()
+        with capture_logs() as logs:
+            for _ in range(3):
+                banks.refresh()
+                recipes.refresh()
+        assert [line["event"] for line in logs] == ["redis_unreachable"] * 2
+        assert banks.get("held", SPACE).product == "held"
+        assert recipes.recipe("held") == (DEFAULT_RECIPE, SPACE)
+        for cache in (banks, recipes):
+            assert cache.not_ready_because() is None
+            assert "cannot be reached" in (cache.degraded_because() or "")
+        for ask in (lambda: banks.get("other", SPACE), lambda: recipes.recipe("other")):
+            for _ in range(2):  # the second time without waiting for Redis again
+                with pytest.raises(BankUnavailable, match="cannot be reached"):
+                    ask()
+        for cache in (banks, recipes):
+            assert "cannot be reached" in (cache.not_ready_because() or "")
+        valkey.start()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert cache.not_ready_because() is None
+            assert cache.degraded_because() is None
+        clock.now += 1.0
+        assert banks.get("other", SPACE).product == "other"
+        assert recipes.recipe("other") == (DEFAULT_RECIPE, SPACE)
+    store.close()
+
+
+def test_a_frozen_redis_holds_up_nobody_who_holds_banks(
+    valkey: Valkey, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.bank.connection.REPLY_SECONDS", 0.1)
+    store = BankStore(valkey.settings)
+    store.publish(make())
+    with BankCache(BankStore(valkey.settings), poll_seconds=0.01, clock=clock) as banks:
+        banks.get("chip", SPACE)
+        valkey.send(signal.SIGSTOP)
+        try:
+            wait_until(lambda: "cannot be reached" in (banks.degraded_because() or ""))
+            assert banks.get("chip", SPACE).product == "chip"
+            with pytest.raises(BankUnavailable, match="cannot be reached"):
+                banks.get("ghost", SPACE)
+        finally:
+            valkey.send(signal.SIGCONT)
+        wait_until(lambda: banks.degraded_because() is None and banks.not_ready_because() is None)
+    store.close()
+
+
+def test_nothing_held_and_no_redis_is_not_ready(valkey: Valkey, clock: Clock) -> None:
+    valkey.stop()
+    with (
+        BankCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as banks,
+        RecipeCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes,
+    ):
+        with pytest.raises(BankUnavailable):
+            banks.preload()
+        with pytest.raises(BankUnavailable):
+            recipes.published()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert "cannot be reached" in (cache.not_ready_because() or "")
+        valkey.start()
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert "cannot be reached" not in (cache.not_ready_because() or "")
+
+
+def test_a_redis_without_any_bank_is_an_outage_and_no_unknown_product(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, clock: Clock
+) -> None:
+    banks.preload()
+    assert recipes.published() == []
+    for cache in (banks, recipes):
+        assert "no active bank of any product: `chipsieve bank publish`" in (cache.not_ready_because() or "")
+    for ask in (lambda: banks.get("chip", SPACE), lambda: recipes.recipe("chip")):
+        with pytest.raises(BankUnavailable, match="'chip'"):
+            ask()
+    store.publish(make("another"))
+    clock.now += 1.0
+    for cache in (banks, recipes):
+        cache.refresh()
+        assert cache.not_ready_because() is None
+    for ask in (lambda: banks.get("chip", SPACE), lambda: recipes.recipe("chip")):
+        with pytest.raises(UnknownProduct, match="'chip'"):
+            ask()
+
+
+def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, banks: BankCache, vandal: Vandal) -> None:
+    def told() -> dict[str, float]:
+        banks.refresh()
+        troubles = ("unreachable", "empty", "lost", "refused", "lacking")
+        return {
+            trouble: number
+            for trouble in troubles
+            if (number := telemetry.BANK_TROUBLE.labels("banks", trouble)._value.get())
+        }
+
+    assert told() == {"empty": 1}
+    for product in ("chip", "another"):
+        store.publish(make(product))
+        banks.get(product, SPACE)
+    assert told() == {}
+    assert telemetry.BANKS_HELD.labels("banks")._value.get() == 2
+    damaged = make("another", seed=1, minute=1)
+    store.publish(damaged)
+    vandal.damage(damaged)
+    assert told() == {"refused": 1}
+    vandal.flush()
+    assert told() == {"empty": 1, "lost": 2}
+
+
+def test_a_flushed_redis_takes_nothing_from_those_who_hold_banks(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, vandal: Vandal
+) -> None:
+    store.publish(make())
+    banks.get("chip", SPACE)
+    recipes.recipe("chip")
+    vandal.flush()
+    with capture_logs() as logs:
+        for cache in (banks, recipes):
+            cache.refresh()
+            cache.refresh()
+            assert cache.condition().lost == {"chip"}
+            assert "lost the active bank of chip" in (cache.degraded_because() or "")
+            assert cache.not_ready_because() is None
+    assert [line["event"] for line in logs] == ["no_bank_is_active", "bank_lost_in_redis"] * 2
+    assert banks.get("chip", SPACE).product == "chip"
+    assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
+    # A space that is not held is an outage of a known product, not an unknown product.
+    with pytest.raises(BankUnavailable, match="lost it: publish it again"):
+        banks.get("chip", OTHER_SPACE)
+    store.publish(make(seed=1, minute=1))
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(make(seed=1, minute=1))
+    assert banks.degraded_because() is None
+
+
+def test_a_damaged_version_does_not_take_the_place_of_a_good_one(
+    store: BankStore,
+    banks: BankCache,
+    clock: Clock,
+    vandal: Vandal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new = make(seed=1), make(seed=2, minute=1)
+    store.publish(old)
+    banks.get("chip", SPACE)
+    store.publish(new)
+    vandal.damage(new)
+    loads = count_calls(monkeypatch, "bundle")
+    with capture_logs() as logs:
+        for _ in range(3):
+            banks.refresh()
+    assert [line["event"] for line in logs] == ["bank_version_refused"]
+    assert len(loads) == 1  # not at every poll
+    assert banks.get("chip", SPACE).version == version_of(old)
+    assert banks.not_ready_because() is None
+    assert f"{version_of(new)} of chip is not used" in (banks.degraded_because() or "")
+    store.publish(new)
+    clock.now += 10.0
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(new)
+    assert banks.degraded_because() is None
+
+
+def test_a_damaged_active_bank_pauses_a_fresh_matcher_until_it_is_mended(
+    store: BankStore, banks: BankCache, clock: Clock, vandal: Vandal
+) -> None:
+    bundle = make()
+    store.publish(bundle)
+    store.publish(make("fine"))
+    vandal.damage(bundle)
+    banks.preload()
+    assert [bank.product for bank in banks.held()] == ["fine"]
+    with pytest.raises(BankUnavailable, match=r"layer0\.values\.npy does not have the sha256"):
+        banks.get("chip", SPACE)
+    banks.refresh()
+    assert "sha256" in (banks.not_ready_because() or "")
+    store.publish(bundle)
+    clock.now += 10.0
+    banks.refresh()
+    assert banks.not_ready_because() is None
+    assert banks.get("chip", SPACE).version == version_of(bundle)
+
+
+def test_damage_in_a_version_that_nobody_asks_for_stops_nothing(
+    store: BankStore, banks: BankCache, vandal: Vandal
+) -> None:
+    forgotten = make(seed=1)
+    store.publish(forgotten)
+    store.publish(make(seed=2, minute=1))
+    vandal.damage_manifest(forgotten)
+    with pytest.raises(UnknownFeatureSpace):
+        banks.get("chip", OTHER_SPACE)
