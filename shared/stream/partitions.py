@@ -15,9 +15,9 @@ class Partitions:
     every record is taken once.
 
     librdkafka 2.16 goes back to where `auto.offset.reset` points if it was still looking that up when it was sent
-    elsewhere (its issue 2256: one beginning in six, tried with six partitions), and then delivers again what it has
-    delivered before. So it is given an offset at once, at which there is nothing to look up but where records have
-    expired; and what comes from further back than expected is not taken.
+    elsewhere (its issue 2256: 45 of 240 partitions that were sent within a second of their assignment), and then
+    delivers again what it has delivered before. So it is given an offset at once, at which there is nothing to look up
+    but where records have expired; and what comes from further back than expected is not taken.
     """
 
     def __init__(self, consumer: Consumer, topic: str) -> None:
