@@ -24,7 +24,6 @@ from services.cli.benchmark.rig import (
 )
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
-from shared.bank.store import BankStore
 from shared.events import UninspectedReason
 from shared.settings import Settings
 
@@ -78,8 +77,7 @@ def bench_deadlines(
     pictures = readable([file.read() for file in find_pictures(images)])
     loaded = read_bundle(bundle or bundle_of(pictures, work))
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    BankStore(settings.redis).publish(loaded)  # before the services start: without any bank they are not ready
-    with running(settings, work) as rig:
+    with running(settings, work, loaded) as rig:
         product = loaded.manifest.product
         rate = throughput(rig, product, pictures, console)
         console.print(f"{outage_s:.0f} s without an extractor at {load:.0%} of {rate:.0f} images/s …")

@@ -16,7 +16,6 @@ from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readable, running, send
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
-from shared.bank.store import BankStore
 from shared.settings import Settings, StreamSettings
 from shared.vision.bank import Bank
 from shared.vision.engines.loading import load_engine
@@ -83,8 +82,7 @@ def bench_pipeline(
     console.print("bare arithmetic in this process …")
     bare, bare_cpu_ms = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded.bank)
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    BankStore(settings.redis).publish(loaded)  # before the services start: without any bank they are not ready
-    with running(settings, work) as rig:
+    with running(settings, work, loaded) as rig:
         producer, verdicts = rig.producer, rig.verdicts
         product = loaded.manifest.product
         console.print("warming the services up …")

@@ -22,6 +22,8 @@ from services.gateway.capture import capture, identify
 from services.gateway.errors import GatewayBusy
 from services.gateway.producer import ImageProducer, Stored
 from services.trainer.train import train
+from shared.bank.bundle import Bundle
+from shared.bank.store import BankStore
 from shared.errors import ChipsieveError
 from shared.events import ChipInspected, Verdict
 from shared.kafka import create_topics, reader_config
@@ -107,8 +109,9 @@ def own_stack(console: Console) -> Iterator[Path]:
 
 
 @contextmanager
-def running(settings: Settings, work: Path, services: Sequence[str] = STAGES) -> Iterator[Rig]:
-    """The services on topics of their own, a producer into them and the verdicts out of them."""
+def running(settings: Settings, work: Path, bundle: Bundle, services: Sequence[str] = STAGES) -> Iterator[Rig]:
+    """The services on topics of their own, a producer into them and the verdicts out of them, judging by `bundle`."""
+    BankStore(settings.redis).publish(bundle)  # before they start: without any bank they are not ready
     topics = load_topics(prefix=settings.topic_prefix)
     create_topics(settings.kafka, topics)
     registry = SchemaRegistry(settings.registry)

@@ -18,7 +18,6 @@ from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, runnin
 from services.cli.line import RunningService
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
-from shared.bank.store import BankStore
 from shared.events import ChipInspected
 from shared.settings import Settings
 
@@ -76,8 +75,7 @@ def bench_soak(
     pictures = readable([file.read() for file in find_pictures(images)])
     loaded = read_bundle(bundle or bundle_of(pictures, work))
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    BankStore(settings.redis).publish(loaded)  # before the services start: without any bank they are not ready
-    with running(settings, work) as rig:
+    with running(settings, work, loaded) as rig:
         rate = throughput(rig, loaded.manifest.product, pictures, console)
         console.print(f"{load:g} times {rate:.0f} images/s for {seconds:.0f} s …")
         before = _rebalances(rig)
