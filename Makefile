@@ -64,9 +64,7 @@ check: $(INSTALLED) ## format, lint, types and import contracts
 	$(BIN)/lint-imports
 
 audit: $(INSTALLED) ## compare the lock files with PyPI's advisories; what cannot be compared fails too (asks PyPI)
-	for lock in dev extractor-gpu; do \
-		$(BIN)/uv tool run --from $(AUDIT) pip-audit --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock || exit 1; \
-	done
+	@$(BIN)/python requirements/audit.py $(BIN)/uv tool run --from $(AUDIT) pip-audit -- requirements/dev.lock requirements/extractor-gpu.lock
 
 sbom: $(INSTALLED) ## what each image carries, as CycloneDX: out/sbom/SERVICE.cdx.json
 	@mkdir -p out/sbom
