@@ -1,6 +1,10 @@
-"""Who may do what, read from `schemas/access.yaml`, as Kafka's and Redis's own rules. Nothing here talks to either."""
+"""Who may do what, read from `schemas/access.yaml`, as Kafka's, Redis's and the registry's own rules.
 
-from collections.abc import Iterator
+Nothing here talks to any of them.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +30,9 @@ BANK_WRITE_COMMANDS = (
     *("+hset", "+lpush", "+lpop", "+ltrim", "+expire", "+persist", "+rename", "+sadd", "+unlink"),
     *("+multi", "+exec", "+watch", "+unwatch", "+discard"),
 )
+
+REGISTRY_PATH = "/apis/ccompat/v7"
+"""Where Apicurio speaks Confluent's language."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +67,11 @@ class Principal(BaseModel):
     def uses_kafka(self) -> bool:
         """Whether it needs a user of Kafka."""
         return bool(self.reads or self.writes or self.describes or self.groups or self.manages_topics)
+
+    @property
+    def uses_registry(self) -> bool:
+        """Whether it needs a user of the schema registry: it reads or writes records."""
+        return bool(self.reads or self.writes or self.manages_topics)
 
 
 class _Declaration(BaseModel):
@@ -130,3 +142,47 @@ def redis_rules(principal: Principal, *, namespace: str = "chipsieve") -> list[s
     if principal.banks == "read":
         return ["resetkeys", "resetchannels", f"%R~{namespace}:bank:*", "-@all", *BANK_READ_COMMANDS]
     return ["resetkeys", "resetchannels", f"~{namespace}:bank:*", "-@all", *BANK_WRITE_COMMANDS]
+
+
+def registry_rights(access: Mapping[str, Principal], topics: Topics) -> dict[str, str]:
+    """What Apicurio's registry is told beside the passwords, as properties of Quarkus.
+
+    Who reads or writes records may read schemas and look up the id of one, by POST at exactly these paths; who manages
+    topics may do all, registering among it. Nobody else may do anything but see which subjects there are, which is how
+    the registry is probed.
+    """
+    lookups = ",".join(f"{REGISTRY_PATH}/subjects/{topic.subject}" for topic in topics.by_name.values())
+    below = f"{REGISTRY_PATH}/subjects/*,{REGISTRY_PATH}/schemas/*"
+    # The longest path that fits decides, and denies every method that is not named for it.
+    permissions = {
+        "probe": (f"{REGISTRY_PATH}/subjects", "GET", "permit"),
+        "lookup": (lookups, "POST", "readers"),
+        "remove": (lookups, "DELETE", "writers"),
+        "read": (below, "GET", "readers"),
+        "write": (below, "POST,PUT,DELETE", "writers"),
+    }
+    rights = {
+        "quarkus.http.auth.basic": "true",
+        "apicurio.auth.anonymous-read-access.enabled": "true",  # what Quarkus lets through, which is the probe alone
+        "quarkus.security.users.embedded.plain-text": "false",
+        "quarkus.security.users.embedded.algorithm": "digest-sha-256",
+        "quarkus.http.auth.policy.readers.roles-allowed": "reader",
+        "quarkus.http.auth.policy.writers.roles-allowed": "writer",
+        "quarkus.http.auth.permission.all.paths": "/*",
+        "quarkus.http.auth.permission.all.policy": "writers",
+    }
+    for name, (paths, methods, policy) in permissions.items():
+        values = {"paths": paths, "methods": methods, "policy": policy}
+        rights |= {f"quarkus.http.auth.permission.{name}.{key}": value for key, value in values.items()}
+    for name, principal in access.items():
+        if principal.uses_registry:
+            roles = "reader,writer" if principal.manages_topics else "reader"
+            rights[f"quarkus.security.users.embedded.roles.{name}"] = roles
+    return rights
+
+
+def registry_user(name: str, password: str) -> tuple[str, str]:
+    """The property that gives a user of the registry its password, of which only a hash is kept."""
+    realm = "Quarkus"  # fixed when Apicurio is built
+    hashed = hashlib.sha256(f"{name}:{realm}:{password}".encode()).hexdigest()
+    return f"quarkus.security.users.embedded.users.{name}", hashed

@@ -2,8 +2,8 @@
 
     python -m services.cli.generate_kubernetes        (`make k8s`)
 
-Strimzi's operator makes topics and users of them, Prometheus's operator the alerts. Valkey reads its users' rules when
-it starts.
+Strimzi's operator makes topics and users of them, Prometheus's operator the alerts. Valkey and the
+registry read their users' rules when they start.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from shared.access import Principal, ResourceKind, kafka_rules, load_access, redis_rules
+from shared.access import Principal, ResourceKind, kafka_rules, load_access, redis_rules, registry_rights
 from shared.topics import SCHEMAS, Topic, Topics, load_topics
 
 REPOSITORY = SCHEMAS.parent
@@ -36,12 +36,23 @@ def generated() -> dict[Path, str]:
         COMPONENTS / "strimzi" / "topics.yaml": _file("schemas/topics.yaml", map(_topic, topics.by_name.values())),
         COMPONENTS / "strimzi" / "users.yaml": _file("schemas/access.yaml", users),
         COMPONENTS / "valkey" / "users.yaml": _file("schemas/access.yaml", [_valkey_users(access)]),
+        COMPONENTS / "security" / "registry-rights.yaml": _file("schemas/access.yaml", [_registry(access, topics)]),
         COMPONENTS / "monitoring" / "alerts.yaml": _file("ops/prometheus/alerts.yml", [_rules(alerts)]),
     }
 
 
 def _file(source: str, resources: Any) -> str:
-    return NOTICE.format(source=source) + str(yaml.safe_dump_all(resources, sort_keys=False, width=120))
+    return NOTICE.format(source=source) + str(yaml.dump_all(resources, Dumper=_Dumper, sort_keys=False, width=120))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Files within files are written line by line."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _topic(topic: Topic) -> Resource:
@@ -84,6 +95,16 @@ def _valkey_users(access: dict[str, Principal]) -> Resource:
         "kind": "ConfigMap",
         "metadata": {"name": "valkey-users"},
         "data": {name: " ".join(allowed) for name, allowed in rules.items() if allowed},
+    }
+
+
+def _registry(access: dict[str, Principal], topics: Topics) -> Resource:
+    rights = registry_rights(access, topics)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "registry-rights"},
+        "data": {"rights.properties": "".join(f"{name}={value}\n" for name, value in rights.items())},
     }
 
 

@@ -4,7 +4,7 @@ WireError                    (ChipsieveError)
 ├── MalformedRecord          (Uninspectable) bytes that are no event of the expected type
 ├── UnwritableEvent          an event with values that its schema cannot carry
 ├── IncompatibleSchema       (ConfigurationError) the registry refused a new version of a schema
-├── RegistryUnavailable      (NotReady) the registry cannot be reached or does not answer as one
+├── RegistryUnavailable      (NotReady) the registry cannot be reached, refuses us, or does not answer as one
 └── SchemaNotRegistered      (NotReady) this version of the schemas has not been registered yet
 """
 
@@ -33,7 +33,7 @@ class IncompatibleSchema(WireError, ConfigurationError):
 
 
 class RegistryUnavailable(WireError, NotReady):
-    """The registry cannot be reached, or answers as if it were no registry."""
+    """The registry cannot be reached, refuses the user, or answers as if it were no registry."""
 
 
 class SchemaNotRegistered(WireError, NotReady):

@@ -25,6 +25,7 @@ RETRIES = 1  # the runtime tries again anyway, and meanwhile reports why it wait
 # Error codes of the registry's API that mean "I am a registry and have no such thing", as against a wrong address.
 NOT_FOUND = {40401, 40402, 40403}  # subject, version, schema
 CONFLICT = 409
+REFUSALS = {401, 403}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class SchemaRegistry:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._url = settings.url
+        self._user = settings.username or "without a name"
         _reach_directly(settings.url)
         self._client = SchemaRegistryClient(
             {**settings.client_config(), "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
@@ -117,6 +119,11 @@ class SchemaRegistry:
                 return None
             if error.http_status_code == CONFLICT:
                 raise
+            if error.http_status_code in REFUSALS:
+                raise RegistryUnavailable(
+                    f"the schema registry at {self._url} refuses the user {self._user}: check "
+                    "CHIPSIEVE_REGISTRY__USERNAME, the password, and the rights in schemas/access.yaml"
+                ) from error
             raise self._unavailable(str(error)) from error
         except (httpx2.HTTPError, OSError, ValueError) as error:
             raise self._unavailable(f"{type(error).__name__}: {error}") from error

@@ -39,6 +39,7 @@ def _secrets() -> list[dict[str, Any]]:
     """Those that Strimzi makes for its users and its authority, and that a plant makes itself."""
     users = of_kind(overlay("factory"), "KafkaUser")
     keys: dict[str, tuple[str, ...]] = {f"kafka-{user}": ("password",) for user in users} | {
+        "registry": ("extractor", "gateway", "matcher", "operator", "router"),
         "valkey": ("extractor", "matcher", "operator", "trainer"),
         "valkey-tls": ("tls.crt", "tls.key", "ca.crt"),
         "registry-tls": ("tls.crt", "tls.key", "ca.crt"),

@@ -6,7 +6,7 @@ from services.cli.dead_letters import replay_group
 from services.extractor.step import ExtractorStep
 from services.matcher.step import MatcherStep
 from services.router.step import RouterStep
-from shared.access import AccessRule, Principal, kafka_rules, load_access, redis_rules
+from shared.access import AccessRule, Principal, kafka_rules, load_access, redis_rules, registry_rights
 from shared.errors import ConfigurationError
 from shared.events import ChipsSettled, DeadLetter
 from shared.settings import Settings
@@ -80,3 +80,16 @@ def test_a_right_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_who_uses_kafka_in_no_way_needs_no_user_there() -> None:
     assert not ACCESS["trainer"].uses_kafka
     assert Principal(watches_groups=("g",), describes=("images",)).uses_kafka
+
+
+def test_the_registry_lets_the_operator_register_and_those_read_who_have_records() -> None:
+    rights = registry_rights(ACCESS, TOPICS)
+    roles = {
+        name.rpartition(".")[2]: value
+        for name, value in rights.items()
+        if name.startswith("quarkus.security.users.embedded.roles.")
+    }
+    assert [name for name, given in roles.items() if "writer" in given] == ["operator"]
+    assert roles.keys() == ACCESS.keys() - {"trainer", "autoscaler"}
+    assert rights["quarkus.http.auth.permission.all.policy"] == "writers"
+    assert "subjects/east-rejects-value" in rights["quarkus.http.auth.permission.lookup.paths"]

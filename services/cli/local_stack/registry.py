@@ -10,15 +10,15 @@ from services.cli.local_stack.artifacts import Artifacts
 from services.cli.local_stack.ports import HOST
 from services.cli.local_stack.security import FRONT, Security
 from services.cli.local_stack.server import Endpoint, Server
+from shared.access import REGISTRY_PATH
 
-PATH = "/apis/ccompat/v7"
 HEAP_MB = 256
 READY_TIMEOUT_S = 2.0
 
 
 def endpoint(port: int, security: Security | None = None) -> Endpoint:
     """URL of the Confluent-compatible interface."""
-    url = f"{'https' if security else 'http'}://{HOST}:{port}{PATH}"
+    url = f"{'https' if security else 'http'}://{HOST}:{port}{REGISTRY_PATH}"
     return Endpoint(url, lambda: _answers(url, security))
 
 
@@ -36,17 +36,23 @@ def server(home: Path, port: int, artifacts: Artifacts, security: Security | Non
             "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{home / 'db'};NON_KEYWORDS=VALUE",
             **(_guarded(port, security) if security else {"QUARKUS_HTTP_PORT": str(port)}),
         },
+        prepare=lambda _lock: security.write_registry_users(_users(security)) if security else None,
     )
 
 
 def _guarded(port: int, security: Security) -> dict[str, str]:
     return {
+        "QUARKUS_CONFIG_LOCATIONS": str(_users(security)),
         "QUARKUS_HTTP_INSECURE_REQUESTS": "disabled",
         "QUARKUS_HTTP_SSL_PORT": str(port),
         "QUARKUS_HTTP_SSL_CERTIFICATE_FILES": str(security.file(FRONT, "crt")),
         "QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES": str(security.file(FRONT, "key")),
         "QUARKUS_HTTP_SSL_CERTIFICATE_RELOAD_PERIOD": "30s",  # it takes no less
     }
+
+
+def _users(security: Security) -> Path:
+    return security.folder / "registry-users.properties"
 
 
 def _answers(url: str, security: Security | None) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.cli.local_stack import certificates
 from services.cli.local_stack.certificates import write_secret
-from shared.access import Principal, load_access, redis_rules
+from shared.access import Principal, load_access, redis_rules, registry_rights, registry_user
 from shared.topics import load_topics
 
 BROKER, FRONT = "broker", "front"
@@ -94,6 +94,8 @@ class Security:
                 "CHIPSIEVE_KAFKA__SASL_PASSWORD_FILE": password,
                 "CHIPSIEVE_KAFKA__SSL_CA_LOCATION": authority,
             }
+        if principal.uses_registry:
+            variables |= {"CHIPSIEVE_REGISTRY__USERNAME": user, "CHIPSIEVE_REGISTRY__PASSWORD_FILE": password}
         if principal.banks:
             variables |= {"CHIPSIEVE_REDIS__USERNAME": user, "CHIPSIEVE_REDIS__PASSWORD_FILE": password}
         return variables
@@ -110,6 +112,13 @@ class Security:
             if rules := redis_rules(principal):
                 lines.append(f"user {name} on >{self.password(name)} {' '.join(rules)}")
         write_secret(path, "".join(f"{line}\n" for line in lines).encode())
+
+    def write_registry_users(self, path: Path) -> None:
+        """The file from which the registry takes its users and their rights."""
+        principals = self.principals()
+        users = [registry_user(name, self.password(name)) for name, each in principals.items() if each.uses_registry]
+        properties = registry_rights(principals, load_topics()) | dict(users)
+        write_secret(path, "".join(f"{name}={value}\n" for name, value in properties.items()).encode())
 
 
 def write_env(path: Path, variables: dict[str, str]) -> None:

@@ -1,6 +1,11 @@
 """Who may do what, as a broker with the rules of schemas/access.yaml sees it."""
 
+import base64
+import http.client
+import json
+import ssl
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -8,11 +13,15 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from shared.access import load_access
 from shared.kafka import create_topics, producer_config, reader_config, transactional_producer_config
+from shared.settings import RegistrySettings
 from shared.topics import Topics, load_topics
+from shared.wire.errors import RegistryUnavailable
+from shared.wire.registry import SchemaRegistry
 from tests.integration.secure.conftest import GuardedStack
 
 ACCESS = load_access(load_topics())
 SERVICES = [name for name, principal in ACCESS.items() if principal.service]
+REGISTRY_USERS = [name for name, principal in ACCESS.items() if principal.uses_registry]
 KAFKA_USERS = [name for name, principal in ACCESS.items() if principal.uses_kafka]
 ANSWER_S = 30.0
 
@@ -127,3 +136,75 @@ def test_the_autoscaler_sees_how_long_a_topic_is_and_no_record(guarded: GuardedS
 def test_the_operator_finds_the_topics_as_declared(guarded: GuardedStack, guarded_topics: Topics) -> None:
     done = create_topics(guarded.settings("operator").kafka, guarded_topics)
     assert set(done.existing) == set(guarded_topics.by_name)
+
+
+@pytest.mark.parametrize("user", REGISTRY_USERS)
+def test_who_reads_or_writes_records_reads_schemas_and_the_operator_alone_registers_them(
+    guarded: GuardedStack, guarded_topics: Topics, user: str
+) -> None:
+    topic = guarded_topics.by_name["rejects"]
+    with SchemaRegistry(guarded.settings(user).registry) as registry:
+        assert registry.schema_of(registry.id_of(topic)) is not None
+        if ACCESS[user].manages_topics:
+            assert registry.register(topic).subject == topic.subject
+        else:
+            with pytest.raises(RegistryUnavailable, match=f"refuses the user {user}"):
+                registry.register(topic)
+
+
+def registry_answer(guarded: GuardedStack, user: str, method: str, path: str, body: str | None = None) -> int:
+    """The status of a request to the registry that none of our clients would make."""
+    settings = guarded.settings(user).registry
+    context = ssl.create_default_context(cafile=str(guarded.security.authority))
+    parts = urlsplit(settings.url)
+    token = base64.b64encode(f"{user}:{guarded.security.password(user)}".encode()).decode()
+    headers = {"authorization": f"Basic {token}", "content-type": "application/json"}
+    connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=ANSWER_S, context=context)
+    try:
+        connection.request(method, parts.path + path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+SCHEMA = json.dumps({"schema": json.dumps({"type": "record", "name": "Forged", "fields": []})})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/subjects/rejects-value/versions", SCHEMA),
+        ("POST", "/subjects/rejects-value/versions/", SCHEMA),
+        ("POST", "/subjects/rejects-value/versions;a=b", SCHEMA),
+        ("POST", "/subjects/rejects-value;a=b/versions", SCHEMA),
+        ("POST", "//subjects/rejects-value/versions", SCHEMA),
+        ("POST", "/subjects/rejects-value/%76ersions", SCHEMA),
+        ("POST", "/schemas/ids/../../subjects/rejects-value/versions", SCHEMA),
+        ("POST", "/../v8/subjects/rejects-value/versions", SCHEMA),
+        ("POST", "/../../registry/v3/groups/default/artifacts", SCHEMA),
+        ("PUT", "/config/rejects-value", '{"compatibility": "NONE"}'),
+        ("PUT", "/mode", '{"mode": "READONLY"}'),
+        ("DELETE", "/subjects/rejects-value", None),
+        ("DELETE", "/subjects/rejects-value/versions/1", None),
+    ],
+)
+def test_no_way_round_lets_a_service_change_the_registry(
+    guarded: GuardedStack, guarded_topics: Topics, method: str, path: str, body: str | None
+) -> None:
+    assert registry_answer(guarded, "router", method, path, body) == http.HTTPStatus.FORBIDDEN
+    assert registry_answer(guarded, "operator", "GET", "/subjects/rejects-value/versions") == http.HTTPStatus.OK
+
+
+def test_the_registry_tells_a_stranger_and_a_wrong_password_nothing(
+    guarded: GuardedStack, guarded_topics: Topics
+) -> None:
+    right = guarded.settings("router").registry
+    topic = guarded_topics.by_name["rejects"]
+    strangers = {
+        "without a name": right.model_copy(update={"username": None, "password_file": None}),
+        "router": RegistrySettings(**{**right.model_dump(exclude={"password_file"}), "password": "a guess"}),
+        "trainer": right.model_copy(update={"username": "trainer"}),
+    }
+    for name, settings in strangers.items():
+        with SchemaRegistry(settings) as registry, pytest.raises(RegistryUnavailable, match=f"refuses the user {name}"):
+            registry.id_of(topic)

@@ -1,6 +1,7 @@
 """The Kubernetes manifests, as a cluster would see them; without one."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from services.matcher.settings import MatcherSettings
 from services.matcher.step import MatcherStep
 from services.router.settings import RouterSettings
 from services.router.step import RouterStep
+from shared.access import load_access, registry_rights, registry_user
 from shared.settings import NESTED, PREFIX
 from shared.stream.loop import DRAIN_BUDGET_S
 from shared.topics import load_topics
@@ -44,7 +46,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
 }
 WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 # Strimzi's CA, and those that a plant makes itself.
-OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "valkey", "valkey-tls", "registry-tls", "gateway-tokens"}
+OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "registry", "valkey", "valkey-tls", "registry-tls", "gateway-tokens"}
 
 
 @pytest.mark.parametrize("path", generate_kubernetes.generated(), ids=str)
@@ -153,9 +155,34 @@ def test_a_plants_services_speak_tls_and_show_a_user_of_their_own(name: str) -> 
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert volumes[mounts["/etc/chipsieve/kafka-user"]]["secret"]["secretName"] == f"kafka-{service}"
         assert _environment(container)["CHIPSIEVE_KAFKA__SASL_USERNAME"]["value"] == service
+        assert volumes[mounts["/etc/chipsieve/registry-user"]]["secret"]["items"] == [
+            {"key": service, "path": "password"}
+        ]
+        assert _environment(container)["CHIPSIEVE_REGISTRY__USERNAME"]["value"] == service
         if "/etc/chipsieve/valkey" in mounts:
             assert volumes["valkey"]["secret"]["items"] == [{"key": service, "path": "password"}]
             assert _environment(container)["CHIPSIEVE_REDIS__USERNAME"]["value"] == service
+
+
+@pytest.mark.parametrize("name", ["edge", "factory"])
+def test_the_registry_is_told_of_its_users_as_the_guarded_local_one_is(name: str, tmp_path: Path) -> None:
+    resources = overlay(name)
+    pod = pod_spec(of_kind(resources, "StatefulSet")["registry"])
+    rights = of_kind(resources, "ConfigMap")["registry-rights"]["data"]["rights.properties"]
+    topics = load_topics()
+    assert dict(line.split("=", 1) for line in rights.splitlines()) == registry_rights(load_access(topics), topics)
+
+    for user in ("matcher", "operator"):
+        (tmp_path / user).write_text(f"{user}'s own")
+    [init] = pod["initContainers"]
+    script = init["args"][0].replace("/etc/chipsieve/registry", str(tmp_path)).replace("/users/", f"{tmp_path}/.")
+    subprocess.run([*init["command"], script], check=True)
+    made = dict(line.split("=", 1) for line in (tmp_path / ".users.properties").read_text().splitlines())
+    assert made == dict(registry_user(user, f"{user}'s own") for user in ("matcher", "operator"))
+
+    read = _environment(pod["containers"][0])["QUARKUS_CONFIG_LOCATIONS"]["value"].split(",")
+    mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert {str(Path(path).parent) for path in read} <= mounts
 
 
 def test_a_plants_cameras_show_tokens() -> None:
