@@ -16,6 +16,7 @@ from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try
 from services.trainer.known_defects import remember
 from services.trainer.likeness import alike_groups
 from services.trainer.normality import Normality
+from services.trainer.odd_normals import odd_normals
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
@@ -145,6 +146,7 @@ def train(
         feature_space=recipe.feature_space(weights),
     )
     unreadable = (*normals.unreadable, *abnormals.unreadable)
+    odd = odd_normals([file.name for file in normals.files], held_out.scores)
     summary = {
         "normals": len(normals.files),
         "abnormals": len(abnormals.files),
@@ -160,7 +162,7 @@ def train(
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
         "on_abnormals": _on_abnormals(held_out, defects, threshold) if abnormals.files else None,
         "head": trial.report if abnormals.files else None,
-        "warnings": [*threshold.warnings, *_warnings(len(normals.files), unreadable)],
+        "warnings": [*threshold.warnings, *_warnings(len(normals.files), odd, unreadable)],
     }
     upkeep = remember(
         normality,
@@ -281,13 +283,18 @@ def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) ->
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
 
 
-def _warnings(normals: int, unreadable: Sequence[Unreadable]) -> list[str]:
+def _warnings(normals: int, odd: Sequence[str], unreadable: Sequence[Unreadable]) -> list[str]:
     """What a person should know before relying on the bundle."""
     warnings = []
     if normals < FEW_NORMALS:
         warnings.append(
             f"{normals} normal pictures show little of what is normal: "
             f"give {FEW_NORMALS} at least, better some hundreds, or expect false rejects"
+        )
+    if odd:
+        warnings.append(
+            f"{len(odd)} normal picture(s) are unlike all others, foremost {odd[0]}: see whether they show good parts, "
+            "and train without those that do not, since the threshold lies above them and defects may pass"
         )
     if unreadable:
         first = unreadable[0]
