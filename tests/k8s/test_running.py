@@ -69,9 +69,12 @@ def test_a_changed_setting_rolls_one_pod_at_a_time(cluster: ControlPlane) -> Non
 
     def rolled() -> bool:
         nonlocal fewest
-        status = cluster.get("statefulset/router", f"--namespace={NAMESPACE}")["status"]
+        router = cluster.get("statefulset/router", f"--namespace={NAMESPACE}")
+        status = router["status"]
         fewest = min(fewest, status.get("readyReplicas", 0))
-        return status["updatedReplicas"] == 3 and status["currentRevision"] == status["updateRevision"]
+        seen = status["observedGeneration"] == router["metadata"]["generation"]
+        # A number that is nought is left out.
+        return seen and status.get("updatedReplicas") == 3 and status.get("currentRevision") == status["updateRevision"]
 
     wait_until(rolled, "all three updated", timeout_s=90)
     assert fewest >= 2

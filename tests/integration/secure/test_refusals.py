@@ -10,7 +10,9 @@ import psutil
 import pytest
 from confluent_kafka import KafkaException, Producer
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from services.cli.local_stack import certificates
 from shared.bank.errors import BankUnavailable
@@ -129,8 +131,9 @@ def test_the_registry_speaks_tls_alone(guarded: GuardedStack, guarded_topics: To
 
 def test_every_port_is_on_loopback_and_valkeys_own_is_closed(guarded: GuardedStack) -> None:
     ports = json.loads((guarded.directory / "ports.json").read_text())
+    once = Retry(NoBackoff(), retries=0)
     with (
-        Redis(port=ports["redis"], socket_timeout=ANSWER_S) as client,
+        Redis(port=ports["redis"], socket_timeout=ANSWER_S, retry=once) as client,
         pytest.raises((RedisError, OSError)),
     ):
         client.ping()
