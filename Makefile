@@ -52,7 +52,7 @@ fuzz: $(INSTALLED) ## 110,000 inputs, guided by coverage, on everything that rea
 
 test-k8s: $(INSTALLED) ## the manifests on a real control plane with KEDA, built from source once (needs Go 1.26, kubectl, openssl)
 	@$(BIN)/python -m tests.k8s.binaries
-	$(BIN)/pytest tests/k8s -s
+	$(BIN)/pytest tests/k8s -s --timeout=1500
 
 bench: $(INSTALLED) ## all benchmarks in under 10 minutes, on a machine with nothing else to do; writes benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks

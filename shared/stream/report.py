@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from shared import telemetry, tracing
-from shared.events import Verdict
+from shared.events import UninspectedReason, Verdict
 from shared.stream.judgement import Settled
 
 EXEMPLAR_CHARACTERS = 70  # of an event's id: with a trace's id and the labels' names it stays below 128
@@ -14,6 +14,17 @@ EXEMPLAR_CHARACTERS = 70  # of an event's id: with a trace's id and the labels' 
 log = structlog.get_logger()
 
 _VERDICTS = frozenset(str(verdict) for verdict in Verdict)
+
+
+def begun(stage: str) -> None:
+    """The stage has started: what it counts stands at nought.
+
+    A series that appears with its first event shows Prometheus no increase, and no alert would tell of that event.
+    """
+    for counter in (telemetry.DEAD_LETTERS, telemetry.REPEATED, telemetry.TRANSACTIONS_ABORTED):
+        counter.labels(stage)
+    for reason in UninspectedReason:
+        telemetry.UNINSPECTED.labels(stage, reason)
 
 
 def judged(stage: str, records: int, seconds: float) -> None:

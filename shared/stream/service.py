@@ -99,6 +99,7 @@ class Service(Generic[E]):
 
     def run(self) -> int:
         """Open, loop, drain, close."""
+        report.begun(self._step.name)
         try:
             self._run()
         except StageStopped as error:

@@ -26,7 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         plane.start()
         for path in [*crd_files(), CRDS / "strimzi.yaml"]:
             plane.kubectl("apply", "--server-side", "-f", str(path))
-        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s")
         for name in OVERLAYS:
             plane.apply(next(resource for resource in overlay(name) if resource["kind"] == "Namespace"))
         plane.apply(*_secrets())

@@ -11,7 +11,7 @@ from shared.events import FeaturesExtracted
 from shared.settings import Settings
 from shared.topics import Topics
 from tests.k8s import keda
-from tests.k8s.control_plane import ControlPlane, wait_until
+from tests.k8s.control_plane import READY_TIMEOUT_S, ControlPlane, wait_until
 from tests.k8s.workforce import Backlog, Clock, Workforce
 from tests.kubernetes_manifests import of_kind, overlay
 
@@ -44,8 +44,8 @@ class Line:
             print(f"{self.clock.seconds:8.1f} s   lag {lag:6}   replicas {replicas}", flush=True)
         return lag, replicas
 
-    def wait_for_replicas(self, number: int, timeout_s: float) -> None:
-        wait_until(lambda: self.look()[1] == number, f"{number} replicas", timeout_s, every_s=0.5)
+    def wait_for_replicas(self, number: int) -> None:
+        wait_until(lambda: self.look()[1] == number, f"{number} replicas", every_s=0.5)
 
 
 @pytest.fixture
@@ -67,17 +67,23 @@ def line(cluster: ControlPlane, topics: Topics) -> Iterator[Line]:
 
 def test_replicas_follow_the_lag_up_to_the_partitions_and_down_again(line: Line) -> None:
     line.cluster.kubectl(
-        *("wait", "--for=condition=Ready", f"scaledobject/{STAGE}", f"--namespace={NAMESPACE}", "--timeout=60s")
+        *(
+            "wait",
+            "--for=condition=Ready",
+            f"scaledobject/{STAGE}",
+            f"--namespace={NAMESPACE}",
+            f"--timeout={READY_TIMEOUT_S:g}s",
+        )
     )
-    line.wait_for_replicas(2, 60)
+    line.wait_for_replicas(2)
 
     print(f"\n{CHIPS} chips arrive; a worker does {RECORDS_PER_S} a second")
     line.clock.start()
     line.backlog.put(CHIPS)
-    line.wait_for_replicas(PARTITIONS, 60)
-    drained = wait_until(lambda: line.look()[0] <= PARTITIONS and line.clock.seconds, "drained", 120, every_s=0.5)
+    line.wait_for_replicas(PARTITIONS)
+    drained = wait_until(lambda: line.look()[0] <= PARTITIONS and line.clock.seconds, "drained", every_s=0.5)
     print(f"{drained:8.1f} s   drained; what is left are markers of transactions: {line.backlog.lag()}")
-    line.wait_for_replicas(2, 120)
+    line.wait_for_replicas(2)
     assert max(replicas for _, _, replicas in line.seen) == PARTITIONS
 
     # Idle is not zero, and still is no work: where a plant wants it, the last worker goes as well, …
@@ -86,14 +92,15 @@ def test_replicas_follow_the_lag_up_to_the_partitions_and_down_again(line: Line)
     line.cluster.kubectl(
         *("patch", "scaledobject", STAGE, f"--namespace={NAMESPACE}", "--type=merge", f"--patch={minimum}")
     )
-    line.wait_for_replicas(0, 120)
+    line.wait_for_replicas(0)
 
-    # … and comes back with the chips.
+    # … and comes back with the chips. (A pod that is still going would do them.)
+    wait_until(lambda: line.look() and not line.workforce.number, "the last worker gone", every_s=0.5)
     print("a batch of 16 chips arrives")
     line.clock.start()
     line.backlog.put(16)
-    wait_until(lambda: line.look()[1] > 0, "a worker", 60, every_s=0.5)
-    wait_until(lambda: line.look()[0] <= PARTITIONS, "drained", 60, every_s=0.5)
+    wait_until(lambda: line.look()[1] > 0, "a worker", every_s=0.5)
+    wait_until(lambda: line.look()[0] <= PARTITIONS, "drained", every_s=0.5)
 
 
 def _scaled_object(bootstrap_servers: str, topic: str, group: str, *, at_least: int) -> dict[str, Any]:

@@ -4,20 +4,21 @@ import json
 
 import pytest
 
-from tests.k8s.control_plane import ControlPlane, wait_until
+from tests.k8s.control_plane import READY_TIMEOUT_S, ControlPlane, wait_until
 
 NAMESPACE = "chipsieve"
+WAIT = f"--timeout={READY_TIMEOUT_S:g}s"
 STAGES = ("extractor", "matcher", "router")
 
 
 @pytest.mark.parametrize("namespace", ["chipsieve-dev", NAMESPACE])
 def test_every_service_is_scheduled_and_ready(cluster: ControlPlane, namespace: str) -> None:
     for workload in ("deployment/gateway", *(f"statefulset/{stage}" for stage in (*STAGES, "valkey", "registry"))):
-        cluster.kubectl("rollout", "status", workload, f"--namespace={namespace}", "--timeout=90s")
+        cluster.kubectl("rollout", "status", workload, f"--namespace={namespace}", WAIT)
 
 
 def test_the_topics_job_ends(cluster: ControlPlane) -> None:
-    cluster.kubectl("wait", "--for=condition=Complete", "job/topics", f"--namespace={NAMESPACE}", "--timeout=60s")
+    cluster.kubectl("wait", "--for=condition=Complete", "job/topics", f"--namespace={NAMESPACE}", WAIT)
 
 
 def test_every_stages_pods_have_slots_of_their_own(cluster: ControlPlane) -> None:
@@ -43,7 +44,7 @@ def test_one_pod_of_a_stage_is_evicted_at_a_time_and_comes_back_in_its_slot(clus
         assert "TooManyRequests" in refused or "disruption budget" in refused
     finally:
         cluster.kubectl("uncordon", "--selector=kubernetes.io/hostname")
-    cluster.kubectl("rollout", "status", "statefulset/matcher", f"--namespace={NAMESPACE}", "--timeout=60s")
+    cluster.kubectl("rollout", "status", "statefulset/matcher", f"--namespace={NAMESPACE}", WAIT)
     assert {pod["metadata"]["name"] for pod in _pods(cluster, "matcher")} == {"matcher-0", "matcher-1"}
     wait_until(lambda: _evict(cluster, "matcher-1") == "", "now it is the other's turn")
 
@@ -52,10 +53,10 @@ def test_a_node_is_drained_while_every_service_goes_on(cluster: ControlPlane) ->
     for stage in STAGES:
         _scale(cluster, stage, 2)
     [node] = {pod["spec"]["nodeName"] for pod in _pods(cluster, "matcher") if pod["metadata"]["name"] == "matcher-0"}
-    cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
+    cluster.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", WAIT)
     try:
         for stage in STAGES:
-            cluster.kubectl("rollout", "status", f"statefulset/{stage}", f"--namespace={NAMESPACE}", "--timeout=60s")
+            cluster.kubectl("rollout", "status", f"statefulset/{stage}", f"--namespace={NAMESPACE}", WAIT)
             assert all(pod["spec"]["nodeName"] != node for pod in _pods(cluster, stage))
     finally:
         cluster.kubectl("uncordon", node)
@@ -76,7 +77,7 @@ def test_a_changed_setting_rolls_one_pod_at_a_time(cluster: ControlPlane) -> Non
         # A number that is nought is left out.
         return seen and status.get("updatedReplicas") == 3 and status.get("currentRevision") == status["updateRevision"]
 
-    wait_until(rolled, "all three updated", timeout_s=90)
+    wait_until(rolled, "all three updated")
     assert fewest >= 2
 
 
@@ -112,7 +113,7 @@ def test_the_quota_ends_what_runs_wild(cluster: ControlPlane) -> None:
 def _scale(cluster: ControlPlane, stage: str, replicas: int) -> None:
     workload = f"statefulset/{stage}"
     cluster.kubectl("scale", workload, f"--replicas={replicas}", f"--namespace={NAMESPACE}")
-    cluster.kubectl("rollout", "status", workload, f"--namespace={NAMESPACE}", "--timeout=90s")
+    cluster.kubectl("rollout", "status", workload, f"--namespace={NAMESPACE}", WAIT)
     wait_until(lambda: len(_pods(cluster, stage)) == replicas, f"{replicas} of {stage}")
 
 

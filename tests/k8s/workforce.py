@@ -19,6 +19,11 @@ class Workforce:
         self._pause_s = 1 / records_per_s
         self._working: list[tuple[Event, Thread]] = []
 
+    @property
+    def number(self) -> int:
+        """How many work."""
+        return len(self._working)
+
     def become(self, number: int) -> None:
         """Have so many workers."""
         while len(self._working) > number:

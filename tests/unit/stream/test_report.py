@@ -35,6 +35,14 @@ def value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
+def test_what_goes_wrong_stands_at_nought_from_the_start() -> None:
+    report.begun("new")
+    for name in ("dead_letters", "repeated", "transactions_aborted"):
+        assert REGISTRY.get_sample_value(f"chipsieve_{name}_total", {"stage": "new"}) == 0
+    too_late = {"stage": "new", "reason": "TOO_LATE"}
+    assert REGISTRY.get_sample_value("chipsieve_uninspected_total", too_late) == 0
+
+
 def test_chips_are_counted_by_verdict_line_and_product() -> None:
     report.committed("counts", [settled("a"), settled("a", "REJECT"), settled("b"), settled("a", "FORWARDED")], 0.01)
     said = {"stage": "counts", "product": "qfn32"}
