@@ -104,6 +104,9 @@ class ControlPlane:
             f"--service-account-private-key-file={keys / 'accounts.key'}",
             f"--root-ca-file={keys / 'ca.crt'}",
             "--horizontal-pod-autoscaler-sync-period=5s",  # 15 by default
+            # On a busy machine kwok's heartbeats come late. A node that were lost for it would take its pods' readiness
+            # along, which kwok says once and never again.
+            "--node-monitor-grace-period=1h",
         )
         self.spawn("kube-scheduler", *common, f"--secure-port={free_port()}")
         self.spawn("kwok", f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes=true", f"--node-ip={HOST}")
