@@ -92,6 +92,7 @@ lock: $(INSTALLED) ## pin every dependency anew, for development and for each se
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes pyproject.toml --extra extractor --extra gpu \
 		-c requirements/dev.lock -o requirements/extractor-gpu.lock
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes --group fuzz -o requirements/fuzz.lock
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes --group peers -c requirements/dev.lock -o requirements/peers.lock
 	echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes - -o requirements/uv.lock
 
 clean: ## remove what was built and rendered; keeps the download cache
