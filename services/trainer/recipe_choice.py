@@ -18,6 +18,7 @@ TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
 LEARNT_SHARE = 0.5  # of a learnt layer's weight against all banks' together; a quarter to one do about as well
 WORTH = 0.01  # of AUROC on drawn defects of families that taught it nothing: a learnt layer that gains less is left out
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
+LOST = 0.2  # likewise: up to here half of the score stays with the usual recipe, since drawn defects may be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def choose(
 
     That is the usual one, late layers at the two smallest sizes, unless it is blind to what others see: drawn defects
     cannot rank what is close. Else, of every set of input sizes that keeps `max_ms`, the candidates share the score by
-    their AUROC; of sets that do about equally well, the cheapest is taken.
+    their AUROC; of sets that do about equally well, the cheapest is taken. Where the usual recipe sees less, but is not
+    lost, half of the score stays with it.
 
     Args:
         trials: of all candidates.
@@ -69,8 +71,11 @@ def choose(
         costs: milliseconds by input size, for `max_ms` alone.
         max_ms: bound on their sum.
     """
-    if _usual_will_do(trials):
-        return _usual(trials, costs, max_ms)
+    known = any(trial.auroc_on_real is not None for trial in trials)
+    behind = _usual_behind(trials)
+    usual = _usual(trials, costs, max_ms)
+    if behind <= (TIE if known else BLIND):
+        return usual
     whole = [trial for trial in trials if trial.scores is not None]
     options = []
     for sizes in _subsets(sorted({trial.input_size for trial in whole})):
@@ -83,7 +88,12 @@ def choose(
                 options.append((_shared_auroc(shares, families), pixels, shares))
     best = max(quality for quality, _, _ in options)
     _, _, shares = min((option for option in options if option[0] >= best - TIE), key=lambda option: option[1:2])
-    return _recipe(shares)
+    recipe = _recipe(shares)
+    if known or behind > LOST:
+        return recipe
+    mixed = _half_and_half(recipe, usual)
+    sizes_used = {layer.input_size for layer in mixed.layers}
+    return mixed if max_ms is None or sum(costs[size] for size in sizes_used) <= max_ms else recipe
 
 
 def join_learnt(recipe: Recipe, trials: Sequence[Trial], learnt: Trial, families: NDArray[np.intp]) -> Recipe:
@@ -108,14 +118,25 @@ def join_learnt(recipe: Recipe, trials: Sequence[Trial], learnt: Trial, families
     return replace(recipe, layers=(*recipe.layers, replace(learnt.layer, weight=round(weight, 3))))
 
 
-def _usual_will_do(trials: Sequence[Trial]) -> bool:
-    """Whether the layers of `DEFAULT_RECIPE` see about as much as the best candidate; real defects may rank them."""
-    usual = [trial for trial in trials if trial.layer in DEFAULT_RECIPE.layers]
+def _usual_behind(trials: Sequence[Trial]) -> float:
+    """By how much AUROC the layers of `DEFAULT_RECIPE` are behind the best candidate; infinity where one is untried."""
+    usual = [trial.auroc for trial in trials if trial.layer in DEFAULT_RECIPE.layers]
     if len(usual) < len(DEFAULT_RECIPE.layers):
-        return False
-    best = max(trial.auroc for trial in trials)
-    behind = TIE if any(trial.auroc_on_real is not None for trial in trials) else BLIND
-    return float(np.mean([trial.auroc for trial in usual])) >= best - behind
+        return float("inf")
+    return max(trial.auroc for trial in trials) - sum(usual) / len(usual)
+
+
+def _half_and_half(one: Recipe, other: Recipe) -> Recipe:
+    """Both recipes' layers, each recipe with half of all weight; what both have is there once."""
+    weights: dict[Layer, float] = {}
+    count = len({replace(layer, weight=1.0) for layer in (*one.layers, *other.layers)})
+    for recipe in (one, other):
+        whole = sum(layer.weight for layer in recipe.layers)
+        for layer in recipe.layers:
+            plain = replace(layer, weight=1.0)
+            weights[plain] = weights.get(plain, 0.0) + layer.weight / whole * count / 2
+    layers = sorted(weights, key=lambda layer: layer.input_size)
+    return replace(one, layers=tuple(replace(layer, weight=round(weights[layer], 3)) for layer in layers))
 
 
 def _usual(trials: Sequence[Trial], costs: dict[int, float], max_ms: float | None) -> Recipe:

@@ -102,6 +102,21 @@ def test_the_usual_recipe_goes_where_it_is_blind_to_what_others_see() -> None:
     assert sizes(choose([*usual, trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {640}
 
 
+def test_half_of_the_score_stays_with_the_usual_recipe_where_it_sees_less_but_is_not_lost() -> None:
+    tried = [*(trial(layer, 1.5) for layer in DEFAULT_RECIPE.layers), trial(LARGE, 2.5)]
+    weights = {(layer.tap, layer.input_size): layer.weight for layer in choose(tried, FAMILY_OF, COSTS).layers}
+    assert weights == {("b12", 256): 0.75, ("b14", 256): 0.75, ("b4", 640): 1.5}
+    assert sizes(choose(tried, FAMILY_OF, COSTS, max_ms=31)) == {640}
+
+
+def test_a_layer_that_is_chosen_and_usual_too_is_there_once() -> None:
+    b12, b14 = DEFAULT_RECIPE.layers
+    tried = [trial(b12, 2.4), trial(b14, 1.2), trial(LARGE, 2.5)]
+    layers = choose(tried, FAMILY_OF, COSTS).layers
+    assert len({layer.name for layer in layers}) == len(layers)
+    assert sum(layer.weight for layer in layers) == pytest.approx(len(layers), abs=0.01)
+
+
 def test_real_defects_may_rank_the_usual_recipe() -> None:
     tried = [*(trial(layer, 1.8) for layer in DEFAULT_RECIPE.layers), trial(LARGE, 2.2)]
     assert choose(tried, FAMILY_OF, COSTS) == DEFAULT_RECIPE
