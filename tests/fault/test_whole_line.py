@@ -8,7 +8,7 @@ import pytest
 from tests.fault.whole_line.run import run
 from tests.fault.whole_line.telling import on_standard_error
 
-SEED, CHIPS, KILLS = 1, 1500, 10
+SEED, CHIPS, KILLS = 1, 600, 8
 
 
 @pytest.mark.timeout(600)  # two minutes on two idle cores

@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -19,9 +17,9 @@ import psutil
 
 from services.cli.line import STAGES, free_port
 from shared.stream.errors import ExitStatus
-from tests.fault.whole_line.dying_service import ORDERS, Point, order
+from tests.fault.whole_line.dying_producer import ORDERS, Point, order
+from tests.fault.whole_line.processes import Service
 
-REPOSITORY = Path(__file__).parents[3]
 SLOTS = ("0", "1")
 PATIENCE_S = 300.0  # for a start among many others on two cores; what holds sooner ends the wait
 DRAIN_S = 30.0
@@ -42,7 +40,7 @@ class Replica:
 
     stage: str
     slot: str
-    process: "subprocess.Popen[bytes]"
+    process: Service
     admin_port: int
     orders: Path
     log: Path
@@ -215,16 +213,7 @@ class Replicas:
             ORDERS: str(orders),
         }
         path = orders.with_suffix(".log")
-        with path.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fault.whole_line.dying_service", stage],
-                cwd=REPOSITORY,
-                env=settings,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the driver alone
-            )
+        process = Service(stage, settings, path)
         return Replica(stage, slot, process, port, orders, path)
 
     def _tend(self) -> None:
@@ -251,7 +240,7 @@ class Replicas:
             try:
                 replica.process.wait(DRAIN_S)
                 self.ended.slowest_drain_s = max(self.ended.slowest_drain_s, time.monotonic() - told)
-            except subprocess.TimeoutExpired as late:
+            except TimeoutError as late:
                 replica.process.kill()
                 replica.process.wait()
                 raise NotInTime(
@@ -260,7 +249,7 @@ class Replicas:
             self._note_end(replica)
 
     def _note_end(self, replica: Replica) -> None:
-        status = replica.process.returncode
+        status = replica.process.poll()
         if status == KILLED:
             self.ended.killed += 1
         else:
@@ -268,11 +257,11 @@ class Replicas:
 
 
 def left_behind(mark: str) -> list[str]:
-    """Processes that have `mark` in their environment or command line, but this one."""
+    """Processes that have `mark` in their environment, their command line or an open file's path, but this one."""
     found = []
     for process in psutil.process_iter():
         try:
-            words = [*process.cmdline(), *process.environ().values()]
+            words = [*process.cmdline(), *process.environ().values(), *(file.path for file in process.open_files())]
         except psutil.Error:
             continue
         if process.pid != os.getpid() and any(mark in word for word in words):

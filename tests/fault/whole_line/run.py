@@ -20,6 +20,7 @@ from tests.fault.whole_line.account import Account, account, read_outcome
 from tests.fault.whole_line.chips import Chip, chips, with_repeats
 from tests.fault.whole_line.faults import Faults
 from tests.fault.whole_line.feed import Feed
+from tests.fault.whole_line.processes import prepare
 from tests.fault.whole_line.product import learn
 from tests.fault.whole_line.progress import wait_for_end
 from tests.fault.whole_line.replicas import BAD_ENDS, Replicas, left_behind
@@ -92,6 +93,7 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
         directory: gets data and logs; must not exist.
         tell: is told how things stand.
     """
+    prepare()
     with ThreadPoolExecutor(1) as pool:
         starting = pool.submit(Servers, directory / "stack")
         try:

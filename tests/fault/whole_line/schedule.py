@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import product
 
 from services.cli.line import STAGES
-from tests.fault.whole_line.dying_service import Point
+from tests.fault.whole_line.dying_producer import Point
 from tests.fault.whole_line.replicas import SLOTS
 
 

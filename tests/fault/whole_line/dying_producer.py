@@ -1,20 +1,16 @@
-"""``python -m tests.fault.whole_line.dying_service STAGE``: a stage that can be told where in a transaction to die.
+"""A producer that can be told where in a transaction its process is to die.
 
-It is ``python -m services.STAGE`` with another producer class, which looks for an order, a file named
-``$CHIPSIEVE_TEST_ORDERS.POINT``, at each point of each transaction, and kills its own process there by SIGKILL.
+It looks for an order, a file named ``$CHIPSIEVE_TEST_ORDERS.POINT``, at each point of each transaction, and kills its
+own process there by SIGKILL.
 """
 
 import os
-import runpy
 import signal
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-
-from shared.stream import service
 
 ORDERS = "CHIPSIEVE_TEST_ORDERS"
 FLUSH_S = 10.0
@@ -61,8 +57,3 @@ class DyingProducer(Producer):
         self.flush(FLUSH_S)
         ordered.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    service.Producer = DyingProducer
-    runpy.run_module(f"services.{sys.argv[1]}", run_name="__main__", alter_sys=True)
