@@ -36,9 +36,9 @@ $(INSTALLED): requirements/dev.lock pyproject.toml
 demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer; DEMO=observability starts Prometheus too)
 	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR) $(if $(filter observability,$(DEMO)),--observe)
 
-test: $(INSTALLED) ## check, then the tests: unit, contract, integration, fault; not the long ones of test-fault (starts its own Kafka, Valkey, registry)
+test: $(INSTALLED) ## check, then the tests: unit, contract, integration, fault (starts its own Kafka, Valkey, registry)
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest tests --ignore=tests/fault/test_whole_line.py --ignore=tests/k8s
+	$(BIN)/pytest tests --ignore=tests/k8s
 
 test-fast: $(INSTALLED) ## unit and contract tests only; no broker
 	$(BIN)/pytest tests/unit tests/contract
