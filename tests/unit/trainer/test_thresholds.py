@@ -79,12 +79,26 @@ def test_a_limit_on_escapes_needs_defects() -> None:
         choose_threshold(NORMALS, None, Asked(max_escape_rate=0.05))
 
 
-def test_where_nothing_is_asked_for_and_defects_are_known_mistakes_are_fewest() -> None:
+def test_where_nothing_is_asked_for_and_defects_are_known_they_are_caught() -> None:
     normals = HeldOut(np.append(NORMALS.scores, [30, 31]).astype(np.float32), None)  # two that look like defects
     threshold = choose_threshold(normals, FAR, Asked())
     assert NORMALS.scores.max() <= threshold.value < FAR.scores.min()
     assert threshold.promise.tolerated == 2
     assert 2 / 402 < threshold.promise.promised_rate < 0.02
+
+
+def test_a_few_more_false_rejects_are_worth_most_of_the_defects() -> None:
+    normals = HeldOut(np.append(np.zeros(91), np.full(9, 10.0)).astype(np.float32), None)
+    defects = HeldOut(np.append(np.full(4, 20.0), np.full(8, 5.0)).astype(np.float32), None)
+    threshold = choose_threshold(normals, defects, Asked())  # one mistake more than at 10, and three times the defects
+    assert threshold.value == 0
+    assert threshold.promise.tolerated == 9
+
+
+def test_no_more_than_a_tenth_of_the_normals_is_given_for_defects() -> None:
+    normals = HeldOut(np.append(np.zeros(80), np.full(20, 10.0)).astype(np.float32), None)
+    defects = HeldOut(np.append(np.full(4, 20.0), np.full(40, 5.0)).astype(np.float32), None)
+    assert choose_threshold(normals, defects, Asked()).value == 10
 
 
 def test_masks_have_a_promise_of_their_own() -> None:
