@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.cli.benchmark.deadlines import bench_deadlines
+from services.cli.benchmark.draining import bench_draining
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
 from services.cli.benchmark.rig import own_stack
 from services.cli.benchmark.soak import bench_soak
@@ -91,6 +92,9 @@ def soak(
 ) -> None:
     """Memory of each service, rebalances and verdicts on time while the line gets more than it can inspect.
 
+    Pictures come through the gateway. With the default of `CHIPSIEVE_STREAM__REMEMBERED_CHIPS` extractor and matcher
+    fill up to 10 MiB each with what they remember; a small one shows whether anything else grows.
+
     Starts a stack and services of its own, and ends them.
     """
     with own_stack(console) as work:
@@ -100,13 +104,42 @@ def soak(
     _tell(asdict(figures), as_json=as_json)
 
 
+@app.command()
+def draining(
+    *,
+    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each service is stopped.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """From SIGTERM to the exit of each service under load, and whether anything was done twice or got lost.
+
+    Starts a stack and services of its own, and ends them. Pictures come through the gateway, which is stopped too.
+    """
+    with own_stack(console) as work:
+        figures = bench_draining(images, bundle, rounds=rounds, work=work, console=console)
+    _tell(asdict(figures), as_json=as_json)
+
+
 def _tell(figures: dict[str, Any], *, as_json: bool) -> None:
     """One JSON document, or a line a figure."""
     if as_json:
         typer.echo(json.dumps(figures))
         return
     for name, value in figures.items():
-        typer.echo(f"{name:<28}{value!s:>10}")
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        for part, of_part in parts:
+            typer.echo(f"{name if part is None else f'{name}, {part}':<36}{_plain(of_part)}")
+
+
+def _plain(value: Any) -> str:
+    """A figure for people: a list's items side by side, a group's each with its name."""
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_plain(of_name)}" for name, of_name in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _table(figures: PipelineFigures) -> str:

@@ -53,11 +53,14 @@ class Verdicts:
     arrivals: dict[str, float] = field(default_factory=dict)
     """When each could be read, by event id."""
     by_event: dict[str, ChipInspected] = field(default_factory=dict)
+    repeated: int = 0
+    """Verdicts beyond a chip's first."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def add(self, verdict: ChipInspected, arrival: float) -> None:
         """Note a verdict and when it could be read."""
         with self.changed:
+            self.repeated += verdict.event_id in self.arrivals
             self.arrivals[verdict.event_id] = arrival
             self.by_event[verdict.event_id] = verdict
             self.changed.notify_all()

@@ -1,12 +1,12 @@
 """Twice as many pictures as the line can inspect, for minutes: memory stays flat, and what is inspected is on time."""
 
-import threading
+import os
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -14,8 +14,9 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
-from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, running, send, throughput
-from services.cli.line import RunningService
+from services.cli.benchmark.cameras import Cameras
+from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, running, throughput
+from services.cli.line import STAGES, RunningService, free_port
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import read_bundle
 from shared.events import ChipInspected
@@ -29,10 +30,10 @@ MEBIBYTE = 2**20
 class Memory:
     """Resident memory of one process in MiB."""
 
-    first: float
-    """Median of the second tenth of the time; the first belongs to buffers that fill."""
-    last: float
-    """Median of the last tenth."""
+    tenths: list[float]
+    """Median of each tenth of the time; the first belongs to buffers that fill."""
+    growth: float
+    """From the second tenth to the last."""
     peak: float
 
 
@@ -42,8 +43,12 @@ class SoakFigures:
 
     inspect_images_per_second: float
     load_images_per_second: float
+    """What was asked for; cameras wait for the gateway's answers, so it may be less: `chips` over `seconds`."""
     seconds: float
     chips: int
+    """That the gateway stored."""
+    refused: int
+    """Pictures that the gateway told to come again, or did not answer; they were not sent again."""
     verdicts: int
     on_time: int
     """Inspected and readable before their deadline."""
@@ -75,13 +80,17 @@ def bench_soak(
     pictures = readable([file.read() for file in find_pictures(images)])
     loaded = read_bundle(bundle or bundle_of(pictures, work))
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    with running(settings, work, loaded) as rig:
-        rate = throughput(rig, loaded.manifest.product, pictures, console)
+    port = free_port()
+    os.environ["CHIPSIEVE_GATEWAY__PORT"] = str(port)
+    with running(settings, work, loaded, (*STAGES, "gateway")) as rig:
+        product = loaded.manifest.product
+        rate = throughput(rig, product, pictures, console)
         console.print(f"{load:g} times {rate:.0f} images/s for {seconds:.0f} s …")
         before = _rebalances(rig)
-        sent, samples = _overload(
-            rig, loaded.manifest.product, pictures, rate=rate * load, seconds=seconds, deadline_ms=deadline_ms
-        )
+        cameras = Cameras(port, product, pictures, rate=rate * load, deadline_ms=deadline_ms)
+        with cameras.sending():
+            samples = _watch(rig, seconds)
+        sent = len(cameras.stored)
         rig.verdicts.wait_for(sent)
         in_time = sum(on_time(rig.verdicts, event_id) for event_id in rig.verdicts.arrivals)
         shed = sum(_shed_at_once(verdict) for verdict in rig.verdicts.by_event.values())
@@ -90,53 +99,36 @@ def bench_soak(
             load_images_per_second=round(rate * load, 1),
             seconds=seconds,
             chips=sent,
+            refused=cameras.refused,
             verdicts=len(rig.verdicts.arrivals),
             on_time=in_time,
             on_time_images_per_second=round(in_time / seconds, 1),
-            in_vain=sent - in_time - shed,
-            memory_mib={name: _summary(values) for name, values in samples.items()},
+            in_vain=len(rig.verdicts.arrivals) - in_time - shed,
+            memory_mib={name: summary(values) for name, values in samples.items()},
             rebalances=_rebalances(rig) - before,
         )
 
 
-def _overload(
-    rig: Rig, product: str, pictures: Sequence[bytes], *, rate: float, seconds: float, deadline_ms: int
-) -> tuple[int, dict[str, list[float]]]:
-    """Pictures sent, and the memory of each service, sampled meanwhile."""
+def _watch(rig: Rig, seconds: float) -> dict[str, list[float]]:
+    """The memory of each service for some time."""
     end = time.monotonic() + seconds
-    sent = 0
-
-    def until_end() -> Iterator[bytes]:
-        nonlocal sent
-        for picture in cycle(pictures):
-            if time.monotonic() >= end:
-                return
-            sent += 1
-            yield picture
-
-    sender = threading.Thread(
-        target=lambda: send(rig.producer, product, until_end(), interval=1 / rate, deadline_ms=deadline_ms)
-    )
-    sender.start()
     samples: dict[str, list[float]] = {service.name: [] for service in rig.line.services}
-    while sender.is_alive():
+    while time.monotonic() < end:
         for service in rig.line.services:
             samples[service.name].append(psutil.Process(service.process.pid).memory_info().rss / MEBIBYTE)
-        sender.join(SAMPLE_SECONDS)
-    return sent, samples
+        time.sleep(SAMPLE_SECONDS)
+    return samples
 
 
 def _shed_at_once(verdict: ChipInspected) -> bool:
     return verdict.uninspected is not None and verdict.uninspected.stage == "extractor"
 
 
-def _summary(samples: Sequence[float]) -> Memory:
-    tenth = max(1, len(samples) // 10)
-    return Memory(
-        first=round(median(samples[tenth : 2 * tenth] or samples), 1),
-        last=round(median(samples[-tenth:]), 1),
-        peak=round(max(samples), 1),
-    )
+def summary(samples: Sequence[float]) -> Memory:
+    """Of samples of MiB, taken evenly."""
+    edges = [len(samples) * tenth // 10 for tenth in range(11)]
+    tenths = [round(median(samples[start:end]), 1) for start, end in pairwise(edges)]
+    return Memory(tenths=tenths, growth=round(tenths[-1] - tenths[1], 1), peak=round(max(samples), 1))
 
 
 def _rebalances(rig: Rig) -> int:
