@@ -20,7 +20,7 @@ from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared import telemetry
-from shared.access import load_access, redis_rules
+from shared.access import REGISTRY_PATH, load_access, redis_rules
 from shared.topics import load_topics
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,7 @@ def test_valkey_has_the_settings_of_the_local_stack() -> None:
 
 
 def test_the_registry_is_reached_as_in_the_local_stack() -> None:
-    assert SERVICES["gateway"]["environment"]["CHIPSIEVE_REGISTRY__URL"].endswith(registry.PATH)
+    assert SERVICES["gateway"]["environment"]["CHIPSIEVE_REGISTRY__URL"].endswith(REGISTRY_PATH)
     assert SERVICES["registry"]["environment"]["JAVA_OPTS_APPEND"] == f"-Xmx{registry.HEAP_MB}m"
     assert "NON_KEYWORDS=VALUE" in SERVICES["registry"]["environment"]["APICURIO_DATASOURCE_URL"]
 
