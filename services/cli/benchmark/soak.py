@@ -22,7 +22,7 @@ from shared.bank.bundle import read_bundle
 from shared.events import ChipInspected
 from shared.settings import Settings
 
-SAMPLE_SECONDS = 1.0
+SAMPLE_SECONDS = 1.0  # memory is read by the clock: there is nothing to wait for
 MEBIBYTE = 2**20
 
 

@@ -27,7 +27,7 @@ IMPORTED = [
     "shared.stream.service",
     "shared.vision.engines.openvino",
 ]
-POLL_S = 0.01
+POLL_S = 0.01  # a fork of another process cannot be waited for with a limit while others ask of theirs: see ASKING
 # How a fork ended can be read once, and starting one asks it of all others: one at a time.
 ASKING = threading.Lock()
 

@@ -84,10 +84,10 @@ def test_files_that_are_no_pictures_are_left_out_and_named(normal: Path, tmp_pat
 
 def test_a_normal_unlike_all_others_is_named(normal: Path, tmp_path: Path) -> None:
     as_is = learn(normal, tmp_path / "as-is")
-    assert not any("unlike all others" in str(warning) for warning in as_is.training["warnings"])  # type: ignore[union-attr]
+    assert not any("unlike all others" in str(warning) for warning in as_is.training["warnings"])  # type: ignore[union-attr]  # plain JSON
     draw(normal / "slipped-in.png", 99, defect=(30, 40))
     warnings = learn(normal, tmp_path / "bundle").training["warnings"]
-    assert any("unlike all others, foremost slipped-in.png" in str(warning) for warning in warnings)  # type: ignore[union-attr]
+    assert any("unlike all others, foremost slipped-in.png" in str(warning) for warning in warnings)  # type: ignore[union-attr]  # likewise
 
 
 def test_a_folder_of_nothing_readable_is_a_clear_error(tmp_path: Path) -> None:
