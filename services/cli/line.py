@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from services.cli.local_stack import ports
 from shared.errors import ChipsieveError
 
 STAGES = ("extractor", "matcher", "router")
 READY_SECONDS = 120.0  # a first start may compile an engine from the Keras model; later ones take a few seconds
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's own ports
 DRAIN_SECONDS = 20.0  # a batch in flight and its transaction; past it the process is killed
+_given: set[int] = set()  # ports, to services that may not listen yet
 
 
 class ServiceFailed(ChipsieveError):
@@ -149,7 +150,11 @@ class Line:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback interface that is free, another one at each call.
+
+    None that the kernel gives to outgoing connections: one of those could take it before the service has started.
+    """
+    while (port := ports.choose({"service": None}, {})["service"]) in _given:
+        pass
+    _given.add(port)
+    return port
