@@ -15,7 +15,8 @@ SCHEMAS = Path(shared.__file__).parents[1] / "schemas"
 EVENTS: dict[str, type[Event]] = {event.SCHEMA: event for event in get_args(Event)}
 """Every event by the name of its schema."""
 
-Compatibility = Literal["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"]
+Compatibility = Literal["FULL_TRANSITIVE"]
+"""What a rolling update takes at least; see `topics.yaml`."""
 HOUR_MS = 3_600_000
 # A stage reads a compacted topic whole before its first record. Kafka never compacts the segment that it writes to, so
 # that one stays small; what it may hold besides the latest record of each key is read in a fraction of a second.

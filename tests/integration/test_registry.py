@@ -72,6 +72,18 @@ def test_an_incompatible_change_is_refused_with_the_registrys_reason(
     assert registry.id_of(topic) == before
 
 
+@pytest.mark.parametrize("name", ["features", "lines", "settled"])
+def test_what_stages_alone_read_must_be_readable_by_the_version_before_too(
+    registry: SchemaRegistry, topics: Topics, name: str
+):
+    def leave_a_field_out(schema: dict[str, Any]) -> None:
+        del schema["fields"][0]  # the new version would read the old one; a worker of the old one could not go on
+
+    topic = topics.by_name[name]
+    with pytest.raises(IncompatibleSchema, match="FULL_TRANSITIVE"):
+        registry.register(topic, changed(schema_source(topic.event), leave_a_field_out))
+
+
 @pytest.mark.parametrize("change", [add_optional_field, remove_optional_field, add_a_reason])
 def test_a_compatible_change_is_taken_and_the_version_before_stays_readable(
     registry: SchemaRegistry, topics: Topics, change: Change

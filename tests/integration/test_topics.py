@@ -107,7 +107,7 @@ class TestTopics:
         assert [(row["topic"], row["created"]) for row in document["topics"]] == [
             (topic.name, False) for topic in topics.by_name.values()
         ]
-        assert {row["compatibility"] for row in document["topics"]} == {"FULL_TRANSITIVE", "BACKWARD_TRANSITIVE"}
+        assert {row["compatibility"] for row in document["topics"]} == {"FULL_TRANSITIVE"}
 
     def test_every_difference_from_the_declaration_is_named(self, topics: Topics):
         changed = {

@@ -68,6 +68,7 @@ def test_the_largest_record_is_that_of_the_largest_topic():
         (("topics", "images", "event"), "ChipPolished", "needs exactly one topic"),
         (("topics", "images", "partitions"), 0, "partitions"),
         (("topics", "images", "compatibility"), "NONE", "compatibility"),
+        (("topics", "settled", "compatibility"), "BACKWARD_TRANSITIVE", "compatibility"),
         (("topics", "images", "retention_hrs"), 3, "retention_hrs"),
         (("topics", "images", "partitions"), 7, "need the same number"),
         (("topics", "images", "cleanup"), "compact", "either retention_hours, or cleanup"),
