@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -73,9 +74,18 @@ def own_client(internal_port: int | None, security: Security) -> dict[str, str]:
 
 
 def server(
-    home: Path, ports: Mapping[str, int], topics: Topics, artifacts: Artifacts, security: Security | None
+    home: Path,
+    ports: Mapping[str, int],
+    topics: Topics,
+    artifacts: Artifacts,
+    security: Security | None,
+    *,
+    changed: Mapping[str, str] = MappingProxyType({}),
 ) -> Server:
-    """The node, with its data below `home`; `ports` are ``kafka``, ``kafka-controller`` and ``kafka-internal``."""
+    """The node, with its data below `home`; `ports` are ``kafka``, ``kafka-controller`` and ``kafka-internal``.
+
+    `changed` settings are those of a node that is not alone.
+    """
     data = home / "data"
     properties = home / "server.properties"
     settings = {
@@ -85,6 +95,7 @@ def server(
         "controller.listener.names": "CONTROLLER",
         **(_guarded(ports, security) if security else _open(ports)),
         **broker_settings(topics),
+        **changed,
     }
     java = [
         *jvm.command(artifacts, heap_mb=HEAP_MB),
