@@ -3,19 +3,24 @@
 import json
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from services.cli.local_stack import certificates
 from services.cli.local_stack import stack as local_stack
 from services.cli.local_stack.errors import DirectoryUnusable
+from shared.bank.errors import BankUnavailable
 from shared.bank.store import BankStore
 from shared.kafka import producer_config, reader_config
 from shared.topics import Topics
+from shared.wire.registry import SchemaRegistry
 from tests.integration.secure.conftest import GuardedStack
 from tests.integration.valkey import wait_until
 
 ANSWER_S = 30.0
+REGISTRY_RELOADS_S = 30.0  # as often; it takes no less
 
 
 def serial(guarded: GuardedStack, name: str) -> str:
@@ -63,6 +68,34 @@ def test_servers_show_new_certificates_and_who_is_connected_stays_connected(
     assert record is not None
     assert record.error() is None
     consumer.close()
+
+
+def test_the_registry_shows_its_new_certificate_without_a_restart(
+    guarded: GuardedStack, guarded_topics: Topics
+) -> None:
+    before = serial(guarded, "registry")
+    local_stack.renew(guarded.directory)
+
+    def renewed() -> bool:
+        try:
+            return serial(guarded, "registry") != before
+        except (ssl.SSLError, ConnectionError):  # whoever comes in the quarter of a second of its change
+            return False
+
+    wait_until(renewed, seconds=REGISTRY_RELOADS_S + ANSWER_S)
+    with SchemaRegistry(guarded.settings("matcher").registry) as registry:
+        assert registry.id_of(guarded_topics.by_name["images"])
+
+
+def test_another_authority_for_valkey_counts_at_the_next_connection(guarded: GuardedStack, tmp_path: Path) -> None:
+    certificates.make_authority(tmp_path)
+    trusted = tmp_path / "ca.crt"
+    store = BankStore(guarded.settings("matcher").redis.model_copy(update={"ssl_ca_location": trusted}))
+    with pytest.raises(BankUnavailable, match="certificate verify failed"):
+        store.ping()
+    trusted.write_bytes(guarded.security.authority.read_bytes())
+    store.ping()
+    store.close()
 
 
 def test_an_open_stack_has_nothing_to_renew(tmp_path) -> None:
