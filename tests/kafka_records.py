@@ -20,11 +20,11 @@ T = TypeVar("T")
 PATIENCE_S = 60.0  # for a machine that does many things at once; a condition that holds ends the wait at once
 
 
-def wait_for(condition: Callable[[], T], what: str) -> T:
+def wait_for(condition: Callable[[], T], what: str, *, patience_s: float = PATIENCE_S) -> T:
     """The condition's first true value."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {patience_s:.0f} s for {what}"
         time.sleep(0.02)
     return value
 

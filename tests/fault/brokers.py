@@ -13,6 +13,7 @@ from shared.topics import load_topics
 from tests.kafka_records import wait_for
 
 NODES = (1, 2, 3)
+PATIENCE_S = 180.0  # three that start at once on two busy cores
 ANSWER_S = 2.0
 
 
@@ -73,10 +74,12 @@ class Brokers:
                 metadata = self.metadata()
             except KafkaException:
                 return False
+            if len(metadata.brokers) < len(NODES) or not metadata.topics.keys() >= set(topics):
+                return False
             partitions = [found for topic in topics for found in metadata.topics[topic].partitions.values()]
-            return len(metadata.brokers) == len(NODES) and all(len(each.isrs) == len(NODES) for each in partitions)
+            return all(len(each.isrs) == len(NODES) for each in partitions)
 
-        wait_for(in_sync, "three brokers in sync")
+        wait_for(in_sync, "three brokers in sync", patience_s=PATIENCE_S)
 
     def metadata(self) -> ClusterMetadata:
         """What a broker knows of all."""

@@ -16,8 +16,8 @@ from shared.stream.errors import ExitStatus
 from shared.topics import Topics, load_topics
 from shared.wire.registry import SchemaRegistry
 from tests.events_of_chips import image_captured
-from tests.fault.brokers import NODES, Brokers
-from tests.kafka_records import PATIENCE_S, Records, wait_for
+from tests.fault.brokers import NODES, PATIENCE_S, Brokers
+from tests.kafka_records import Records, wait_for
 from tests.kubernetes_manifests import has_kustomize, of_kind, overlay
 from tests.toy_workers import Workers
 
@@ -81,7 +81,7 @@ class Camera:
                 headers=to_headers(identity_of(event)),
                 on_delivery=lambda error, _message, chip=event.event_id: None if error else self.stored.add(chip),
             )
-        assert producer.flush(2 * PATIENCE_S) == 0
+        assert producer.flush(PATIENCE_S) == 0
         return len(self.stored) - before
 
 
@@ -105,7 +105,9 @@ def test_one_broker_of_three_dies_and_the_line_goes_on_then_another_and_nothing_
 
         brokers.kill(dead := brokers.coordinator(TRANSACTIONS, f"{group}-0"))
         assert camera.send(for_ms=120_000) == CHIPS
-        wait_for(lambda: camera.stored <= set(judged()), "what was stored before and after the death to be judged")
+        wait_for(
+            lambda: camera.stored <= set(judged()), "what was stored before and after the death", patience_s=PATIENCE_S
+        )
 
         brokers.kill(second := brokers.coordinator(OFFSETS, group))
         assert camera.send(for_ms=REFUSED_AFTER_MS) == 0
@@ -113,7 +115,7 @@ def test_one_broker_of_three_dies_and_the_line_goes_on_then_another_and_nothing_
         brokers.start(dead, second)
         brokers.wait_until_in_sync([topic.name for topic in replicated_topics.by_name.values()])
         assert camera.send(for_ms=120_000) == CHIPS
-        wait_for(lambda: camera.stored <= set(judged()), "all that was stored to be judged")
+        wait_for(lambda: camera.stored <= set(judged()), "all that was stored", patience_s=PATIENCE_S)
     finally:
         statuses = workers.stop()
     assert statuses == [ExitStatus.DRAINED] * 2
