@@ -142,7 +142,7 @@ class Transactions:
                 )
             except BufferError:
                 self._alive()
-                self._producer.poll(QUEUE_FULL_WAIT_S)
+                self._asked(lambda: self._producer.poll(QUEUE_FULL_WAIT_S))
             except KafkaException as error:
                 delivered(error.args[0], None)
                 raise
@@ -160,7 +160,9 @@ class Transactions:
         self._producer.begin_transaction()
         for topic, partition in self._outputs:
             self._producer.produce(topic, None, b"", partition=partition)
-        if self._producer.flush(CALL_TIMEOUT_S):  # else the abort would throw them away before the broker knows
+        if self._asked(
+            lambda: self._producer.flush(CALL_TIMEOUT_S)
+        ):  # else the abort would throw them away before the broker knows
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records not acknowledged in time", retriable=True))
         try:
             self._send_offsets({0: 0})
@@ -185,7 +187,7 @@ class Transactions:
                 if waited_s >= self._patience_s or (self._stopping.is_set() and waited_s >= CALL_TIMEOUT_S):
                     reason = f"no answer to send_offsets_to_transaction within {waited_s:g} s"
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True))
-            sent.result()
+            self._asked(sent.result)
         finally:
             self._stood_still |= time.monotonic() - began - waited_s > STOOD_STILL_S
 
@@ -226,7 +228,7 @@ class Transactions:
         for wait_s in back_off():
             began = time.monotonic()
             try:
-                return call()
+                return self._asked(call)
             except KafkaException as exception:
                 if not _broker_away(exception):
                     raise
@@ -238,6 +240,19 @@ class Transactions:
             self._alive()
             time.sleep(wait_s)
         raise AssertionError("back_off() never ends")
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """What the client answers, its failure always a `KafkaException`.
+
+        The client raises what it cannot go on from in the middle of a call, and where it then has another line to log,
+        that fails over the exception that is under way (confluent-kafka-python, issue 1708). What was wrong it still
+        says when it is asked for something else.
+        """
+        try:
+            return call()
+        except SystemError as error:
+            self._producer.begin_transaction()  # raises where it cannot go on
+            raise KafkaException(KafkaError(KafkaError._FATAL, f"its call failed: {error}", fatal=True)) from error
 
     def _stopped(self, error: KafkaException) -> Fenced | ClientFailed:
         cause: KafkaError = error.args[0]

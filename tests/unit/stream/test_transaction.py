@@ -107,6 +107,28 @@ def test_a_record_too_large_is_named_by_its_source():
     assert refused.value.sources == {Source("images", 0, 3)}
 
 
+@pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
+def test_a_call_that_fails_over_a_line_to_log_is_told_by_what_the_client_says_next(call: str):
+    """As seen from confluent-kafka 2.16 when a producer is fenced while a broker comes back."""
+    garbled = SystemError("<class 'logging.LogRecord'> returned a result with an exception set")
+    fenced = Setup(begin_transaction=[None, FENCED], **{call: [garbled]})
+    with pytest.raises(Fenced, match="another process has taken the worker slot toy-0"):
+        fenced.commit()
+    unknown = Setup(**{call: [garbled]})
+    with pytest.raises(ClientFailed, match="LogRecord"):
+        unknown.commit()
+
+
+def test_so_it_is_where_a_slot_is_opened_again():
+    setup = Setup(
+        commit_transaction=[AWAY] * 100,
+        flush=[SystemError("returned a result with an exception set")],
+        begin_transaction=[None, None, FENCED],
+    )
+    with pytest.raises(Fenced, match="toy-0"):
+        setup.commit()
+
+
 def test_another_process_in_the_slot_ends_this_one():
     setup = Setup(commit_transaction=[FENCED])
     with pytest.raises(Fenced, match="toy-0"):
