@@ -160,9 +160,8 @@ class Transactions:
         self._producer.begin_transaction()
         for topic, partition in self._outputs:
             self._producer.produce(topic, None, b"", partition=partition)
-        if self._asked(
-            lambda: self._producer.flush(CALL_TIMEOUT_S)
-        ):  # else the abort would throw them away before the broker knows
+        unsent = self._asked(lambda: self._producer.flush(CALL_TIMEOUT_S))
+        if unsent:  # the abort would throw them away before the broker knows
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records not acknowledged in time", retriable=True))
         try:
             self._send_offsets({0: 0})
