@@ -1,5 +1,6 @@
 """Learning from pictures of defects: a head that joins the anomaly score where cross-validation says that it helps."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations a
 RESAMPLES = 200  # bootstrap ones, for the noise of a gain
 SPREAD_FLOOR = 0.02  # of answers to normals, about -1: were they all the same, any other would be infinitely odd
 SCALE_FLOOR = 1e-6
+KINDS_NOISE = 2.0  # standard errors of the share named right, beyond which a head names kinds
 CHUNK = 64  # pictures described at once: bounds what is held as float32
 
 
@@ -48,7 +50,7 @@ class Trial:
     """What cross-validation says of a head."""
 
     head: Head | None
-    """None where normals alone do as well."""
+    """None where it adds nothing beyond noise; of no weight where it names kinds and no more."""
     scores: NDArray[np.float32]
     """(N,) held-out scores: with the head where it joins."""
     report: dict[str, Any]
@@ -71,7 +73,7 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     """
     defective = shown.is_abnormal
     alone = auroc(shown.scores, defective)
-    report: dict[str, Any] = {"joined": False, "auroc_normals_only": alone, "auroc_joined": None}
+    report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
     if alone is None or len(shown.kinds) < MIN_ABNORMALS:
         return Trial(None, shown.scores, report)
     fitting = _Fitting.of(shown, seed)
@@ -81,12 +83,14 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     added = np.float32(unit) * spread.standardise(answers[:, 0])
     joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
     weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
-    gain, noise = _gain(shown.scores, joined[weight], defective, seed)
+    gain, noise = gain_of(shown.scores, joined[weight], defective, seed)
     report |= {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
-    if gain <= noise:
-        return Trial(None, shown.scores, report)
-    report |= {"joined": True, "kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
-    return Trial(fitting.head(weight * unit, spread), joined[weight], report)
+    report |= {"kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
+    if gain > noise:
+        return Trial(fitting.head(weight * unit, spread), joined[weight], report | {"joined": True})
+    if fitting.names_kinds(answers):
+        return Trial(fitting.head(0.0, spread), shown.scores, report)
+    return Trial(None, shown.scores, report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ def _penalties(abnormal: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(abnormal, RIDGE * share, RIDGE)
 
 
-def _gain(
+def gain_of(
     before: NDArray[np.float32], after: NDArray[np.float32], defective: NDArray[np.bool_], seed: int
 ) -> tuple[float, float]:
     """Gain in AUROC, and its standard error over resampled pictures."""
@@ -214,6 +218,15 @@ class _Fitting:
             return None
         best = answers[self.shown.is_abnormal, 1:].argmax(axis=1)
         return float(np.mean([self.kinds[best[index]] == kind for index, kind in named]))
+
+    def names_kinds(self, answers: NDArray[np.float32]) -> bool:
+        """Whether held-out defects are named right more often, beyond noise, than by always naming the commonest."""
+        named = [kind for kind in self.shown.kinds if kind in self.kinds]
+        right = self.kinds_right(answers)
+        if right is None:
+            return False
+        blind = max(named.count(kind) for kind in self.kinds) / len(named)
+        return right > blind + KINDS_NOISE * math.sqrt(blind * (1 - blind) / len(named))
 
     def head(self, weight: float, spread: Spread) -> Head:
         """Fitted to all."""

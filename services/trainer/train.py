@@ -12,12 +12,11 @@ from services.trainer.cross_fit import Remember, remember_patches, split_into_fo
 from services.trainer.drawn_patches import draw_patches, learnt_layers
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
-from services.trainer.head import MIN_ABNORMALS, Shown, Trial, describe_all, try_head
+from services.trainer.heads import Heads, learn_from_defects
 from services.trainer.known_defects import remember
-from services.trainer.likeness import alike_groups
 from services.trainer.normality import Normality
 from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Looked, Unreadable, look_at_all
+from services.trainer.picture_features import Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.recipe_search import search_recipe
@@ -64,8 +63,8 @@ def train(
         product: the product's name.
         normal: folder of good pictures, walked recursively; all of them serve the bank and the calibration.
         out: the bundle's folder, written whole or not at all.
-        abnormal: folder of defective pictures; a first-level subfolder names their kind of defect. A supervised head
-            learns from them, and joins the score where it helps on held-out ones.
+        abnormal: folder of defective pictures; a first-level subfolder names their kind of defect. Two supervised
+            heads learn from them, and each joins the score where it helps on held-out ones.
         groups: CSV of ``file,group``: pictures of one group (one part, one batch) are held out together, and the
             promise rests on groups. Abnormal pictures may be named in it; those that are not stand for themselves.
         asked: what the threshold is to promise.
@@ -124,21 +123,22 @@ def train(
         keep = draw_patches(normals.files, recipe, loaded, seed=seed, progress=progress).remember
     normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
     abnormal_groups = groups_of_abnormals(groups, abnormals.files)
-    trial = _try_head(
-        normality=normality,
-        normals=normals,
-        abnormals=abnormals,
+    heads = learn_from_defects(
+        normality,
+        normals,
+        abnormals,
         fold_of=fold_of,
         normal_groups=normal_groups,
         abnormal_groups=abnormal_groups,
         seed=seed,
+        progress=progress,
     )
-    held_out = HeldOut(trial.scores[: len(normals.files)], normal_groups)
-    defects = HeldOut(trial.scores[len(normals.files) :], abnormal_groups)
+    held_out = HeldOut(heads.scores[: len(normals.files)], normal_groups)
+    defects = HeldOut(heads.scores[len(normals.files) :], abnormal_groups)
     threshold = choose_threshold(held_out, defects, asked)
     bank = _bank(
         normality=normality,
-        trial=trial,
+        heads=heads,
         threshold=threshold,
         groups=normal_groups,
         asked=asked,
@@ -161,7 +161,7 @@ def train(
         "mask_promise": str(bank.calibration.mask_promise),
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
         "on_abnormals": _on_abnormals(held_out, defects, threshold) if abnormals.files else None,
-        "head": trial.report if abnormals.files else None,
+        "head": heads.report,
         "warnings": [*threshold.warnings, *_warnings(len(normals.files), odd, unreadable)],
     }
     upkeep = remember(
@@ -207,7 +207,7 @@ def fit(
     threshold = choose_threshold(HeldOut(normality.scores, normal_groups), None, asked)
     bank = _bank(
         normality=normality,
-        trial=Trial(None, normality.scores, {}),
+        heads=Heads(None, None, normality.scores, None),
         threshold=threshold,
         groups=normal_groups,
         asked=asked,
@@ -220,7 +220,7 @@ def fit(
 def _bank(
     *,
     normality: Normality,
-    trial: Trial,
+    heads: Heads,
     threshold: Threshold,
     groups: tuple[str, ...] | None,
     asked: Asked,
@@ -242,37 +242,9 @@ def _bank(
         ),
         threshold=threshold.value,
         mask_threshold=mask_threshold,
-        head=trial.head,
+        head=heads.head,
+        patch_head=heads.patch_head,
     )
-
-
-def _try_head(
-    *,
-    normality: Normality,
-    normals: Looked,
-    abnormals: Looked,
-    fold_of: NDArray[np.intp],
-    normal_groups: tuple[str, ...] | None,
-    abnormal_groups: tuple[str, ...] | None,
-    seed: int,
-) -> Trial:
-    """A head that learns from the abnormals, held out in folds of their own."""
-    scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
-    if len(abnormals.files) < MIN_ABNORMALS:
-        return Trial(None, scores, {"joined": False, "why": f"fewer than {MIN_ABNORMALS} defects to learn from"})
-    described = [describe_all(each.grids, normality.recipe) for each in (normals, abnormals)]
-    names = abnormal_groups or tuple(file.name for file in abnormals.files)
-    if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
-        names = alike_groups(described[1], described[0], normal_groups, seed=seed)
-    if len(set(names)) < MIN_ABNORMALS:
-        return Trial(None, scores, {"joined": False, "why": f"defects of fewer than {MIN_ABNORMALS} parts"})
-    shown = Shown(
-        descriptions=np.concatenate(described),
-        fold_of=np.concatenate([fold_of, split_into_folds(names, seed=seed)]),
-        scores=scores,
-        kinds=tuple(kind_of(file) for file in abnormals.files),
-    )
-    return try_head(shown, seed=seed)
 
 
 def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) -> dict[str, Any]:

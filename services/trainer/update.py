@@ -19,6 +19,7 @@ from services.trainer.head import Refitted, describe_all, refit
 from services.trainer.judging import refuse_if_stale
 from services.trainer.known_defects import anomaly_scores
 from services.trainer.normality import peaks_of
+from services.trainer.patch_head import answers_to
 from services.trainer.picture_features import Looked, look_at_all
 from services.trainer.pictures import find_pictures, read_groups
 from services.trainer.progress import Progress, silent
@@ -169,6 +170,9 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
         head = refit(bank.head, len(upkeep.figures.defects), describe_all(added.grids, recipe), names, seed=seed)
         scores = scores + bank.head.scores(head.normals[:, None])
         defects = defects + bank.head.scores(head.defects[:, None])
+    if bank.patch_head:  # it stays as it was taught: the pictures of defects are not there to teach it again
+        scores = scores + bank.patch_head.scores(answers_to(added.grids, recipe, bank.patch_head))
+        defects = defects + bank.patch_head.scores(bank.patch_head.known)
     return _Grown(
         layers=layers,
         head=head,
@@ -216,6 +220,8 @@ def _refuse_to_swallow(before: Bundle, upkeep: Upkeep, after: NDArray[np.float32
     if bank.head:
         nothing = np.empty((0, len(bank.head.centre)), np.float32)
         scores = scores + bank.head.scores(refit(bank.head, len(scores), nothing, ()).defects[:, None])
+    if bank.patch_head:
+        scores = scores + bank.patch_head.scores(bank.patch_head.known)
     lost = np.flatnonzero((scores > bank.threshold) & (after <= threshold))
     if len(lost) <= MAX_LOST * len(scores):
         return

@@ -9,6 +9,7 @@
       layer2.biases.npy        (H,) float32
       layer2.outward.npy       (H + 1,) float32
       head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
+      patch_head.inward.npy    (C, H) float32  and so on, where a patch head was
       upkeep.scores.npy        (N,) float32    and so on: what adding normals later needs
 
 Nothing in it is ever unpickled.
@@ -36,6 +37,7 @@ from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
 from shared.vision.bank import Bank, LayerMemory
 from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_head import PatchHead, PatchHeadFigures
 from shared.vision.patch_network import PatchNetwork
 from shared.vision.recipe import Layer
 
@@ -43,7 +45,7 @@ MANIFEST = "manifest.json"
 BANK_PARTS = {"values": "|i1", "scales": "<f4"}
 NETWORK_PARTS = {"inward": "<f4", "biases": "<f4", "outward": "<f4"}
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
-OURS = ("layer", "head.", PREFIX)  # how our arrays' names begin
+OURS = ("layer", "head.", "patch_head.", PREFIX)  # how our arrays' names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def make_bundle(
         mask_threshold=bank.mask_threshold,
         calibration=bank.calibration,
         head=bank.head.figures if bank.head else None,
+        patch_head=bank.patch_head.figures if bank.patch_head else None,
         upkeep=upkeep.figures if upkeep else None,
         training=training,
         arrays=tuple(_entry(file, array) for file, array in _arrays(bank, upkeep).items()),
@@ -173,7 +176,9 @@ def encode(bundle: Bundle) -> dict[str, bytes]:
         CorruptBundle: they are not what the manifest says, or version or threshold differ between bank and manifest.
     """
     manifest, bank = bundle.manifest, bundle.bank
-    if bank != _bank(manifest, bank.layers, bank.head) or manifest.head != (bank.head.figures if bank.head else None):
+    learnt = (bank.head.figures if bank.head else None, bank.patch_head.figures if bank.patch_head else None)
+    as_said = _bank(manifest, bank.layers, bank.head, bank.patch_head)
+    if bank != as_said or (manifest.head, manifest.patch_head) != learnt:
         raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
     arrays = _arrays(bank, bundle.upkeep)
     if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
@@ -198,10 +203,11 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
     }
     layers = [_memory(index, layer, arrays, where) for index, layer in enumerate(manifest.recipe.layers)]
     head = _head(manifest.head, arrays, where) if manifest.head else None
+    patch_head = _patch_head(manifest.patch_head, arrays, where) if manifest.patch_head else None
     upkeep = _upkeep(manifest, arrays, where) if manifest.upkeep else None
     if arrays:
         raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
-    return Bundle(manifest, _bank(manifest, tuple(layers), head), upkeep)
+    return Bundle(manifest, _bank(manifest, tuple(layers), head, patch_head), upkeep)
 
 
 def _memory(index: int, layer: Layer, arrays: dict[str, NDArray[Any]], where: str) -> LayerMemory:
@@ -243,7 +249,18 @@ def _head(figures: HeadFigures, arrays: dict[str, NDArray[Any]], where: str) -> 
         raise CorruptBundle(f"{where}: {error}") from error
 
 
-def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None) -> Bank:
+def _patch_head(figures: PatchHeadFigures, arrays: dict[str, NDArray[Any]], where: str) -> PatchHead:
+    """Takes the patch head's arrays out of `arrays`."""
+    try:
+        network = PatchNetwork(**{part: arrays.pop(f"patch_head.{part}.npy") for part in NETWORK_PARTS})
+        return PatchHead(figures, network, arrays.pop("patch_head.known.npy"))
+    except KeyError as missing:
+        raise CorruptBundle(f"{where}: the patch head has no array {missing}") from missing
+    except ValueError as error:
+        raise CorruptBundle(f"{where}: {error}") from error
+
+
+def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None, patch_head: PatchHead | None) -> Bank:
     return Bank(
         product=manifest.product,
         version=manifest.version,
@@ -254,6 +271,7 @@ def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None
         threshold=manifest.threshold,
         mask_threshold=manifest.mask_threshold,
         head=head,
+        patch_head=patch_head,
     )
 
 
@@ -266,6 +284,11 @@ def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
     if bank.head:
         for part, dtype in HEAD_PARTS.items():
             arrays[f"head.{part}.npy"] = np.ascontiguousarray(getattr(bank.head, part), np.dtype(dtype))
+    if bank.patch_head:
+        for part, dtype in NETWORK_PARTS.items():
+            of_network = getattr(bank.patch_head.network, part)
+            arrays[f"patch_head.{part}.npy"] = np.ascontiguousarray(of_network, np.dtype(dtype))
+        arrays["patch_head.known.npy"] = np.ascontiguousarray(bank.patch_head.known, "<f4")
     return arrays | (upkeep.arrays() if upkeep else {})
 
 

@@ -23,6 +23,7 @@ from shared.bank.errors import CorruptBundle
 from shared.bank.upkeep import UpkeepFigures
 from shared.vision.calibration import Calibration
 from shared.vision.head import HeadFigures
+from shared.vision.patch_head import PatchHeadFigures
 from shared.vision.recipe import PREPROCESSING, QUANTISATION, Recipe
 
 # Bump when a reader of the old format would misread the new one.
@@ -73,7 +74,9 @@ class Manifest(BaseModel):
     """A pixel of the map above it is anomalous."""
     calibration: Calibration
     head: HeadFigures | None = None
-    """What was learnt from pictures of defects, beside its arrays; None where normals alone judge."""
+    """What was learnt from whole pictures of defects, beside its arrays; None where they tell nothing."""
+    patch_head: PatchHeadFigures | None = None
+    """What was learnt from their patches; likewise."""
     upkeep: UpkeepFigures | None = None
     """What is remembered for adding normals later, beside its arrays."""
     training: dict[str, JsonValue]
@@ -95,6 +98,7 @@ class Manifest(BaseModel):
         mask_threshold: float,
         calibration: Calibration,
         head: HeadFigures | None = None,
+        patch_head: PatchHeadFigures | None = None,
         upkeep: UpkeepFigures | None = None,
         training: Mapping[str, Any],
         arrays: tuple[ArrayEntry, ...],
@@ -122,6 +126,8 @@ class Manifest(BaseModel):
             "training": dict(training),
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }
+        if patch_head:  # a bundle without one stays readable for those who know of none
+            document["patch_head"] = asdict(patch_head)
         try:
             document["version"] = f"{created_at:%Y%m%dT%H%M%S}-{content_hash(document)[:8]}"
             return cls.from_json(_canonical(document))

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from shared.vision.calibration import Calibration
 from shared.vision.head import Head
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_head import PatchHead
 from shared.vision.patch_network import PatchNetwork
 from shared.vision.recipe import Recipe
 
@@ -30,7 +31,9 @@ class Bank:
     mask_threshold: float
     """A pixel of the upsampled map above it is anomalous."""
     head: Head | None = None
-    """What was learnt from pictures of defects; None where normals alone judge."""
+    """What was learnt from whole pictures of defects; None where they tell nothing."""
+    patch_head: PatchHead | None = None
+    """What was learnt from their patches; likewise."""
 
     def __post_init__(self) -> None:
         counts = len(self.recipe.layers), len(self.layers), len(self.calibration.layers)

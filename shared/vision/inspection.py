@@ -54,9 +54,13 @@ def inspect(
     ]
     scores = picture_scores(distances, bank.recipe, bank.calibration.layers)
     kinds: list[str | None] = [None] * len(scores)
-    if bank.head is not None:
-        answers = bank.head.answers(describe([patches[layer.name].features for layer in described_layers(bank.recipe)]))
-        scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
+    if bank.head is not None or bank.patch_head is not None:
+        described = [patches[layer.name].features for layer in described_layers(bank.recipe)]
+        if bank.head is not None:
+            answers = bank.head.answers(describe(described))
+            scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
+        if bank.patch_head is not None:
+            scores = scores + bank.patch_head.scores(bank.patch_head.answers(described))
     maps = coarse_maps(distances, bank.recipe, bank.calibration.layers)
     if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
         raise UnusableFeatures("the features give scores that are no finite numbers: extract them again")

@@ -68,9 +68,10 @@ class PatchNetwork:
         shape = patches.values.shape
         if len(shape) < 2 or shape[-1] != self.channels:
             raise UnusableFeatures(f"features {shape} do not fit a patch network of {self.channels} channels")
-        return self._distances(patches.features.reshape(shape[0], -1, self.channels)).reshape(shape[:-1])
+        odds = self.log_odds(patches.features.reshape(shape[0], -1, self.channels))
+        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds))).reshape(shape[:-1])
 
-    def _distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, P) float32 log-odds that a defect lies in each patch; `features` are (N, P, C) of N pictures."""
         hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
-        odds = (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]
-        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds)))  # type: ignore[no-any-return]  # numpy types a reduction as Any
+        return (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]  # type: ignore[no-any-return]  # numpy types a product as Any

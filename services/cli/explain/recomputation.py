@@ -147,7 +147,7 @@ def _engine_settings(said: ChipInspected, settings: EngineSettings) -> EngineSet
 
 
 def _shares(grids: Sequence[FeatureGrid], bank: Bank, score: float) -> tuple[Share, ...]:
-    """What the layers add to the score, and what is left of it for the head."""
+    """What the layers add to the score, and what is left of it for the heads."""
     layers = bank.recipe.layers
     distances = [
         of_layer.distances(layer_patches([tuple(grids)], layer), layer.metric)
@@ -155,6 +155,6 @@ def _shares(grids: Sequence[FeatureGrid], bank: Bank, score: float) -> tuple[Sha
     ]
     scores = [float(of_layer[0]) for of_layer in layer_scores(distances, bank.recipe, bank.calibration.layers)]
     shares = [Share(layer.name, layer.metric, each) for layer, each in zip(layers, scores, strict=True)]
-    if bank.head is not None:
-        shares.append(Share("head", None, score - float(np.sum(scores))))
+    if bank.head is not None or bank.patch_head is not None:
+        shares.append(Share("known defects", None, score - float(np.sum(scores))))
     return tuple(shares)

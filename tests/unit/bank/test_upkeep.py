@@ -10,6 +10,8 @@ from shared.bank.errors import CorruptBundle
 from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
 from shared.vision.calibration import Spread
 from shared.vision.head import Head, HeadFigures
+from shared.vision.patch_head import PatchHead, PatchHeadFigures
+from shared.vision.patch_network import PatchNetwork
 from tests.banks import WEIGHTS, make_bank
 
 FIGURES = UpkeepFigures(groups=("tray 1", "tray 2"), defects=("a.png",), kinds=("crack",), grids=((8, 8), (4, 4)))
@@ -38,8 +40,14 @@ def make_head() -> Head:
     )
 
 
-def written(folder: Path, upkeep: Upkeep, head: Head | None = None) -> Path:
-    bank = make_bank(head=head)
+def make_patch_head() -> PatchHead:
+    figures = PatchHeadFigures(weight=0.5, spread=Spread(mean=-2, std=1), side=16, top_fraction=0.02)
+    network = PatchNetwork(np.ones((6, 2), np.float32), np.ones(2, np.float32), np.ones(3, np.float32))
+    return PatchHead(figures, network, np.array([1.5], np.float32))
+
+
+def written(folder: Path, upkeep: Upkeep, head: Head | None = None, patch_head: PatchHead | None = None) -> Path:
+    bank = make_bank(head=head, patch_head=patch_head)
     write_bundle(folder / "bundle", make_bundle(bank, weights_sha256=WEIGHTS, training={}, upkeep=upkeep))
     return folder / "bundle"
 
@@ -58,9 +66,25 @@ def test_head_and_upkeep_are_read_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(read.bank.head, part), getattr(head, part))
 
 
+def test_a_patch_head_is_read_as_it_was_written(tmp_path: Path) -> None:
+    patch_head = make_patch_head()
+    read = read_bundle(written(tmp_path, make_upkeep(), patch_head=patch_head)).bank.patch_head
+    assert read is not None
+    assert read.figures == patch_head.figures
+    np.testing.assert_array_equal(read.known, patch_head.known)
+    for part in ("inward", "biases", "outward"):
+        np.testing.assert_array_equal(getattr(read.network, part), getattr(patch_head.network, part))
+
+
+def test_a_bundle_without_one_says_nothing_of_patch_heads(tmp_path: Path) -> None:
+    """So that it stays readable where nothing is known of them."""
+    folder = written(tmp_path, make_upkeep(), make_head())
+    assert "patch_head" not in (folder / "manifest.json").read_text()
+
+
 def test_a_bundle_with_both_takes_the_place_of_itself(tmp_path: Path) -> None:
     for _ in range(2):
-        written(tmp_path, make_upkeep(), make_head())
+        written(tmp_path, make_upkeep(), make_head(), make_patch_head())
     assert read_bundle(tmp_path / "bundle").upkeep is not None
 
 
@@ -82,9 +106,9 @@ def test_an_upkeep_that_contradicts_itself_is_not_read(tmp_path: Path, changes: 
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("file", ["head.support.npy", "upkeep.scores.npy"])
+@pytest.mark.parametrize("file", ["head.support.npy", "patch_head.known.npy", "upkeep.scores.npy"])
 def test_damage_to_head_or_upkeep_is_found(tmp_path: Path, file: str) -> None:
-    folder = written(tmp_path, make_upkeep(), make_head())
+    folder = written(tmp_path, make_upkeep(), make_head(), make_patch_head())
     data = bytearray((folder / file).read_bytes())
     data[-1] ^= 1
     (folder / file).write_bytes(data)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,10 @@ from services.trainer.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
 from shared.bank.bundle import make_bundle, read_bundle, write_bundle
-from shared.vision.memory_bank import MAX_VECTORS
+from shared.vision.calibration import Spread
+from shared.vision.memory_bank import MAX_VECTORS, LayerBank
+from shared.vision.patch_head import PatchHead, PatchHeadFigures
+from shared.vision.patch_network import PatchNetwork
 from tests.unit.trainer.conftest import RECIPE, draw
 
 SPOTS = [(10, 20), (60, 90), (40, 50), (20, 60), (70, 30), (30, 100), (50, 10), (60, 60)]
@@ -106,6 +110,30 @@ def test_a_head_learns_of_the_new_normals_too(folder: Path) -> None:
     assert after is not None
     assert len(after.support) == len(before.support) + 8
     assert after.figures == before.figures
+
+
+def test_a_patch_head_stays_as_it_was_taught_and_counts_in_the_new_scores(folder: Path) -> None:
+    """One that answers 3 to everything: two deviations of weight 0.5 more for each new picture."""
+    bundle = read_bundle(folder / "bundle")
+    head = bundle.bank.head
+    channels = sum(layer.values.shape[1] for layer in bundle.bank.layers if isinstance(layer, LayerBank))
+    network = PatchNetwork(np.zeros((channels, 1), np.float32), np.zeros(1, np.float32), np.array([0, 3], np.float32))
+    figures = PatchHeadFigures(weight=0.5, spread=Spread(mean=1, std=1), side=4, top_fraction=0.1)
+    patch_head = PatchHead(figures, network, np.full(8, 2, np.float32))
+    bank = replace(bundle.bank, patch_head=patch_head)
+    taught = make_bundle(bank, weights_sha256=bundle.manifest.weights_sha256, training={}, upkeep=bundle.upkeep)
+    write_bundle(folder / "taught", taught)
+    for name in ("bundle", "taught"):
+        update(bundle=folder / name, normal=folder / "stamped", out=folder / f"{name} updated")
+    without, updated = read_bundle(folder / "bundle updated"), read_bundle(folder / "taught updated")
+    assert updated.bank.patch_head is not None
+    assert updated.bank.patch_head.figures == figures
+    assert updated.bank.patch_head.network.outward.tolist() == [0, 3]
+    assert (updated.bank.head is None) == (head is None)
+    assert updated.upkeep is not None
+    assert without.upkeep is not None
+    added = updated.upkeep.scores - without.upkeep.scores
+    np.testing.assert_allclose(added, [0] * 40 + [1] * 8, atol=1e-5)
 
 
 def test_without_known_defects_there_is_a_warning(folder: Path) -> None:

@@ -1,0 +1,196 @@
+"""Learning where known defects lie from pictures that only say that there is one.
+
+A picture is as defective as its most suspicious patches: every step takes some good and some defective pictures, and
+pulls these patches' log-odds towards what the picture is. Good pictures' most suspicious patches are what teaches most.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from services.trainer.cross_fit import FOLDS_AT_ONCE
+from services.trainer.evaluation.metrics import auroc
+from services.trainer.head import MIN_ABNORMALS, SCALE_FLOOR, SPREAD_FLOOR, WEIGHTS, Shown, gain_of
+from services.trainer.progress import Progress
+from services.trainer.small_network import SmallNetwork, cooled
+from shared.events import FeatureGrid
+from shared.vision.calibration import Spread, top_count
+from shared.vision.head import described_layers
+from shared.vision.inspection import layer_patches
+from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid
+from shared.vision.recipe import Recipe
+
+SIDE = 16  # patches a side, or as many as the finest grid has
+TOP = 0.02  # of the patches: those that make a picture defective
+# At first many teach: a network that knows nothing yet would pick some patches by chance, and learn those by heart.
+FIRST_TOP, NARROW_BY = 0.5, 0.5  # share of patches at first, share of the steps by which it has shrunk to TOP
+FOLDS = 5  # of the folds that pictures are held out in: each takes a network, and these take the longest of all
+AT_ONCE = 8  # pictures of either truth a step
+FEWEST_STEPS, MOST_STEPS = (
+    1000,
+    1500,
+)  # on tiles split by part half as many as the latter cost .04, twice as many gain none
+STEPS_A_PICTURE = 1.6
+LEARNING_RATE = 5e-3
+MAX_PICTURES = 1500  # of either truth that teach: their patches are held in memory, half a gigabyte at most
+CHUNK = 32  # pictures whose patches are held as float32
+
+
+@dataclass(frozen=True, slots=True)
+class PatchTrial:
+    """What cross-validation says of a patch head."""
+
+    head: PatchHead | None
+    """None where it adds nothing beyond noise."""
+    scores: NDArray[np.float32]
+    """(N,) held-out scores: with the patch head where it joins."""
+    report: dict[str, Any]
+    """Plain JSON."""
+
+
+def try_patch_head(
+    grids_per_chip: Sequence[tuple[FeatureGrid, ...]],
+    recipe: Recipe,
+    shown: Shown,
+    *,
+    seed: int,
+    progress: Progress,
+) -> PatchTrial:
+    """Teach a patch head, and take it where it tells normal from abnormal better than the anomaly score, beyond noise.
+
+    Args:
+        grids_per_chip: of the N pictures shown, in their order.
+        recipe: its layers are looked at.
+        shown: normals and abnormals.
+        seed: of the networks' first weights, and of the pictures that teach where they are many.
+        progress: told how many networks are taught.
+    """
+    defective = shown.is_abnormal
+    alone = auroc(shown.scores, defective)
+    report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
+    if alone is None or len(shown.kinds) < MIN_ABNORMALS:
+        return PatchTrial(None, shown.scores, report)
+    lessons = _Lessons.of(grids_per_chip, recipe, defective, seed)
+    fold_of = shown.fold_of % FOLDS
+    folds = np.unique(fold_of)
+    taught_by = [*(fold_of != fold for fold in folds), np.ones(len(fold_of), np.bool_)]
+    networks: list[SmallNetwork] = []
+    # Small products: more threads of BLAS would wait for each other, and whole networks side by side do not.
+    with threadpool_limits(1), ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="patch-head") as workers:
+        for network in workers.map(lambda some: lessons.teach(some, seed), taught_by):
+            networks.append(network)
+            progress("learning from known defects", len(networks), len(taught_by))
+    *held_out, whole = (network.of_unscaled(lessons.centre, lessons.scale) for network in networks)
+    answers = np.empty(len(shown.scores), np.float32)
+    for start in range(0, len(answers), CHUNK):
+        patches = _patches(grids_per_chip[start : start + CHUNK], recipe, lessons.side)
+        of_chunk = fold_of[start : start + CHUNK]
+        for fold, of_others in zip(folds, held_out, strict=True):
+            out = of_chunk == fold
+            answers[start : start + CHUNK][out] = mean_of_top(of_others.log_odds(patches[out]), TOP)
+    spread = Spread.of(answers[~defective], SPREAD_FLOOR)
+    unit = max(float(shown.scores[~defective].std()), SPREAD_FLOOR)
+    added = np.float32(unit) * spread.standardise(answers)
+    joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
+    weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
+    gain, noise = gain_of(shown.scores, joined[weight], defective, seed)
+    report |= {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
+    if gain <= noise:
+        return PatchTrial(None, shown.scores, report)
+    figures = PatchHeadFigures(weight=weight * unit, spread=spread, side=lessons.side, top_fraction=TOP)
+    return PatchTrial(PatchHead(figures, whole, answers[defective]), joined[weight], report | {"joined": True})
+
+
+def answers_to(
+    grids_per_chip: Sequence[tuple[FeatureGrid, ...]], recipe: Recipe, head: PatchHead
+) -> NDArray[np.float32]:
+    """(N,) answers to pictures that the patch head was not taught by."""
+    layers = described_layers(recipe)
+    chunks = [grids_per_chip[start : start + CHUNK] for start in range(0, len(grids_per_chip), CHUNK)]
+    return np.concatenate(
+        [head.answers([layer_patches(chunk, layer).features for layer in layers]) for chunk in chunks]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Lessons:
+    """Pictures that may teach."""
+
+    patches: NDArray[np.float16]
+    """(n, P, C) standardised."""
+    defective: NDArray[np.bool_]
+    """(n,)."""
+    shown: NDArray[np.intp]
+    """(n,) which of the pictures shown each is."""
+    side: int
+    """Of the grid, patches."""
+    centre: NDArray[np.float32]
+    """(C,) mean of normals' features."""
+    scale: NDArray[np.float32]
+    """(C,) their standard deviation."""
+
+    @classmethod
+    def of(
+        cls,
+        grids_per_chip: Sequence[tuple[FeatureGrid, ...]],
+        recipe: Recipe,
+        defective: NDArray[np.bool_],
+        seed: int,
+    ) -> "_Lessons":
+        random = np.random.default_rng(seed)
+        chosen = [random.permutation(np.flatnonzero(defective == truth))[:MAX_PICTURES] for truth in (False, True)]
+        shown = np.sort(np.concatenate(chosen))
+        side = min(SIDE, max(grid.height for grid in grids_per_chip[0]))
+        patches = np.concatenate(
+            [
+                _patches([grids_per_chip[index] for index in shown[start : start + CHUNK]], recipe, side).astype(
+                    np.float16
+                )
+                for start in range(0, len(shown), CHUNK)
+            ]
+        )
+        of_normals = patches[~defective[shown]]
+        centre = of_normals.mean(axis=(0, 1), dtype=np.float32)
+        scale = np.maximum(of_normals.std(axis=(0, 1), dtype=np.float32), np.float32(SCALE_FLOOR))
+        for start in range(0, len(patches), CHUNK):
+            patches[start : start + CHUNK] = (patches[start : start + CHUNK] - centre) / scale
+        return cls(patches, defective[shown], shown, side, centre, scale)
+
+    def teach(self, may_teach: NDArray[np.bool_], seed: int) -> SmallNetwork:
+        """A network for standardised features, taught by those of the pictures shown (N,) that may. Deterministic."""
+        random = np.random.default_rng(seed)
+        network = SmallNetwork(self.patches.shape[2], random)
+        normals, abnormals = (
+            np.flatnonzero(may_teach[self.shown] & (self.defective == truth)) for truth in (False, True)
+        )
+        steps = int(np.clip(STEPS_A_PICTURE * (len(normals) + len(abnormals)), FEWEST_STEPS, MOST_STEPS))
+        truth = np.arange(2 * AT_ONCE) >= AT_ONCE
+        for step in range(1, steps + 1):
+            batch = np.concatenate([random.choice(normals, AT_ONCE), random.choice(abnormals, AT_ONCE)])
+            features = self.patches[batch].astype(np.float32).reshape(-1, len(self.centre))
+            hidden = network.hidden(features)
+            odds = network.log_odds(hidden).reshape(len(batch), -1)
+            count = top_count(odds.shape[1], _narrowing(step / steps))
+            top = np.argpartition(-odds, count - 1, axis=1)[:, :count]
+            answers = np.take_along_axis(odds, top, axis=1).mean(axis=1)
+            miss = (1 / (1 + np.exp(-answers)) - truth).astype(np.float32) / np.float32(top.size)
+            suspicious = (top + np.arange(len(batch))[:, None] * odds.shape[1]).ravel()
+            network.descend(
+                features[suspicious], hidden[suspicious], miss.repeat(count), cooled(LEARNING_RATE, step, steps)
+            )
+        return network
+
+
+def _narrowing(done: float) -> float:
+    """The share of patches that teaches after a share of all steps: from `FIRST_TOP`, by half of them at `TOP`."""
+    return float(FIRST_TOP * (TOP / FIRST_TOP) ** min(1.0, done / NARROW_BY))
+
+
+def _patches(grids_per_chip: Sequence[tuple[FeatureGrid, ...]], recipe: Recipe, side: int) -> NDArray[np.float32]:
+    """(N, P, C) of all layers on one grid."""
+    return on_one_grid([layer_patches(grids_per_chip, layer).features for layer in described_layers(recipe)], side)

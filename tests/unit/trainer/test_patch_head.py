@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from services.trainer.evaluation.metrics import auroc
+from services.trainer.head import Shown
+from services.trainer.patch_head import PatchTrial, answers_to, try_patch_head
+from services.trainer.progress import silent
+from shared.events import FeatureGrid
+from shared.vision.features import quantise
+from shared.vision.recipe import Layer, Recipe
+
+RECIPE = Recipe(layers=(Layer(tap="b7", input_size=64), Layer(tap="b12", input_size=64)))
+NORMALS, ABNORMALS = 60, 20
+
+
+@pytest.fixture(autouse=True)
+def short_lessons() -> None:
+    """Not here: as many as a product gets."""
+
+
+def grids(*, defective: bool, random: np.random.Generator) -> tuple[FeatureGrid, ...]:
+    """Noise with odd patches that are good; a defect is three more, odd in another way."""
+    fine, coarse = (random.standard_normal((side, side, 6)).astype(np.float32) for side in (8, 4))
+    places = random.permutation(64)
+    rows, columns = places // 8, places % 8
+    fine[rows[:6], columns[:6], 0] += 8
+    if defective:
+        fine[rows[6:9], columns[6:9], 1] += 8
+    return quantise(RECIPE.layers[0].name, fine), quantise(RECIPE.layers[1].name, coarse)
+
+
+def pictures(normals: int, abnormals: int, seed: int) -> list[tuple[FeatureGrid, ...]]:
+    random = np.random.default_rng(seed)
+    return [grids(defective=index >= normals, random=random) for index in range(normals + abnormals)]
+
+
+def blind_scores(seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(NORMALS + ABNORMALS).astype(np.float32)
+
+
+def tried(looked: list[tuple[FeatureGrid, ...]], scores: NDArray[np.float32]) -> PatchTrial:
+    shown = Shown(
+        descriptions=np.zeros((len(looked), 1), np.float32),
+        fold_of=np.arange(len(looked)) % 10,
+        scores=scores,
+        kinds=("",) * ABNORMALS,
+    )
+    return try_patch_head(looked, RECIPE, shown, seed=0, progress=silent)
+
+
+def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are() -> None:
+    trial = tried(pictures(NORMALS, ABNORMALS, 0), blind_scores(0))
+    defective = np.arange(NORMALS + ABNORMALS) >= NORMALS
+    assert trial.head is not None
+    assert trial.report["joined"]
+    assert (auroc(trial.scores, defective) or 0) > 0.9
+    assert (auroc(blind_scores(0), defective) or 1) < 0.7
+    new = pictures(40, 40, 1)
+    answers = answers_to(new, RECIPE, trial.head)
+    assert (auroc(trial.head.scores(answers), np.arange(80) >= 40) or 0) > 0.9
+
+
+def test_the_defects_answers_are_those_of_networks_that_had_not_seen_them() -> None:
+    looked = pictures(NORMALS, ABNORMALS, 0)
+    head = tried(looked, blind_scores(0)).head
+    assert head is not None
+    assert len(head.known) == ABNORMALS
+    assert head.known.mean() < answers_to(looked[NORMALS:], RECIPE, head).mean()
+
+
+def test_it_is_the_same_by_the_same_seed() -> None:
+    one, other = (tried(pictures(NORMALS, ABNORMALS, 0), blind_scores(0)) for _ in range(2))
+    assert one.head is not None
+    assert other.head is not None
+    assert one.head.figures == other.head.figures
+    assert one.head.network.inward.tobytes() == other.head.network.inward.tobytes()
+    assert one.scores.tobytes() == other.scores.tobytes()
+
+
+def test_where_nothing_can_be_gained_none_joins_and_scores_stay() -> None:
+    scores = np.arange(NORMALS + ABNORMALS, dtype=np.float32)  # right already
+    trial = tried(pictures(NORMALS, ABNORMALS, 0), scores)
+    assert trial.head is None
+    assert trial.scores.tobytes() == scores.tobytes()
+    assert not trial.report["joined"]
