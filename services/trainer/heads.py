@@ -11,6 +11,7 @@ from services.trainer.evaluation.metrics import auroc
 from services.trainer.head import MIN_ABNORMALS, Shown, describe_all, try_head
 from services.trainer.likeness import alike_groups
 from services.trainer.normality import Normality
+from services.trainer.numbered import Numbered
 from services.trainer.patch_head import try_patch_head
 from services.trainer.picture_features import Looked
 from services.trainer.pictures import kind_of
@@ -66,7 +67,11 @@ def learn_from_defects(
     described = [describe_all(each.grids, normality.recipe) for each in (normals, abnormals)]
     names = abnormal_groups or tuple(file.name for file in abnormals.files)
     if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
-        names = alike_groups(described[1], described[0], normal_groups, seed=seed)
+        numbered = Numbered(normals.files, normal_groups)
+        if numbered.tell():
+            names = tuple(numbered.group_of(file) or file.name for file in abnormals.files)
+        else:
+            names = alike_groups(described[1], described[0], normal_groups, seed=seed)
     if len(set(names)) < MIN_ABNORMALS:
         return nothing(f"defects of fewer than {MIN_ABNORMALS} parts")
     shown = Shown(

@@ -1,9 +1,7 @@
 """The pictures of a study, what is known of them, and which may not be parted by a grouped split."""
 
-import bisect
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.errors import TrainingError
+from services.trainer.numbered import Numbered
 from services.trainer.pictures import PictureFile, find_pictures, read_group_table, read_groups
 
 NORMAL = "normal"
 """Stratum of the good pictures; a defective one's is its kind."""
-
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +96,11 @@ def _kind(file: PictureFile) -> str:
 def _groups_of_defective(
     bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: dict[str, str]
 ) -> list[str]:
-    numbered = sorted(
-        (number, group)
-        for file, group in zip(good, group_of_good, strict=True)
-        if (number := _number(file)) is not None
-    )
-    groups = []
-    for file in bad:
-        number = _number(file)
-        named = table.get(file.name) or table.get(file.path.name)
-        if named:
-            groups.append(named)
-        elif number is not None and numbered:
-            groups.append(_nearest(number, numbered))
-        else:
-            groups.append(f"defective/{file.name}")
-    return groups
-
-
-def _nearest(number: int, numbered: Sequence[tuple[int, str]]) -> str:
-    at = bisect.bisect(numbered, (number, ""))
-    return min(numbered[max(at - 1, 0) : at + 1], key=lambda each: abs(each[0] - number))[1]
-
-
-def _number(file: PictureFile) -> int | None:
-    found = _LAST_NUMBER.search(file.path.stem)
-    return int(found[1]) if found else None
+    numbered = Numbered(good, group_of_good)
+    return [
+        table.get(file.name) or table.get(file.path.name) or numbered.group_of(file) or f"defective/{file.name}"
+        for file in bad
+    ]
 
 
 def require_both(material: Material) -> None:
