@@ -16,7 +16,7 @@ TEMPERATURE = 0.05  # of AUROC: a candidate this much worse than another weighs 
 LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not worth its milliseconds
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
 LEARNT_SHARE = 0.5  # of a learnt layer's weight against all banks' together; a quarter to one do about as well
-WORTH = 0.01  # of AUROC on drawn defects of families that taught it nothing: a learnt layer that gains less is left out
+WORTH = 0.005  # of AUROC on drawn defects of families that taught it nothing: a learnt layer must gain as much
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 LOST = 0.2  # likewise: up to here half of the score stays with the usual recipe, since drawn defects may be wrong
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shared.vision.calibration import Spread, top_count
 from shared.vision.errors import UnusableFeatures
-from shared.vision.patch_network import PatchNetwork
+from shared.vision.patch_network import PatchNetwork, surety
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class PatchHeadFigures:
     side: int
     """Patches a side of the grid on which all layers meet."""
     top_fraction: float
-    """Share of a picture's patches whose log-odds are its answer."""
+    """Share of a picture's patches that make its answer: the most suspicious ones."""
 
     def __post_init__(self) -> None:
         if self.side < 1 or not 0 < self.top_fraction <= 1:
@@ -49,7 +49,7 @@ class PatchHead:
             raise ValueError(f"a patch head that answered {self.known.shape} defects")
 
     def answers(self, features: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """(N,) float32: mean log-odds of a defect in each picture's most suspicious patches.
+        """(N,) float32: how surely a defect lies in each picture's most suspicious patches, on average.
 
         A picture's answer does not depend on the pictures beside it, to the last bit.
 
@@ -64,7 +64,7 @@ class PatchHead:
             raise UnusableFeatures(
                 f"features {patches.shape} do not fit a patch head of {self.network.channels} channels"
             )
-        return mean_of_top(self.network.log_odds(patches), self.figures.top_fraction)
+        return mean_of_top(surety(self.network.log_odds(patches)), self.figures.top_fraction)
 
     def scores(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N,) float32: what it adds to the anomaly score."""
@@ -78,11 +78,11 @@ def on_one_grid(features: Sequence[NDArray[np.float32]], side: int) -> NDArray[n
     )
 
 
-def mean_of_top(log_odds: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
+def mean_of_top(patches: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:
     """(N,) float32 of (N, P): the mean of the largest `fraction` of P, at least one."""
-    count = top_count(log_odds.shape[1], fraction)
+    count = top_count(patches.shape[1], fraction)
     # Sorted, so that the sum has one order whatever the others are.
-    return np.sort(log_odds, axis=1)[:, -count:].mean(axis=1)  # type: ignore[no-any-return]  # numpy types a reduction as Any
+    return np.sort(patches, axis=1)[:, -count:].mean(axis=1)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
 
 def _by_area(layer: NDArray[np.float32], side: int) -> NDArray[np.float32]:

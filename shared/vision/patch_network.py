@@ -48,10 +48,7 @@ class PatchNetwork:
         return int(self.inward.size + self.biases.size + self.outward.size)
 
     def distances(self, patches: Patches, metric: Metric) -> NDArray[np.float32]:  # noqa: ARG002 - a bank's
-        """How surely a defect lies in each patch: the fourth root of the softplus of the log-odds.
-
-        Like a distance it is never negative. The root keeps the few good patches that look most like defects from
-        deciding what is far: on tiles split by part, image AUROC beside the banks is .002 to .008 higher for it.
+        """How surely a defect lies in each patch (`surety`).
 
         A picture's numbers do not depend on the pictures beside it, to the last bit: each is a product of its own.
 
@@ -69,9 +66,18 @@ class PatchNetwork:
         if len(shape) < 2 or shape[-1] != self.channels:
             raise UnusableFeatures(f"features {shape} do not fit a patch network of {self.channels} channels")
         odds = self.log_odds(patches.features.reshape(shape[0], -1, self.channels))
-        return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), odds))).reshape(shape[:-1])
+        return surety(odds).reshape(shape[:-1])
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, P) float32 log-odds that a defect lies in each patch; `features` are (N, P, C) of N pictures."""
         hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
         return (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]  # type: ignore[no-any-return]  # numpy types a product as Any
+
+
+def surety(log_odds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Float32 of any shape: the fourth root of the softplus of log-odds, how surely a defect lies in a patch.
+
+    Like a distance it is never negative. The root keeps the few good patches that look most like defects from
+    deciding what is far: on tiles split by part, image AUROC beside the banks is .002 to .008 higher for it.
+    """
+    return np.sqrt(np.sqrt(np.logaddexp(np.float32(0), log_odds)))

@@ -113,11 +113,11 @@ def test_a_head_learns_of_the_new_normals_too(folder: Path) -> None:
 
 
 def test_a_patch_head_stays_as_it_was_taught_and_counts_in_the_new_scores(folder: Path) -> None:
-    """One that answers 3 to everything: two deviations of weight 0.5 more for each new picture."""
+    """One that answers 3 (81, under a fourth root) to everything: two deviations of weight 0.5 more a new picture."""
     bundle = read_bundle(folder / "bundle")
     head = bundle.bank.head
     channels = sum(layer.values.shape[1] for layer in bundle.bank.layers if isinstance(layer, LayerBank))
-    network = PatchNetwork(np.zeros((channels, 1), np.float32), np.zeros(1, np.float32), np.array([0, 3], np.float32))
+    network = PatchNetwork(np.zeros((channels, 1), np.float32), np.zeros(1, np.float32), np.array([0, 81], np.float32))
     figures = PatchHeadFigures(weight=0.5, spread=Spread(mean=1, std=1), side=4, top_fraction=0.1)
     patch_head = PatchHead(figures, network, np.full(8, 2, np.float32))
     bank = replace(bundle.bank, patch_head=patch_head)
@@ -128,7 +128,7 @@ def test_a_patch_head_stays_as_it_was_taught_and_counts_in_the_new_scores(folder
     without, updated = read_bundle(folder / "bundle updated"), read_bundle(folder / "taught updated")
     assert updated.bank.patch_head is not None
     assert updated.bank.patch_head.figures == figures
-    assert updated.bank.patch_head.network.outward.tolist() == [0, 3]
+    assert updated.bank.patch_head.network.outward.tolist() == [0, 81]
     assert (updated.bank.head is None) == (head is None)
     assert updated.upkeep is not None
     assert without.upkeep is not None

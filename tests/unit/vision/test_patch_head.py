@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from shared.vision.calibration import Spread
 from shared.vision.errors import UnusableFeatures
 from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid
-from shared.vision.patch_network import PatchNetwork
+from shared.vision.patch_network import PatchNetwork, surety
 
 FIGURES = PatchHeadFigures(weight=2.0, spread=Spread(mean=1.0, std=0.5), side=4, top_fraction=0.125)
 
@@ -38,7 +38,8 @@ def test_an_answer_is_the_mean_of_the_most_suspicious_patches() -> None:
     features = np.zeros((1, 4, 4, 3), np.float32)
     features[0, 1, 2, 0], features[0, 3, 3, 0], features[0, 0, 0, 0] = 5, 3, 1
     head = make_head()
-    assert head.answers([features]).tolist() == [4]  # two of sixteen
+    two_of_sixteen = surety(np.array([5, 3], np.float32))
+    np.testing.assert_allclose(head.answers([features]), [two_of_sixteen.mean()], rtol=1e-6)
     assert head.scores(np.array([4], np.float32)).tolist() == [12]  # six deviations of weight two
 
 
