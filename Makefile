@@ -36,12 +36,12 @@ $(INSTALLED): requirements/dev.lock pyproject.toml
 demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer; DEMO=observability starts Prometheus too)
 	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR) $(if $(filter observability,$(DEMO)),--observe)
 
-test: $(INSTALLED) ## check, then the tests: unit, contract, integration, fault (starts its own Kafka, Valkey, registry)
-	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest tests --ignore=tests/k8s
+test: $(INSTALLED) ## check, then the tests: unit, contract, fuzz, integration, fault (starts its own Kafka, Valkey, registry)
+	@$(MAKE) --no-print-directory check test-fast
+	$(BIN)/pytest tests/integration tests/fault
 
-test-fast: $(INSTALLED) ## unit and contract tests only; no broker
-	$(BIN)/pytest tests/unit tests/contract
+test-fast: $(INSTALLED) ## unit, contract and fuzz tests only, on all cores; no broker
+	$(BIN)/pytest -n auto --dist loadfile tests/unit tests/contract tests/fuzz
 
 test-fault: $(INSTALLED) ## 20,000 chips while 60 services are killed, one JSON at the end (SEED=1 CHIPS=2000 KILLS=12)
 	@$(BIN)/python -m tests.fault.whole_line
