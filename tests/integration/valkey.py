@@ -31,6 +31,8 @@ class Valkey:
             "port": str(self._port),
             "dir": str(self._folder),
             "appendonly": "yes",
+            # Else it may put off writing while the disk is busy, and what it has answered is lost when it is killed.
+            "appendfsync": "always",
             "save": "",
             "logfile": str(self._folder / "valkey.log"),
         }
