@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from shared.bank.bundle import Bundle, make_bundle
-from shared.vision.bank import Bank
+from shared.vision.bank import Bank, LayerMemory
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_network import PatchNetwork
+from shared.vision.place_memory import PlaceMemory
 from shared.vision.promise import Promise
-from shared.vision.recipe import DEFAULT_RECIPE, Recipe
+from shared.vision.recipe import DEFAULT_RECIPE, Metric, Recipe
 
 WEIGHTS = "0" * 64
 EPOCH = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
@@ -37,10 +38,7 @@ def make_bank(
         "version": "",
         "feature_space": recipe.feature_space(WEIGHTS),
         "recipe": recipe,
-        "layers": tuple(
-            _network(random, channels, vectors) if layer.metric == "learnt" else _layer_bank(random, channels, vectors)
-            for layer in recipe.layers
-        ),
+        "layers": tuple(_memory(layer.metric, random, channels, vectors) for layer in recipe.layers),
         "calibration": Calibration(
             layers=tuple(LayerCalibration(patch=spread, place=place, score=spread) for _ in recipe.layers),
             promise=promise,
@@ -68,6 +66,15 @@ def assert_same(bank: Bank, other: Bank) -> None:
     for layer, other_layer in zip(bank.layers, other.layers, strict=True):
         for part in fields(layer):
             np.testing.assert_array_equal(getattr(layer, part.name), getattr(other_layer, part.name))
+
+
+def _memory(metric: Metric, random: np.random.Generator, channels: int, numbers: int) -> LayerMemory:
+    if metric == "learnt":
+        return _network(random, channels, numbers)
+    if metric == "place":
+        shape = (numbers, 2, channels)
+        return PlaceMemory(random.random(shape, np.float32), 1 + random.random(shape, np.float32))
+    return _layer_bank(random, channels, numbers)
 
 
 def _layer_bank(random: np.random.Generator, channels: int, vectors: int) -> LayerBank:

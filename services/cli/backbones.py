@@ -10,6 +10,7 @@ from rich.table import Table
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0
 from shared.vision.errors import BadCheckpoint
 from shared.vision.keras_applications import APPLICATIONS, PREFIX, RANDOM, cached_weights, is_application, is_random
+from shared.vision.recipe import LINE_TAPS
 
 
 def backbones(
@@ -50,6 +51,13 @@ def _all() -> dict[str, Any]:
     return {"backbones": known}
 
 
+def _line_grids(size: int) -> list[tuple[str, tuple[int, int, int]]]:
+    """Of the taps that look at pixels, whichever the backbone is."""
+    from shared.vision.thin_lines import CELL  # noqa: PLC0415 - imports TensorFlow
+
+    return [(tap, (size // CELL, size // CELL, 1)) for tap in LINE_TAPS]
+
+
 def _one(name: str, size: int) -> dict[str, Any]:
     from shared.vision.backbone import load_backbone  # noqa: PLC0415 - imports TensorFlow
 
@@ -67,6 +75,6 @@ def _one(name: str, size: int) -> dict[str, Any]:
         "warning": warning,
         "taps": [
             {"name": tap, "height": height, "width": width, "channels": channels}
-            for tap, (height, width, channels) in backbone.grids(size).items()
+            for tap, (height, width, channels) in [*backbone.grids(size).items(), *_line_grids(size)]
         ],
     }

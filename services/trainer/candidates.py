@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import median
 
-from shared.vision.recipe import Layer
+from shared.vision.recipe import LINE_TAPS, Layer
 
 SMALLEST, LARGEST = 256, 640  # input sizes, pixels; the largest costs six times the smallest
 ENLARGED = 1.25  # features of slightly enlarged pictures tell small defects better; more only costs
@@ -44,6 +44,11 @@ def learnt_candidate(input_size: int) -> Layer:
     On tiles split by part, b7 and b12 teach less.
     """
     return Layer(tap="b10", input_size=input_size, metric="learnt", top_fraction=0.01)
+
+
+def line_candidates(input_size: int) -> tuple[Layer, ...]:
+    """Thin lines, dark and bright ones: cracks and scratches, which no layer of the backbone keeps."""
+    return tuple(Layer(tap=tap, input_size=input_size, pool=1, metric="place", top_fraction=0.01) for tap in LINE_TAPS)
 
 
 def _rounded(side: float) -> int:

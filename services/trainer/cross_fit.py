@@ -21,6 +21,7 @@ from shared.vision.bank import LayerMemory
 from shared.vision.features import Patches
 from shared.vision.inspection import grid_of
 from shared.vision.memory_bank import LayerBank, build_layer_bank
+from shared.vision.place_memory import PlaceMemory
 from shared.vision.recipe import Layer, Recipe
 
 FOLDS = 10  # banks of nine tenths of the normals are nearly the final one; with 10 normals it is leave-one-out
@@ -66,7 +67,9 @@ Remember: TypeAlias = Callable[[Layer, LayerPatches, NDArray[np.bool_], int], La
 
 
 def remember_patches(layer: Layer, patches: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
-    """A memory bank: what every layer keeps that is not learnt."""
+    """What every layer keeps that is not learnt: a memory bank, or what is usual at each place."""
+    if layer.metric == "place":
+        return PlaceMemory.of(patches.features(chosen))
     return patches.bank(chosen, layer, seed)
 
 

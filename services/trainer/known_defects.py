@@ -92,6 +92,8 @@ def _most_anomalous(
     pictures, height, width, channels = patches.values.shape
     layer = recipe.layers[index]
     count = min(height * width, REMEMBERED * top_count(height * width, layer.top_fraction))
+    if layer.metric == "place":  # one or two numbers a patch, which mean nothing elsewhere
+        count = height * width
     places = np.empty((pictures, count), np.int32)
     for start in range(0, pictures, CHUNK):
         chosen = np.zeros(pictures, np.bool_)

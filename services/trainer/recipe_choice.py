@@ -17,6 +17,8 @@ LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not wor
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
 LEARNT_SHARE = 0.5  # of a learnt layer's weight against all banks' together; a quarter to one do about as well
 WORTH = 0.005  # of AUROC on drawn defects of families that taught it nothing: a learnt layer must gain as much
+LINES_SHARE = 0.35  # likewise of a layer of lines: a quarter to a half do about as well, and more costs the rest
+LINES_WORTH = 0.01  # of AUROC on drawn lines: a layer of lines must gain as much
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 LOST = 0.2  # likewise: up to here half of the score stays with the usual recipe, since drawn defects may be wrong
 
@@ -105,17 +107,65 @@ def join_learnt(recipe: Recipe, trials: Sequence[Trial], learnt: Trial, families
         learnt: of the learnt layer, every score by a network that has seen neither the picture nor its defect's family.
         families: of each spoilt picture.
     """
-    scores = {trial.layer.name: trial.scores for trial in trials}
-    banks = [found.times(layer.weight) for layer in recipe.layers if (found := scores[layer.name])]
-    if len(banks) < len(recipe.layers) or learnt.scores is None:  # a layer that was given up cannot be compared
+    alone = _scores_of(recipe, trials)
+    if alone is None or learnt.scores is None:
         return recipe
     weight = LEARNT_SHARE * sum(layer.weight for layer in recipe.layers)
-    alone = _sum(banks)
     before, _ = measured_auroc(alone, families)
     after, _ = measured_auroc(alone + learnt.scores.times(weight), families)
-    if after < before + WORTH:
+    return _with(recipe, learnt.layer, weight) if after >= before + WORTH else recipe
+
+
+def join_lines(
+    recipe: Recipe,
+    trials: Sequence[Trial],
+    lines: Sequence[Trial],
+    families: NDArray[np.intp],
+    thin: Sequence[int],
+) -> Recipe:
+    """The recipe with layers that see nothing but thin lines, where they tell drawn ones apart and cost nothing else.
+
+    They are judged by what they are there for: as one of many families, cracks would hardly count.
+
+    Args:
+        recipe: of tried layers.
+        trials: of all candidates and the learnt layer.
+        lines: of layers of lines, one after the other.
+        families: of each spoilt picture.
+        thin: the families that are thin lines.
+    """
+    alone = _scores_of(recipe, trials)
+    if alone is None or not thin:
         return recipe
-    return replace(recipe, layers=(*recipe.layers, replace(learnt.layer, weight=round(weight, 3))))
+    weight = LINES_SHARE * sum(layer.weight for layer in recipe.layers if layer.metric != "learnt")
+    for trial in lines:
+        if trial.scores is None:
+            continue
+        joined = alone + trial.scores.times(weight)
+        (before, _), (after, _) = (measured_auroc(each, families) for each in (alone, joined))
+        gain = np.mean([_on_family(joined, families, each) - _on_family(alone, families, each) for each in thin])
+        if after >= before - TIE and gain >= LINES_WORTH:
+            recipe, alone = _with(recipe, trial.layer, weight), joined
+    return recipe
+
+
+def _scores_of(recipe: Recipe, trials: Sequence[Trial]) -> Scores | None:
+    """What a recipe of tried layers makes of the sample; None where one was given up and cannot be compared."""
+    scores = {(trial.layer.name, trial.layer.metric): trial.scores for trial in trials}
+    found = [
+        of_layer.times(layer.weight)
+        for layer in recipe.layers
+        if (of_layer := scores[layer.name, layer.metric]) is not None
+    ]
+    return _sum(found) if len(found) == len(recipe.layers) else None
+
+
+def _with(recipe: Recipe, layer: Layer, weight: float) -> Recipe:
+    return replace(recipe, layers=(*recipe.layers, replace(layer, weight=round(weight, 3))))
+
+
+def _on_family(scores: Scores, families: NDArray[np.intp], family: int) -> float:
+    return _auroc(scores.normals, scores.spoilt[families == family])
 
 
 def _usual_behind(trials: Sequence[Trial]) -> float:
@@ -167,9 +217,7 @@ def measured_auroc(scores: Scores, families: NDArray[np.intp]) -> tuple[float, f
 
     The first is the mean of both where there are real ones.
     """
-    drawn = float(
-        np.mean([_auroc(scores.normals, scores.spoilt[families == family]) for family in np.unique(families)])
-    )
+    drawn = float(np.mean([_on_family(scores, families, family) for family in np.unique(families)]))
     if not len(scores.abnormals):
         return drawn, None
     real = _auroc(scores.normals, scores.abnormals)

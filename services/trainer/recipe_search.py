@@ -13,23 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.candidates import candidates, input_sizes, learnt_candidate
+from services.trainer.candidates import candidates, input_sizes, learnt_candidate, line_candidates
 from services.trainer.cross_fit import FOLDS_AT_ONCE, LayerPatches, split_into_folds
 from services.trainer.drawn_patches import by_patch, change
 from services.trainer.errors import NothingAffordable
 from services.trainer.learnt_trial import LearntSample, try_learnt
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
-from services.trainer.recipe_choice import Scores, Trial, choose, join_learnt, measured_auroc
-from services.trainer.rendered_defects import FAMILIES, reduced, spoil
+from services.trainer.recipe_choice import Scores, Trial, choose, join_learnt, join_lines, measured_auroc
+from services.trainer.rendered_defects import FAMILIES, THIN_LINES, reduced, spoil
 from shared.events import FeatureGrid
+from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration
 from shared.vision.engine import Engine, EngineKind
 from shared.vision.engines.loading import load_engine
 from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
-from shared.vision.memory_bank import LayerBank, build_layer_bank
+from shared.vision.memory_bank import build_layer_bank
 from shared.vision.picture import Picture, decode
+from shared.vision.place_memory import PlaceMemory
 from shared.vision.recipe import Layer, Precision, Recipe
 
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
@@ -103,17 +105,21 @@ def search_recipe(
     sample, sizes = gather(normals, groups, abnormals, seed=seed, progress=progress)
     trials: list[Trial] = []
     learnt: Trial | None = None
+    lines: list[Trial] = []
     costs: dict[int, float] = {}
     for input_size in input_sizes(sizes):
         tried = candidates(input_size)
-        loaded = load_engine(engine, Recipe(layers=tried, precision=precision))
+        # The smallest size sees enough for what stands beside the banks, and is looked at by most recipes.
+        of_lines = line_candidates(input_size) if learnt is None else ()
+        loaded = load_engine(engine, Recipe(layers=(*tried, *of_lines), precision=precision))
         costs[input_size] = _milliseconds(loaded, input_size)
         if max_ms is not None and costs[input_size] > max_ms:
             continue
-        grids = _look(tried, sample, loaded, progress)
+        grids = _look((*tried, *of_lines), sample, loaded, progress)
         trials += _try_candidates(tried, grids, sample, seed=seed, progress=progress)
-        if learnt is None:  # the smallest size sees enough, and is looked at by most recipes
+        if learnt is None:
             learnt = _try_learnt(learnt_candidate(input_size), grids, sample, seed=seed, progress=progress)
+            lines = [_try(layer, LayerPatches.of(grids, layer), sample, best=0.0, seed=seed) for layer in of_lines]
     if learnt is None:
         raise NothingAffordable(
             f"a picture of {min(costs)} pixels takes {min(costs.values()):.1f} ms on this machine, more than the "
@@ -123,7 +129,9 @@ def search_recipe(
     sizes_looked_at = {layer.input_size for layer in (*recipe.layers, learnt.layer)}
     if max_ms is None or sum(costs[size] for size in sizes_looked_at) <= max_ms:
         recipe = join_learnt(recipe, trials, learnt, sample.families)
-    return Found(replace(recipe, precision=precision), _report([*trials, learnt], recipe, costs, sample))
+        thin = [number for number, family in enumerate(FAMILIES) if family in THIN_LINES]
+        recipe = join_lines(recipe, [*trials, learnt], lines, sample.families, thin)
+    return Found(replace(recipe, precision=precision), _report([*trials, learnt, *lines], recipe, costs, sample))
 
 
 def gather(
@@ -243,10 +251,10 @@ class _Measured:
 
     def measure(self, fold: int) -> None:
         normal = np.arange(len(self._fold_of)) < self._ends[0]
-        bank = self._bank(normal & (self._fold_of != fold))
+        memory = self._memory(normal & (self._fold_of != fold))
         for index in np.flatnonzero(self._fold_of == fold):
             picture = np.arange(len(self._fold_of)) == index
-            self._distances[index] = bank.distances(self._patches.of_pictures(picture), self._layer.metric)[0]
+            self._distances[index] = memory.distances(self._patches.of_pictures(picture), self._layer.metric)[0]
 
     def scores(self, folds: int) -> Scores:
         """Of the pictures held out in the first folds."""
@@ -261,7 +269,9 @@ class _Measured:
             )
         )
 
-    def _bank(self, chosen: NDArray[np.bool_]) -> LayerBank:
+    def _memory(self, chosen: NDArray[np.bool_]) -> LayerMemory:
+        if self._layer.metric == "place":
+            return PlaceMemory.of(self._patches.features(chosen))
         values, scales = self._patches.values[chosen], self._patches.scales[chosen].ravel()
         values = values.reshape(-1, values.shape[-1])
         some = np.random.default_rng(self._seed).permutation(len(values))[:BANK_CANDIDATES]

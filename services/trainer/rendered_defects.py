@@ -230,6 +230,8 @@ FAMILIES: dict[str, Callable[[_Scene], NDArray[np.float32]]] = {
     "tinted": _tinted,
 }
 """Every family by name."""
+THIN_LINES = ("scratch", "crack")
+"""Families that layers of thin lines are there for."""
 
 
 def spoil(picture: Picture, donor: Picture, family: str, random: np.random.Generator) -> Picture:

@@ -33,8 +33,7 @@ from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 from shared.vision.inspection import coarse_maps, picture_scores
-from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, build_layer_bank
-from shared.vision.patch_network import PatchNetwork
+from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, LayerBank, build_layer_bank
 from shared.vision.recipe import Layer
 
 MAX_LOST = 0.02  # share of the known defects that may turn from rejected to passed; of fewer than 50, none may
@@ -187,9 +186,10 @@ def _grown_bank(
 ) -> LayerMemory:
     """The bank of what was remembered and the chosen pictures, no larger than a fresh one.
 
-    A network stays as it was taught: the pictures that it was taught by are not there.
+    A network stays as it was taught, and so does what is usual at each place: the pictures that taught them are not
+    there.
     """
-    if isinstance(old, PatchNetwork):
+    if not isinstance(old, LayerBank):
         return old
     values = patches.values[chosen].reshape(-1, patches.values.shape[-1])
     scales = patches.scales[chosen].reshape(-1)

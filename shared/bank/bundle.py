@@ -5,7 +5,8 @@
       layer0.values.npy        (M, C) int8     the recipe's first layer
       layer0.scales.npy        (M,) float32
       layer1.values.npy        …
-      layer2.inward.npy        (C, H) float32  a learnt layer has a network instead:
+      layer1.mean.npy          (h, w, C) float32  a layer by place has means and deviations instead,
+      layer2.inward.npy        (C, H) float32  and a learnt one a network:
       layer2.biases.npy        (H,) float32
       layer2.outward.npy       (H + 1,) float32
       head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
@@ -34,16 +35,23 @@ from numpy.typing import NDArray
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
 from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
-from shared.vision.bank import Bank, LayerMemory
+from shared.vision.bank import Bank, LayerMemory, memory_type
 from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_head import PatchHead, PatchHeadFigures
 from shared.vision.patch_network import PatchNetwork
+from shared.vision.place_memory import PlaceMemory
 from shared.vision.recipe import Layer
 
 MANIFEST = "manifest.json"
 BANK_PARTS = {"values": "|i1", "scales": "<f4"}
 NETWORK_PARTS = {"inward": "<f4", "biases": "<f4", "outward": "<f4"}
+PLACE_PARTS = {"mean": "<f4", "deviation": "<f4"}
+MEMORY_PARTS: dict[type[LayerMemory], dict[str, str]] = {
+    LayerBank: BANK_PARTS,
+    PatchNetwork: NETWORK_PARTS,
+    PlaceMemory: PLACE_PARTS,
+}
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
 OURS = ("layer", "head.", "patch_head.", PREFIX)  # how our arrays' names begin
 
@@ -212,9 +220,9 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
 
 def _memory(index: int, layer: Layer, arrays: dict[str, NDArray[Any]], where: str) -> LayerMemory:
     """Takes one layer's arrays out of `arrays`."""
-    kind, names = (PatchNetwork, NETWORK_PARTS) if layer.metric == "learnt" else (LayerBank, BANK_PARTS)
+    kind = memory_type(layer.metric)
     try:
-        parts = {part: arrays.pop(_file(index, part)) for part in names}
+        parts = {part: arrays.pop(_file(index, part)) for part in MEMORY_PARTS[kind]}
     except KeyError as missing:
         raise CorruptBundle(f"{where}: layer {layer.name} has no array {missing}") from missing
     for part, array in parts.items():
@@ -278,8 +286,7 @@ def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None
 def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(bank.layers):
-        parts = NETWORK_PARTS if isinstance(layer, PatchNetwork) else BANK_PARTS
-        for part, dtype in parts.items():
+        for part, dtype in MEMORY_PARTS[type(layer)].items():
             arrays[_file(index, part)] = np.ascontiguousarray(getattr(layer, part), np.dtype(dtype))
     if bank.head:
         for part, dtype in HEAD_PARTS.items():

@@ -14,6 +14,7 @@ from shared.bank.following import Follower
 from shared.bank.store import BankStore
 from shared.vision.bank import Bank
 from shared.vision.features import Patches
+from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 
 MAX_BANKS: Final = 64
@@ -206,5 +207,7 @@ class RecipeCache(Follower):
 def _warm_up(bank: Bank) -> None:
     """Make what matching derives from the vectors now, on the thread that loads, not at the first chip."""
     for layer, of_layer in zip(bank.recipe.layers, bank.layers, strict=True):
+        if not isinstance(of_layer, LayerBank):  # nothing is derived
+            continue
         nothing = Patches(np.zeros((1, 1, 1, of_layer.channels), np.int8), np.zeros((1, 1, 1), np.float32))
         of_layer.distances(nothing, layer.metric)

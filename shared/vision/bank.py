@@ -8,10 +8,17 @@ from shared.vision.head import Head
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_head import PatchHead
 from shared.vision.patch_network import PatchNetwork
-from shared.vision.recipe import Recipe
+from shared.vision.place_memory import PlaceMemory
+from shared.vision.recipe import Metric, Recipe
 
-LayerMemory: TypeAlias = LayerBank | PatchNetwork
-"""What patches of a layer are compared with: normal ones, or a network's sense of defects where it is learnt."""
+LayerMemory: TypeAlias = LayerBank | PatchNetwork | PlaceMemory
+"""What patches of a layer are compared with: normal ones, a network's sense of defects, or what is usual at a place."""
+
+
+def memory_type(metric: Metric) -> type[LayerMemory]:
+    """What layers of a metric have."""
+    kinds: dict[Metric, type[LayerMemory]] = {"learnt": PatchNetwork, "place": PlaceMemory}
+    return kinds.get(metric, LayerBank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,5 +47,5 @@ class Bank:
         if len(set(counts)) > 1:
             raise ValueError("a recipe of {} layers with {} layer banks and {} calibrations".format(*counts))
         for layer, memory in zip(self.recipe.layers, self.layers, strict=True):
-            if (layer.metric == "learnt") != isinstance(memory, PatchNetwork):
+            if memory_type(layer.metric) is not type(memory):
                 raise ValueError(f"layer {layer.name} of metric {layer.metric} with a {type(memory).__name__}")

@@ -5,8 +5,9 @@ from typing import Any
 from shared.vision.backbone import load_backbone
 from shared.vision.engine import output_names
 from shared.vision.errors import UnknownBackbone
-from shared.vision.recipe import Recipe
+from shared.vision.recipe import LINE_TAPS, Recipe
 from shared.vision.tensorflow_quietly import keras, tf
+from shared.vision.thin_lines import thin_lines
 
 DTYPES = {"f32": "float32", "bf16": "mixed_bfloat16"}
 """Keras dtype policy of a recipe's precision."""
@@ -35,7 +36,8 @@ def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
         if layer.name in names:
             name = names[layer.name]
             pool = keras.layers.AveragePooling2D(layer.pool, strides=1, padding="same", dtype="float32", name=name)
-            outputs[name] = pool(backbone.tap(layer.tap))
+            pixels = backbone.model.inputs[0]
+            outputs[name] = pool(thin_lines(pixels, layer.tap) if layer.tap in LINE_TAPS else backbone.tap(layer.tap))
     model = keras.Model(backbone.model.inputs[0], outputs)
     signature = [tf.TensorSpec((None, input_size, input_size, 3), tf.uint8, name="pixels")]
     function = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)

@@ -9,8 +9,12 @@ from typing import Any, Literal, Self
 PREPROCESSING = "resize-area-1"
 QUANTISATION = "int8-per-patch-1"
 
-Metric = Literal["cosine", "l2", "learnt"]
+Metric = Literal["cosine", "l2", "learnt", "place"]
 Precision = Literal["f32", "bf16", "int8"]
+
+DARK_LINES, BRIGHT_LINES = "dark-lines", "bright-lines"
+LINE_TAPS = (DARK_LINES, BRIGHT_LINES)
+"""Taps that every backbone has, since they look at its pixels (`shared.vision.thin_lines`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +22,14 @@ class Layer:
     """One grid of patch features, and how its distances are read."""
 
     tap: str
-    """Name of the backbone's tap, for instance ``b12``."""
+    """Name of the backbone's tap, for instance ``b12``, or one of `LINE_TAPS`."""
     input_size: int = 256
     """Side of the square the picture is resized to, pixels."""
     pool: int = 3
     """Side of the average-pooling window over patches; 1 pools nothing."""
     metric: Metric = "cosine"
-    """Distance to the nearest normal patch; ``learnt`` asks a network instead that was trained on drawn defects."""
+    """Distance to the nearest normal patch; ``learnt`` asks a network instead that was trained on drawn defects, and
+    ``place`` asks how far above the usual at its place a feature is."""
     top_fraction: float = 0.03
     """The image score of the layer is the mean over this fraction of its largest patch distances."""
     weight: float = 1.0

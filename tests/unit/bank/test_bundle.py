@@ -21,7 +21,7 @@ LAYERS = st.builds(
     tap=st.sampled_from(["b2", "b12", "b14"]),
     input_size=st.integers(32, 640),
     pool=st.sampled_from([1, 3, 5]),
-    metric=st.sampled_from(["cosine", "l2", "learnt"]),
+    metric=st.sampled_from(["cosine", "l2", "learnt", "place"]),
     top_fraction=st.floats(0.001, 1.0),
 )
 

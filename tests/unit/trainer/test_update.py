@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,15 +9,22 @@ import pytest
 from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, SwallowsDefects, UnusableGroups
 from services.trainer.evaluate import evaluate
 from services.trainer.known_defects import anomaly_scores
+from services.trainer.picture_features import look_at_all
+from services.trainer.pictures import find_pictures
+from services.trainer.progress import silent
 from services.trainer.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
 from shared.bank.bundle import make_bundle, read_bundle, write_bundle
+from shared.vision.bank import LayerMemory
 from shared.vision.calibration import Spread
+from shared.vision.inspection import layer_patches, picture_scores
 from shared.vision.memory_bank import MAX_VECTORS, LayerBank
 from shared.vision.patch_head import PatchHead, PatchHeadFigures
 from shared.vision.patch_network import PatchNetwork
-from tests.unit.trainer.conftest import RECIPE, draw
+from shared.vision.place_memory import PlaceMemory
+from shared.vision.recipe import Recipe
+from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
 
 SPOTS = [(10, 20), (60, 90), (40, 50), (20, 60), (70, 30), (30, 100), (50, 10), (60, 60)]
 
@@ -207,3 +215,29 @@ def test_the_same_seed_updates_the_same(folder: Path) -> None:
     )
     assert first.version.split("-")[1] == second.version.split("-")[1]
     assert np.isfinite(first.threshold)
+
+
+def test_what_is_usual_at_each_place_stays_and_known_defects_keep_their_scores(folder: Path) -> None:
+    by_place = replace(RECIPE.layers[0], metric="place", weight=0.5)
+    options = {"product": "plate", "normal": folder / "normal", "abnormal": folder / "abnormal"}
+    train(**options, out=folder / "placed", recipe=Recipe(layers=(by_place,)))  # type: ignore[arg-type]
+    before = read_bundle(folder / "placed")
+    assert before.upkeep is not None
+    update(bundle=folder / "placed", normal=folder / "stamped", out=folder / "updated")
+    after = read_bundle(folder / "updated")
+    assert after.upkeep is not None
+    assert_same_layers(after.bank.layers, before.bank.layers)
+    bank, looked = before.bank, look_at_all("", find_pictures(folder / "abnormal"), RECIPE, ColourEngine(), silent)
+    distances = [bank.layers[0].distances(layer_patches(looked.grids, by_place), "place")]
+    expected = picture_scores(distances, bank.recipe, bank.calibration.layers)
+    assert (expected > before.bank.threshold).mean() > 0.5
+    found = anomaly_scores(after.upkeep, after.bank.layers, bank.recipe, bank.calibration.layers)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def assert_same_layers(layers: Sequence[LayerMemory], others: Sequence[LayerMemory]) -> None:
+    for layer, other in zip(layers, others, strict=True):
+        assert isinstance(layer, PlaceMemory)
+        assert isinstance(other, PlaceMemory)
+        assert np.array_equal(layer.mean, other.mean)
+        assert np.array_equal(layer.deviation, other.deviation)
