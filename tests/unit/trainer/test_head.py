@@ -43,6 +43,19 @@ def test_a_head_that_has_nothing_to_learn_does_not_join() -> None:
             assert trial.report["gain"] > trial.report["noise"]
 
 
+@pytest.mark.parametrize(
+    ("gain", "noise", "joins"),
+    [(0.001, 0.003, True), (0.0, 0.003, False), (0.01, 0.02, False), (0.03, 0.02, True)],
+    ids=["little noise", "no gain", "within noise", "beyond noise"],
+)
+def test_any_gain_counts_where_there_is_little_noise(
+    monkeypatch: pytest.MonkeyPatch, gain: float, noise: float, joins: bool
+) -> None:
+    monkeypatch.setattr("services.trainer.head.gain_of", lambda *_: (gain, noise))
+    trial = try_head(show(shift=6, kinds=False))
+    assert (trial.head is not None) == joins == trial.report["joined"]
+
+
 def perfect(*, kinds: bool) -> Shown:
     shown = show(shift=6, kinds=kinds)
     return Shown(shown.descriptions, shown.fold_of, shown.is_abnormal.astype(np.float32) * 9, shown.kinds)
