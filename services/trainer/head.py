@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluation.metrics import auroc
+from services.trainer.joining import Joining
 from shared.events import FeatureGrid
 from shared.vision.calibration import Spread
 from shared.vision.head import Head, HeadFigures, describe, described_layers, kernel
@@ -19,11 +20,9 @@ MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on other
 MAX_NORMALS = 3000  # that a head is fitted to: more cost time at every chip and move little
 RIDGE = 0.1  # of targets -1 and 1; .01 to 1 do about as well
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations against the anomaly score's
-RESAMPLES = 200  # bootstrap ones, for the noise of a gain
 # Noise of a gain in AUROC below which any gain counts: a head that hardly helps with held-out defects, which are like
 # those that taught it, helps more with new parts' (on tiles split by part from .921 to .933).
 QUIET = 0.005
-SPREAD_FLOOR = 0.02  # of answers to normals, about -1: were they all the same, any other would be infinitely odd
 SCALE_FLOOR = 1e-6
 KINDS_NOISE = 2.0  # standard errors of the share named right, beyond which a head names kinds
 CHUNK = 64  # pictures described at once: bounds what is held as float32
@@ -83,18 +82,12 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
         return Trial(None, shown.scores, report)
     fitting = _Fitting.of(shown, seed)
     answers = fitting.held_out()
-    spread = Spread.of(answers[~defective, 0], SPREAD_FLOOR)
-    unit = max(float(shown.scores[~defective].std()), SPREAD_FLOOR)
-    added = np.float32(unit) * spread.standardise(answers[:, 0])
-    joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
-    weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
-    gain, noise = gain_of(shown.scores, joined[weight], defective, seed)
-    report |= {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
-    report |= {"kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
-    if gain > (noise if noise > QUIET else 0):
-        return Trial(fitting.head(weight * unit, spread), joined[weight], report | {"joined": True})
+    joining = Joining.best(shown.scores, answers[:, 0], defective, WEIGHTS, seed)
+    report |= joining.report | {"kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
+    if joining.gain > (joining.noise if joining.noise > QUIET else 0):
+        return Trial(fitting.head(joining.weight, joining.spread), joining.scores, report | {"joined": True})
     if fitting.names_kinds(answers):
-        return Trial(fitting.head(0.0, spread), shown.scores, report)
+        return Trial(fitting.head(0.0, joining.spread), shown.scores, report)
     return Trial(None, shown.scores, report)
 
 
@@ -152,20 +145,6 @@ def _penalties(abnormal: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Few defects are to count as much as many normals, each of them therefore more."""
     share = abnormal.sum() / max((~abnormal).sum(), 1)
     return np.where(abnormal, RIDGE * share, RIDGE)
-
-
-def gain_of(
-    before: NDArray[np.float32], after: NDArray[np.float32], defective: NDArray[np.bool_], seed: int
-) -> tuple[float, float]:
-    """Gain in AUROC, and its standard error over resampled pictures."""
-    random = np.random.default_rng(seed)
-    normals, abnormals = np.flatnonzero(~defective), np.flatnonzero(defective)
-    gains = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([random.choice(normals, len(normals)), random.choice(abnormals, len(abnormals))])
-        truth = defective[chosen]
-        gains.append((auroc(after[chosen], truth) or 0) - (auroc(before[chosen], truth) or 0))
-    return (auroc(after, defective) or 0) - (auroc(before, defective) or 0), float(np.std(gains))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from services.trainer.cross_fit import FOLDS_AT_ONCE
 from services.trainer.evaluation.metrics import auroc
-from services.trainer.head import MIN_ABNORMALS, SCALE_FLOOR, SPREAD_FLOOR, Shown, gain_of
+from services.trainer.head import MIN_ABNORMALS, SCALE_FLOOR, Shown
+from services.trainer.joining import Joining
 from services.trainer.progress import Progress
 from services.trainer.small_network import SmallNetwork, cooled
 from shared.events import FeatureGrid
-from shared.vision.calibration import Spread, top_count
+from shared.vision.calibration import top_count
 from shared.vision.head import described_layers
 from shared.vision.inspection import layer_patches
 from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid
@@ -95,17 +96,12 @@ def try_patch_head(
         for fold, of_others in zip(folds, held_out, strict=True):
             out = of_chunk == fold
             answers[start : start + CHUNK][out] = mean_of_top(surety(of_others.log_odds(patches[out])), TOP)
-    spread = Spread.of(answers[~defective], SPREAD_FLOOR)
-    unit = max(float(shown.scores[~defective].std()), SPREAD_FLOOR)
-    added = np.float32(unit) * spread.standardise(answers)
-    joined = {weight: shown.scores + np.float32(weight) * added for weight in WEIGHTS}
-    weight = max(WEIGHTS, key=lambda each: (auroc(joined[each], defective) or 0, -each))
-    gain, noise = gain_of(shown.scores, joined[weight], defective, seed)
-    report |= {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
-    if gain <= noise:
+    joining = Joining.best(shown.scores, answers, defective, WEIGHTS, seed)
+    report |= joining.report
+    if joining.gain <= joining.noise:
         return PatchTrial(None, shown.scores, report)
-    figures = PatchHeadFigures(weight=weight * unit, spread=spread, side=lessons.side, top_fraction=TOP)
-    return PatchTrial(PatchHead(figures, whole, answers[defective]), joined[weight], report | {"joined": True})
+    figures = PatchHeadFigures(weight=joining.weight, spread=joining.spread, side=lessons.side, top_fraction=TOP)
+    return PatchTrial(PatchHead(figures, whole, answers[defective]), joining.scores, report | {"joined": True})
 
 
 def answers_to(

@@ -31,14 +31,15 @@ def build_feature_graph(recipe: Recipe, input_size: int, dtype: str) -> Any:
             f"{input_size}: change the input size of its layers"
         )
     names = output_names(recipe, input_size)
+    pixels = backbone.model.inputs[0]
+    lines = thin_lines(pixels) if any(layer.tap in LINE_TAPS for layer in recipe.layers) else {}
     outputs = {}
     for layer in recipe.layers:
         if layer.name in names:
             name = names[layer.name]
             pool = keras.layers.AveragePooling2D(layer.pool, strides=1, padding="same", dtype="float32", name=name)
-            pixels = backbone.model.inputs[0]
-            outputs[name] = pool(thin_lines(pixels, layer.tap) if layer.tap in LINE_TAPS else backbone.tap(layer.tap))
-    model = keras.Model(backbone.model.inputs[0], outputs)
+            outputs[name] = pool(lines[layer.tap] if layer.tap in lines else backbone.tap(layer.tap))
+    model = keras.Model(pixels, outputs)
     signature = [tf.TensorSpec((None, input_size, input_size, 3), tf.uint8, name="pixels")]
     function = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
     return function.get_concrete_function()

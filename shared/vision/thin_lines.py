@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.vision.recipe import DARK_LINES
+from shared.vision.recipe import BRIGHT_LINES, DARK_LINES
 from shared.vision.tensorflow_quietly import keras
 
+# Whoever changes one of these changes what features mean: bump `PREPROCESSING` in `shared.vision.recipe` then, and
+# `GRAPH` in `shared.vision.engines.conversion`, or graphs on disk go on as they were.
 CELL = 16  # pixels a side of a patch, as of the backbone's middle layers
 ACROSS, ALONG = 1.0, 4.0  # standard deviations of the Gaussian, pixels
 REACH = 6  # pixels from a filter's centre to its edge
@@ -23,24 +25,25 @@ DIRECTIONS = 6
 DARKEST = 16.0  # grey levels added before the logarithm, or noise in the dark would be the strongest line
 
 
-def thin_lines(pixels: Any, tap: str) -> Any:
-    """How strong the strongest line is in each patch.
+def thin_lines(pixels: Any) -> dict[str, Any]:
+    """How strong the strongest line is in each patch, by tap.
 
     Args:
         pixels: Keras tensor, RGB from 0 to 255, (N, H, W, 3); sides are multiples of `CELL`.
-        tap: one of `LINE_TAPS`.
 
     Returns:
-        Keras tensor (N, H / 16, W / 16, 1), float32: of the natural logarithm of brightness.
+        Keras tensors (N, H / 16, W / 16, 1), float32, of the natural logarithm of brightness, one of each `LINE_TAPS`.
     """
     brightness = keras.ops.mean(keras.ops.cast(pixels, "float32"), axis=-1, keepdims=True)
     logarithm = keras.ops.log(brightness + DARKEST)
     # Mirrored at its edges: zeros around a picture would be the strongest line of all.
     padded = keras.ops.pad(logarithm, ((0, 0), (REACH, REACH), (REACH, REACH), (0, 0)), mode="reflect")
     answers = keras.ops.conv(padded, keras.ops.convert_to_tensor(filters()), padding="valid")
-    sign = 1.0 if tap == DARK_LINES else -1.0
-    strongest = keras.ops.max(sign * answers, axis=-1, keepdims=True)
-    return keras.ops.max_pool(strongest, CELL, strides=CELL, padding="valid")
+    found = {}
+    for tap, signed in ((DARK_LINES, answers), (BRIGHT_LINES, -answers)):
+        strongest = keras.ops.max(signed, axis=-1, keepdims=True)
+        found[tap] = keras.ops.max_pool(strongest, CELL, strides=CELL, padding="valid")
+    return found
 
 
 def filters() -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from shared.vision.errors import ConversionFailed
 from shared.vision.recipe import Recipe
 
 # Bump when `shared.vision.feature_graph` makes another graph of the same weights.
-GRAPH = "feature-graph-1"
+GRAPH = "feature-graph-2"
 TIMEOUT = 600  # seconds; a conversion takes ten, importing TensorFlow on a busy machine most of it
 GRAPH_FILE = "graph.xml"
 

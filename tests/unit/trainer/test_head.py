@@ -51,7 +51,7 @@ def test_a_head_that_has_nothing_to_learn_does_not_join() -> None:
 def test_any_gain_counts_where_there_is_little_noise(
     monkeypatch: pytest.MonkeyPatch, gain: float, noise: float, joins: bool
 ) -> None:
-    monkeypatch.setattr("services.trainer.head.gain_of", lambda *_: (gain, noise))
+    monkeypatch.setattr("services.trainer.joining.gain_of", lambda *_: (gain, noise))
     trial = try_head(show(shift=6, kinds=False))
     assert (trial.head is not None) == joins == trial.report["joined"]
 

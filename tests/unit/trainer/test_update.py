@@ -219,8 +219,13 @@ def test_the_same_seed_updates_the_same(folder: Path) -> None:
 
 def test_what_is_usual_at_each_place_stays_and_known_defects_keep_their_scores(folder: Path) -> None:
     by_place = replace(RECIPE.layers[0], metric="place", weight=0.5)
-    options = {"product": "plate", "normal": folder / "normal", "abnormal": folder / "abnormal"}
-    train(**options, out=folder / "placed", recipe=Recipe(layers=(by_place,)))  # type: ignore[arg-type]
+    train(
+        product="plate",
+        normal=folder / "normal",
+        abnormal=folder / "abnormal",
+        out=folder / "placed",
+        recipe=Recipe(layers=(by_place,)),
+    )
     before = read_bundle(folder / "placed")
     assert before.upkeep is not None
     update(bundle=folder / "placed", normal=folder / "stamped", out=folder / "updated")
