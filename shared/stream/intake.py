@@ -1,7 +1,8 @@
-"""How records come in: polling that never waits for the worker, and fetches no more than there is room for."""
+"""How records come in: polling that never waits for work in flight, and fetches no more than there is room for."""
 
 import time
-from concurrent.futures import Future, wait
+from collections.abc import Collection
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 import structlog
@@ -15,7 +16,9 @@ from shared.stream.record import Received
 from shared.stream.vitals import Vitals
 
 IDLE_POLL_S = 0.25  # nothing to do: a record ends the wait at once, so only stopping and the tick have to wait for it
-BUSY_POLL_S = 0.02  # the worker is busy: it ends the wait at once; in between the client's queue is emptied
+# Worker or commit are busy: what the batch in flight waits for ends the wait at once; in between the client's queue is
+# emptied. Where none is in flight, only the commit's end has to wait for it, and nothing hangs on that.
+BUSY_POLL_S = 0.02
 FULL_WAIT_S = 0.05  # … and there is no room for more: only rebalances have to wait for it
 # The buffer is full and the worker still busy: after this, partitions are paused so that polling (and with it
 # rebalances) goes on without records. Not at once, because pausing throws away what the client fetched ahead, and the
@@ -45,11 +48,12 @@ class Intake:
         self._stage = stage
         self._polled_at = time.monotonic()
 
-    def receive(self, judging: Future[Any] | None, *, held_until: float, wanted: bool, quick: bool) -> None:
-        """Wait for records or for the worker, whichever comes first, and buffer what came.
+    def receive(self, awaited: Collection[Future[Any]], *, held_until: float, wanted: bool, quick: bool) -> None:
+        """Wait for records or for what is in flight, whichever comes first, and buffer what came.
 
         Args:
-            judging: what the worker is at.
+            awaited: what the batch in flight waits for; the first of these to end ends the wait. Without any, a
+                record does.
             held_until: no batch is begun before this (monotonic, in seconds).
             wanted: whether more records are any use; polling goes on without.
             quick: whether something else is waited for, so that an idle poll must be short.
@@ -59,8 +63,8 @@ class Intake:
         """
         now = time.monotonic()
         room = self._buffer.room
-        if judging:
-            wait([judging], BUSY_POLL_S if room else FULL_WAIT_S)
+        if awaited:
+            wait(awaited, BUSY_POLL_S if room else FULL_WAIT_S, FIRST_COMPLETED)
             records, timeout_s = room, 0.0
         elif now < held_until:
             records, timeout_s = 1, min(held_until - now, IDLE_POLL_S)
@@ -77,7 +81,7 @@ class Intake:
             self._partitions.pause()
             records = 1
         if records:
-            self._poll(records, timeout_s, lingered=judging is not None)
+            self._poll(records, timeout_s, lingered=bool(awaited))
 
     def _poll(self, records: int, timeout_s: float, *, lingered: bool) -> None:
         self._partitions.seek()

@@ -1,11 +1,14 @@
 """The loop of every stage: poll, judge a micro-batch, commit it in one transaction.
 
-    main thread      poll ── poll ── poll ─┬─ poll ── poll ─┬─ …
-                      │ batch 1            │ commit 1       │ commit 2
-    worker thread     └─ judge 1 ──────────┴─ judge 2 ──────┴─ …
+    main thread      poll ── poll ── poll ── poll ── poll ── poll ── …
+                      │ batch 1       │ batch 2       │ batch 3
+    worker thread     └─ judge 1 ─────┴─ judge 2 ─────┴─ judge 3 ─── …
+                                      │               │
+    commit thread                     └─ commit 1 ──  └─ commit 2 ── …
 
 The worker gets the next batch before the finished one is committed, so that work and commits overlap; commits are made
-one at a time, in the order of the batches. Nothing is committed but whole batches with their outputs.
+one at a time, in the order of the batches: a judged batch waits for the commit before it, and the worker with it.
+Nothing is committed but whole batches with their outputs.
 
 Where a transaction fails or a batch is dropped, everything in memory may be ahead of what is committed: then all of it
 is forgotten, and every partition begins anew as if it had just been assigned (`shared.stream.beginning`).
@@ -28,6 +31,7 @@ from shared.settings import StreamSettings
 from shared.stream import report
 from shared.stream.batch import Buffer
 from shared.stream.beginning import Beginnings, Pasts
+from shared.stream.commits import Batch, Commits
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.deadline import Pace, begin_by
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
@@ -86,7 +90,7 @@ class Loop(Generic[E]):
         self._topic = topic
         self._consumer = consumer
         self._membership = membership
-        self._transactions = transactions
+        self._commits = Commits(transactions.commit)
         self._worker = worker
         self._settings = settings
         self._vitals = vitals
@@ -118,15 +122,19 @@ class Loop(Generic[E]):
                     self._consumer.unsubscribe()
                     self._join()
                 self._receive()
+                self._take_committed(within_s=0.0)
+                if not self._commits.under_way:  # else its transaction shows that it goes on; where it hangs, so do we
+                    self._vitals.progress()
                 finished = self._take_finished()
-                self._begin_next()  # before the commit: the worker judges while this thread commits
+                self._begin_next()
                 if finished:
                     self._commit(finished)
-                self._vitals.progress()
             self._drain()
         except BaseException:
             self._drop()  # what follows a batch that was not committed must not be committed either
             raise
+        finally:
+            self._commits.close()
 
     def _join(self) -> None:
         self._consumer.subscribe(
@@ -134,15 +142,26 @@ class Loop(Generic[E]):
         )
 
     def _receive(self) -> None:
-        """Wait for records or for the worker, whichever comes first."""
+        """Wait for records or for what is in flight, whichever comes first."""
         self._beginnings.go_on()
         self._vitals.beginning = self._beginnings.awaited
-        judging = self._in_flight.judgement if self._in_flight else None
         self._intake.receive(
-            judging, held_until=self._held_until, wanted=not self._deferred, quick=bool(self._beginnings.awaited)
+            self._awaited(),
+            held_until=self._held_until,
+            wanted=not self._deferred,
+            quick=bool(self._beginnings.awaited or self._commits.under_way),
         )
         if self._error:
             raise self._error
+
+    def _awaited(self) -> list[Future[Any]]:
+        """What the batch in flight waits for: the worker, or the commit before it. Nothing where no batch is."""
+        if self._in_flight is None:
+            return []
+        judgement, commit = self._in_flight.judgement, self._commits.under_way
+        if commit is None:
+            return [judgement]
+        return [commit] if judgement.done() else [judgement, commit]
 
     # -- judge
 
@@ -171,12 +190,17 @@ class Loop(Generic[E]):
         return latest is not None and latest < datetime.now(UTC)
 
     def _take_finished(self) -> Judgement | None:
-        """The judgement of the batch in flight, if it is done; what could not be judged waits in the buffer again."""
+        """The judgement of the batch in flight, if it is done and no commit is under way.
+
+        What could not be judged waits in the buffer again.
+        """
         in_flight = self._in_flight
         if in_flight is None or not in_flight.judgement.done():
             return None
-        self._in_flight = None
         self._vitals.worker_busy_since = None
+        if self._commits.under_way:
+            return None
+        self._in_flight = None
         judgement = in_flight.judgement.result()
         if in_flight.batch:
             seconds = self._worked_s = time.monotonic() - in_flight.since
@@ -192,7 +216,7 @@ class Loop(Generic[E]):
     # -- commit
 
     def _commit(self, judgement: Judgement) -> None:
-        """Outputs and offsets of a batch in one transaction; where that fails, everything begins anew."""
+        """Have outputs and offsets of a batch committed in one transaction, while no other one is under way."""
         settled = judgement.settled
         aside = [*judgement.due, *judgement.kept]
         if not settled and not aside:
@@ -202,9 +226,18 @@ class Loop(Generic[E]):
         # lost them.
         offsets = {output.partition: self._partitions.begun[output.partition] for output in aside}
         offsets |= next_offsets(record.received for record in settled)
-        began = time.monotonic()
+        outputs = [output for record in settled for output in record.outputs] + aside
+        batch = Batch(settled, offsets, tally, self._worked_s)
+        self._commits.start(batch, outputs, self._consumer.consumer_group_metadata())
+
+    def _take_committed(self, *, within_s: float | None) -> None:
+        """Take note of the commit under way once it has ended (None: wait for it); where it failed, begin anew."""
+        taken = self._commits.take(within_s)
+        if taken is None:
+            return
+        batch, commit = taken
         try:
-            self._transactions.commit([output for record in settled for output in record.outputs] + aside, offsets)
+            ended = commit.result()
         except TransactionFailed as error:
             if isinstance(error, OutputRefused):
                 if error.sources <= self._refused:
@@ -214,10 +247,10 @@ class Loop(Generic[E]):
             self._begin_anew()
             self._hold(str(error))
             return
-        report.committed(self._step.name, settled, time.monotonic() - began, self._worked_s)
-        self._partitions.begun |= offsets
-        self._tally = tally
-        self._refused -= {record.received.source for record in settled}
+        report.committed(self._step.name, batch.settled, ended.seconds, batch.worked_s, at=ended.at)
+        self._partitions.begun |= batch.offsets
+        self._tally = batch.tally
+        self._refused -= {record.received.source for record in batch.settled}
         if not self._deferred:
             self._release()
 
@@ -229,7 +262,10 @@ class Loop(Generic[E]):
         self._buffer.drop()
 
     def _begin_anew(self) -> None:
-        """Go back to the last commit with everything, also with what is known of each partition."""
+        """Go back to the last commit with everything, also with what is known of each partition.
+
+        Not while a commit is under way: it decides where that is.
+        """
         self._drop()
         owned = sorted(self._partitions.owned)
         self._submit(self._judge.forget, owned)
@@ -256,12 +292,19 @@ class Loop(Generic[E]):
         self._buffer.drop()
 
     def _finish_in_flight(self, budget_s: float) -> None:
-        """Commit the batch in flight if the worker is done with it in time, else drop it."""
+        """Commit what is in flight: the batch that the worker is at only if it is done in time, else it is dropped.
+
+        A commit that is under way is waited for however long it takes: where this worker stands depends on it, and
+        transactions give a broker up by themselves (`shared.stream.transaction`).
+        """
+        until = time.monotonic() + budget_s
+        self._take_committed(within_s=None)
         if self._in_flight is None:
             return
-        wait([self._in_flight.judgement], budget_s)
+        wait([self._in_flight.judgement], max(0.0, until - time.monotonic()))
         if finished := self._take_finished():
             self._commit(finished)
+            self._take_committed(within_s=None)
         else:
             log.warning("batch_dropped", records=len(self._in_flight.batch), waited_s=budget_s)
             self._begin_anew()
@@ -280,6 +323,8 @@ class Loop(Generic[E]):
         try:
             if self._holds(partitions):
                 self._finish_in_flight(REVOKE_BUDGET_S)
+            else:
+                self._take_committed(within_s=None)
         except Exception as error:  # must not cross the client's C code; `_receive` raises it
             self._error = error
         self._forget(partitions)
@@ -288,8 +333,12 @@ class Loop(Generic[E]):
     def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
         """These partitions are another's already: commit nothing of them."""
         partitions = {partition.partition for partition in lost}
-        if self._holds(partitions):
-            self._begin_anew()
+        try:
+            self._take_committed(within_s=None)  # the broker refuses it, or has accepted it before
+            if self._holds(partitions):
+                self._begin_anew()
+        except Exception as error:  # as above
+            self._error = error
         self._forget(partitions)
         self._note_assignment("lost", lost)
 

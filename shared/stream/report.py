@@ -33,10 +33,12 @@ def judged(stage: str, records: int, seconds: float) -> None:
     telemetry.BATCH_SECONDS.labels(stage).observe(seconds)
 
 
-def committed(stage: str, settled: Collection[Settled], seconds: float, worked_s: float = 0.0) -> None:
-    """A transaction with these outcomes has taken effect; it took `seconds`, the work before it `worked_s`."""
+def committed(
+    stage: str, settled: Collection[Settled], seconds: float, worked_s: float = 0.0, *, at: datetime | None = None
+) -> None:
+    """A transaction with these outcomes took effect `at` a time; it took `seconds`, the work before it `worked_s`."""
     telemetry.TRANSACTION_SECONDS.labels(stage).observe(seconds)
-    now = datetime.now(UTC)
+    now = at or datetime.now(UTC)
     for record in settled:
         identity = record.identity
         if record.repeated:

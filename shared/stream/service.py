@@ -182,7 +182,6 @@ class Service(Generic[E]):
             slot=stream.worker,
             topic=topic,
             outputs=[(output.name, partition) for output in judge.outputs for partition in range(output.partitions)],
-            group_metadata=consumer.consumer_group_metadata,
             patience_s=min(BROKER_PATIENCE_S, stream.transaction_timeout_ms / 1000),
         )
 
@@ -212,7 +211,8 @@ class Service(Generic[E]):
             stopping=self._stopping,
         )
         try:
-            if transactions.open():  # before the group hears of this worker: its predecessor is out of the way then
+            # Before the group hears of this worker: its predecessor is out of the way then.
+            if transactions.open(consumer.consumer_group_metadata()):
                 loop.run()
         finally:
             membership.close()

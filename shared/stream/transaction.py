@@ -44,7 +44,11 @@ def back_off() -> Iterator[float]:
 
 
 class Transactions:
-    """A transactional producer, one transaction at a time.
+    """A transactional producer, one transaction at a time. Used by one thread at a time.
+
+    `member` is what the consumer knows of its membership: it lets the broker refuse offsets from a worker that is no
+    longer a member. It is handed in, since the consumer answers nobody while another thread polls it: asked from here
+    during a rebalance, which waits for the commit, it would never answer.
 
     Once a call has failed because the broker was away, the producer is replaced by a new one: librdkafka 2.16 may then
     block for ever in `send_offsets_to_transaction` whatever its timeout (its issue 5456), and be fenced by the broker,
@@ -60,14 +64,12 @@ class Transactions:
         slot: str,
         topic: str,
         outputs: Collection[tuple[str, int]],
-        group_metadata: Callable[[], Any],
         patience_s: float,
     ) -> None:
         """Move a group's offsets on `topic`, and write to `outputs`, which are topics and partitions.
 
-        `group_metadata` says what the consumer knows of its membership: it lets the broker refuse offsets from a worker
-        that is no longer a member. `alive` is called while a call takes long; `patience_s` is how long a
-        transaction waits for a broker that is away before another producer begins it again.
+        `alive` is called while a call takes long; `patience_s` is how long a transaction waits for a broker that is
+        away before another producer begins it again.
         """
         self._new_producer = new_producer
         self._alive = alive
@@ -75,19 +77,20 @@ class Transactions:
         self._slot = slot
         self._topic = topic
         self._outputs = outputs
-        self._group_metadata = group_metadata
         self._patience_s = patience_s
         self._producer = new_producer()
         self._sender = Worker("send-offsets")
+        self._member: Any = None
         self._refused: set[Source] = set()
         self._was_away = False  # the broker, during this transaction
         self._stood_still = False  # this process, during this transaction
 
-    def open(self) -> bool:
+    def open(self, member: Any) -> bool:
         """Take over the worker slot: a predecessor is fenced and what it left open is aborted.
 
         Tries until the broker is reached; False where told to stop before. Raises `Fenced`, `ClientFailed`.
         """
+        self._member = member
         while True:
             patience = time.monotonic() + self._patience_s
             try:
@@ -102,11 +105,12 @@ class Transactions:
             else:
                 return True
 
-    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int]) -> None:
+    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int], member: Any) -> None:
         """Produce the outputs and move the group's offsets (the next to be read, by partition), atomically.
 
         Raises `TransactionAborted` (of which `OutputRefused`), `OutcomeUnknown`, `Fenced`, `ClientFailed`.
         """
+        self._member = member
         self._refused.clear()
         self._was_away = self._stood_still = False
         patience = time.monotonic() + self._patience_s
@@ -174,9 +178,7 @@ class Transactions:
     def _send_offsets(self, offsets: Mapping[int, int]) -> None:
         """On a thread of its own, since the call may not return."""
         positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
-        sent = self._sender.submit(
-            self._producer.send_offsets_to_transaction, positions, self._group_metadata(), CALL_TIMEOUT_S
-        )
+        sent = self._sender.submit(self._producer.send_offsets_to_transaction, positions, self._member, CALL_TIMEOUT_S)
         waited_s = 0.0
         began = time.monotonic()
         try:
@@ -208,7 +210,7 @@ class Transactions:
         if not _broker_away(error) and not self._was_away:
             raise self._stopped(error) from cause
         if self._replace_producer(error):
-            self.open()
+            self.open(self._member)
         raise OutcomeUnknown(f"the broker went away during a transaction: {error.args[0].str()}") from cause
 
     def _replace_producer(self, because: KafkaException) -> bool:

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-# An iteration of the loop takes a second at most; only a broker that does not answer a commit holds it up for 2 s at a
-# time. Half a minute without progress is a hang.
+# An iteration of the loop takes a second at most, and a transaction shows every 2 s that it goes on where the broker
+# does not answer. Half a minute without progress of either is a hang.
 STALLED_AFTER_S = 30.0
 # The slowest honest batch (the largest pictures on one core) takes seconds. A worker that is busy for longer hangs.
 STUCK_AFTER_S = 120.0
@@ -42,7 +42,7 @@ class Vitals:
         self.draining = False
 
     def progress(self) -> None:
-        """The loop has gone round."""
+        """The loop has gone round with no commit under way, or the commit that is goes on; from either's thread."""
         self._progress = self._clock()
 
     def dead_because(self) -> str | None:

@@ -1,8 +1,9 @@
-"""What the runtime needs from Kafka, in memory and in one thread's hands."""
+"""What the runtime needs from Kafka, in memory: consumer and pasts in the main thread's hands, commits in another's."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from threading import get_ident
 
 from confluent_kafka import KafkaException, TopicPartition
 
@@ -61,6 +62,7 @@ class ConsumerDouble:
         self.seek_fails = 0
         self.sought: list[int] = []
         self.unsubscribed = 0
+        self._thread = get_ident()
 
     def subscribe(self, topics: list[str], on_assign: object, on_revoke: object, on_lost: object) -> None:
         assert topics == [TOPIC]
@@ -88,6 +90,10 @@ class ConsumerDouble:
     def lose(self, partitions: set[int]) -> None:
         self._on_lost(self, [TopicPartition(TOPIC, partition) for partition in partitions])
         self.assigned -= partitions
+
+    def consumer_group_metadata(self) -> str:
+        assert get_ident() == self._thread, "the client would answer only once it is not polled any more"
+        return "membership"
 
     def consume(self, number: int, timeout_s: float) -> list[MessageDouble]:
         found = []
@@ -168,7 +174,8 @@ class TransactionsDouble:
         self.takes_effect_though_it_fails = False
         self.before_commit: Callable[[], None] = lambda: None
 
-    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int]) -> None:
+    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int], member: str) -> None:
+        assert member == "membership"
         self.before_commit()
         failure = self.failures.popleft() if self.failures else None
         if failure is None or self.takes_effect_though_it_fails:

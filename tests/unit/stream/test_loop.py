@@ -1,8 +1,6 @@
 """The loop against a log in memory: what is committed, in which order, whatever fails on the way."""
 
 import time
-from collections.abc import Sequence
-from threading import Event as Flag
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -10,99 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
-from shared.settings import StreamSettings
 from shared.stream import loop as loop_module
 from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
-from shared.stream.judgement import Judge
-from shared.stream.loop import Loop
 from shared.stream.step import Source
-from shared.stream.vitals import Vitals
-from shared.stream.worker import Worker
-from shared.topics import load_topics
-from shared.wire.codec import Codec
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
-from tests.registry_double import RegistryInMemory
 from tests.toy_stage import ToyStep
-from tests.unit.stream.doubles import TOPIC, ConsumerDouble, MembershipDouble, PastsDouble, TransactionsDouble
-
-TOPICS = load_topics()
-CODEC = Codec(RegistryInMemory(), TOPICS)
-IMAGES = {number: CODEC.encode(image_captured(b"picture", number)) for number in range(60)}
-
-
-def log_of(*partitions: Sequence[int]) -> dict[int, list[bytes]]:
-    """Chips by number, in partitions 0, 1, …"""
-    return {number: [IMAGES[chip] for chip in chips] for number, chips in enumerate(partitions)}
-
-
-class Stage:
-    """A loop over a log in memory that stops once everything of the log has been committed."""
-
-    def __init__(self, log: dict[int, list[bytes]], step: ToyStep | None = None, **stream: object) -> None:
-        self.step = step or ToyStep()
-        self.consumer = ConsumerDouble(log)
-        self.transactions = TransactionsDouble(self.consumer)
-        self.stopping = Flag()
-        self.vitals = Vitals(self.step.not_ready_because)
-        self.consume = self.consumer.consume
-        self.consumer.consume = self._consume_until_all_is_done
-        self._worker = Worker("toy")
-        judge = Judge(self.step, CODEC, TOPICS)
-        self.pasts = PastsDouble(self.consumer, self.transactions, CODEC)
-        self.pasts.recalls = judge.recalls
-        self.membership = MembershipDouble()
-        self.loop = Loop(
-            step=self.step,
-            judge=judge,
-            topic=TOPIC,
-            consumer=self.consumer,
-            pasts=self.pasts,
-            membership=self.membership,
-            transactions=self.transactions,
-            worker=self._worker,
-            settings=StreamSettings(**{"batch_size": 4, "linger_ms": 5} | stream),
-            vitals=self.vitals,
-            stopping=self.stopping,
-        )
-
-    def _consume_until_all_is_done(self, number: int, timeout_s: float):
-        log, committed = self.consumer.log, self.consumer.committed_offsets
-        if all(committed.get(p, 0) == len(log[p]) for p in self.consumer.assigned) and not self.consumer.between_polls:
-            self.stopping.set()
-        return self.consume(number, timeout_s)
-
-    def run(self) -> list[str]:
-        """The event ids committed, in order."""
-        try:
-            self.loop.run()
-        finally:
-            self._worker.close(10)
-        return self.committed()
-
-    def committed(self, topic: str = "features") -> list[str]:
-        outputs = [output for output in self.transactions.outputs if output.topic == topic]
-        return [dict(output.headers)["event_id"].decode() for output in outputs]
-
-
-def ids(*numbers: int) -> list[str]:
-    return [f"event-{number}" for number in numbers]
+from tests.unit.stream.doubles import TOPIC
+from tests.unit.stream.stage import CODEC, IMAGES, Stage, ids, log_of
 
 
 def test_records_are_committed_in_the_order_of_their_partition():
     assert Stage(log_of(range(10))).run() == ids(*range(10))
-
-
-def test_the_next_batch_is_with_the_worker_before_the_finished_one_is_committed():
-    stage = Stage(log_of(range(8)))
-    begun_before_commit = []
-
-    def before_commit() -> None:
-        begun_before_commit.append(stage.vitals.worker_busy_since is not None)
-
-    stage.transactions.before_commit = before_commit
-    assert stage.run() == ids(*range(8))
-    assert begun_before_commit == [True, False]
 
 
 def test_an_aborted_batch_is_read_again_from_the_last_commit():

@@ -48,10 +48,9 @@ class Setup:
             slot="toy-0",
             topic="images",
             outputs=[("features", 0)],
-            group_metadata=lambda: "membership",
             patience_s=0.2,
         )
-        assert self.transactions.open()
+        assert self.transactions.open("membership")
         self.opening = list(self.calls)
         self.calls.clear()
         self.failures |= {name: deque(of_call) for name, of_call in failures.items()}
@@ -62,7 +61,7 @@ class Setup:
 
     def commit(self) -> None:
         output = Output("features", 0, b"line-1", b"value", [], Source("images", 0, 3))
-        self.transactions.commit([output], {0: 4})
+        self.transactions.commit([output], {0: 4}, "membership")
 
 
 @pytest.fixture(autouse=True)
