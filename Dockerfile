@@ -73,7 +73,11 @@ COPY shared shared
 FROM shared AS gateway
 COPY --from=gateway-packages /opt/venv /opt/venv
 COPY services/gateway services/gateway
-ENV CHIPSIEVE_GATEWAY__HOST=0.0.0.0
+# glibc: one heap for all threads, of which more than 128 KiB free at its end go back. Else each thread that takes in or
+# decodes pictures keeps one of its own. services/cli/line.py gives a local gateway the same.
+ENV CHIPSIEVE_GATEWAY__HOST=0.0.0.0 \
+    MALLOC_ARENA_MAX=1 \
+    MALLOC_TRIM_THRESHOLD_=131072
 EXPOSE 8080
 CMD ["python", "-m", "services.gateway"]
 

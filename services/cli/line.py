@@ -18,6 +18,8 @@ from services.cli.local_stack import ports
 from shared.errors import ChipsieveError
 
 STAGES = ("extractor", "matcher", "router")
+# As in the images (Dockerfile, which says why).
+ENVIRONMENT = {"gateway": {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}}
 READY_SECONDS = 120.0  # a first start may compile an engine from the Keras model; later ones take a few seconds
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's own ports
 DRAIN_SECONDS = 20.0  # a batch in flight and its transaction; past it the process is killed
@@ -91,6 +93,7 @@ class Line:
         """Start one more process; `worker` names its slot, unique among the replicas of its stage."""
         port = free_port()
         settings = {
+            **ENVIRONMENT.get(name, {}),
             **os.environ,
             **self._env,
             **(env or {}),
