@@ -17,8 +17,9 @@ LEAST_SHARE = 0.4  # of the best candidate's weight: what weighs less is not wor
 TIE = 0.005  # of AUROC: a cheaper recipe this close is as good
 LEARNT_SHARE = 0.5  # of a learnt layer's weight against all banks' together; a quarter to one do about as well
 WORTH = 0.005  # of AUROC on drawn defects of families that taught it nothing: a learnt layer must gain as much
-LINES_SHARE = 0.35  # likewise of a layer of lines: a quarter to a half do about as well, and more costs the rest
-LINES_WORTH = 0.01  # of AUROC on drawn lines: a layer of lines must gain as much
+LINES_SHARE = 0.3  # likewise of a layer of lines: a quarter to a half do about as well, and more costs the rest
+LINES_WORTH = 0.0025  # of AUROC on drawn lines: a layer of lines must gain as much; what sees them anyhow gains nothing
+LINES_COST = 0.01  # of AUROC on all drawn defects: a layer of lines may cost as much, which is less than they can rank
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
 LOST = 0.2  # likewise: up to here half of the score stays with the usual recipe, since drawn defects may be wrong
 
@@ -123,9 +124,10 @@ def join_lines(
     families: NDArray[np.intp],
     thin: Sequence[int],
 ) -> Recipe:
-    """The recipe with layers that see nothing but thin lines, where they tell drawn ones apart and cost nothing else.
+    """The recipe with layers that see nothing but thin lines, where they tell drawn ones apart and cost others little.
 
-    They are judged by what they are there for: as one of many families, cracks would hardly count.
+    They are judged by what they are there for, drawn lines and the real defects where some are known: as one of many
+    families, cracks would hardly count.
 
     Args:
         recipe: of tried layers.
@@ -142,9 +144,11 @@ def join_lines(
         if trial.scores is None:
             continue
         joined = alone + trial.scores.times(weight)
-        (before, _), (after, _) = (measured_auroc(each, families) for each in (alone, joined))
-        gain = np.mean([_on_family(joined, families, each) - _on_family(alone, families, each) for each in thin])
-        if after >= before - TIE and gain >= LINES_WORTH:
+        (before, real_before), (after, real_after) = (measured_auroc(each, families) for each in (alone, joined))
+        gain = float(np.mean([_on_family(joined, families, each) - _on_family(alone, families, each) for each in thin]))
+        if real_before is not None and real_after is not None:
+            gain = max(gain, real_after - real_before)
+        if after >= before - LINES_COST and gain >= LINES_WORTH:
             recipe, alone = _with(recipe, trial.layer, weight), joined
     return recipe
 

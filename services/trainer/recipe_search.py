@@ -37,6 +37,9 @@ from shared.vision.recipe import Layer, Precision, Recipe
 MAX_NORMALS = 160  # looked at: more make candidates no easier to tell apart
 MAX_ABNORMALS = 64
 BASES = 24  # normals that defects are drawn into, one of each family; four are useless, twice as many gain little
+# Likewise for thin lines, into which more are drawn: they alone say whether layers of lines join, and with 24 of each
+# that is decided by chance.
+LINE_BASES = 96
 FOLDS = 4
 BANK = 1000  # vectors; half of a product's, for the same ranking
 BANK_CANDIDATES = 10_000  # patches that a bank is chosen from
@@ -152,22 +155,24 @@ def gather(
             sizes.append((picture.shape[0], picture.shape[1]))
             kept.append(index)
         progress("sampling normals", done, len(chosen))
-    names = [groups[index] if groups else normals[index].name for index in kept]
-    fold_of = split_into_folds(names, folds=FOLDS, seed=seed)
-    bases = np.sort(random.permutation(len(pictures))[:BASES])
+    held_out_as = [groups[index] if groups else normals[index].name for index in kept]
+    fold_of = split_into_folds(held_out_as, folds=FOLDS, seed=seed)
+    order = random.permutation(len(pictures))
+    drawn = [(base, family) for base in np.sort(order[:BASES]) for family in FAMILIES]
+    drawn += [(base, family) for base in np.sort(order[BASES:LINE_BASES]) for family in THIN_LINES]
     spoilt = []
-    for done, base in enumerate(bases, start=1):
-        for family in FAMILIES:
-            donor = int((base + random.integers(1, len(pictures))) % len(pictures))
-            spoilt.append(spoil(pictures[base], pictures[donor], family, random))
-        progress("drawing defects", done, len(bases))
+    for done, (base, family) in enumerate(drawn, start=1):
+        donor = int((base + random.integers(1, len(pictures))) % len(pictures))
+        spoilt.append(spoil(pictures[base], pictures[donor], family, random))
+        progress("drawing defects", done, len(drawn))
+    numbers = {family: number for number, family in enumerate(FAMILIES)}
     real = [_read(abnormals[index]) for index in random.permutation(len(abnormals))[:MAX_ABNORMALS]]
     sample = Sample(
         normals=tuple(pictures),
         fold_of=fold_of,
         spoilt=tuple(spoilt),
-        spoilt_base=np.repeat(bases, len(FAMILIES)),
-        families=np.tile(np.arange(len(FAMILIES)), len(bases)),
+        spoilt_base=np.array([base for base, _ in drawn]),
+        families=np.array([numbers[family] for _, family in drawn]),
         abnormals=tuple(reduced(picture) for picture in real if picture is not None),
     )
     return sample, sizes

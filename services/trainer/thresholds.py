@@ -16,6 +16,9 @@ RATE = 0.01  # of false rejects, where none is asked for
 # rejects no more of the normals among them than this share. The fewest mistakes in all would let most defects pass
 # where good pictures are many: on tiles split by part, F1 .46 and a recall of .29 on new pictures, where this has .73.
 MISTAKEN_NORMALS = 0.1
+# Defects of parts to come resemble those known less than these resemble each other, and score lower: where groups tell
+# parts apart, the lowest threshold that has this share of the best F1 is taken.
+AS_GOOD = 0.98
 MASKED_NORMALS = 0.05  # share of good pictures that may show a mask: rejects show theirs, good chips rarely one
 
 
@@ -98,8 +101,8 @@ class Threshold:
 def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) -> Threshold:
     """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
 
-    Where nothing is asked for by name and defects are known, the one with the best F1; it comes with the rate that can
-    be promised for it.
+    Where nothing is asked for by name and defects are known, the one with the best F1, or the lowest of about the best
+    where groups are known; it comes with the rate that can be promised for it.
 
     Args:
         normals: their held-out scores.
@@ -144,8 +147,12 @@ def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Thresho
     ordered = np.sort(normals.scores)[::-1]
     candidates = ordered[: 1 + math.floor(MISTAKEN_NORMALS * len(ordered))]
     passed = (abnormals.scores[:, None] <= candidates).sum(axis=0)
-    caught, rejected = len(abnormals.scores) - passed, np.arange(len(candidates))
-    tolerated = int(np.argmax(2 * caught / (2 * caught + rejected + passed)))
+    caught, rejected = len(abnormals.scores) - passed, (ordered[:, None] > candidates).sum(axis=0)
+    f1 = 2 * caught / (2 * caught + rejected + passed)
+    best = int(np.argmax(f1))
+    if normals.groups is not None and caught[best]:
+        best = int(np.flatnonzero(f1 >= AS_GOOD * f1.max())[-1])
+    tolerated = int(rejected[best])
     evidence = Evidence.of(normals.scores, normals.groups, RATE, confidence)
     rate = evidence.lowest_rate(confidence, tolerated)
     promise = Promise(
@@ -157,7 +164,7 @@ def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Thresho
         groups=evidence.groups,
         effective=evidence.effective if evidence.groups is not None else None,
     )
-    return Threshold(float(candidates[tolerated]), promise, None, ())
+    return Threshold(float(candidates[best]), promise, None, ())
 
 
 def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: float) -> Promise:

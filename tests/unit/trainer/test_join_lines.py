@@ -16,14 +16,20 @@ PER_FAMILY, FAMILY_COUNT, THIN = 400, 8, (1,)
 FAMILY_OF = np.arange(PER_FAMILY * FAMILY_COUNT) % FAMILY_COUNT
 
 
-def trial(layer: Layer, apart: float, *, lines_apart: float | None = None, seed: int) -> Trial:
-    """Scores of normals and of eight families lie so many deviations apart, those of the thin family perhaps others."""
+def trial(
+    layer: Layer, apart: float, *, lines_apart: float | None = None, real_apart: float | None = None, seed: int
+) -> Trial:
+    """Scores of normals and of eight families lie so many deviations apart, those of the thin family perhaps others.
+
+    So do real defects', where they are known.
+    """
     random = np.random.default_rng(seed)
     spoilt = random.normal(apart, 1, len(FAMILY_OF))
     if lines_apart is not None:
         spoilt[THIN[0] == FAMILY_OF] += lines_apart - apart
-    scores = Scores(random.normal(0, 1, PER_FAMILY).astype(np.float32), spoilt.astype(np.float32), NONE)
-    return Trial(layer, measured_auroc(scores, FAMILY_OF)[0], None, scores)
+    real = NONE if real_apart is None else random.normal(real_apart, 1, PER_FAMILY).astype(np.float32)
+    scores = Scores(random.normal(0, 1, PER_FAMILY).astype(np.float32), spoilt.astype(np.float32), real)
+    return Trial(layer, *measured_auroc(scores, FAMILY_OF), scores)
 
 
 USUAL = [trial(layer, 1.0, seed=seed) for seed, layer in enumerate(DEFAULT_RECIPE.layers)]
@@ -50,6 +56,13 @@ def test_both_may_join() -> None:
 )
 def test_what_does_not_do_both_is_left_out(apart: float, lines_apart: float) -> None:
     assert joined(trial(DARK, apart, lines_apart=lines_apart, seed=9)) == DEFAULT_RECIPE
+
+
+def test_what_tells_real_defects_apart_joins_though_it_sees_no_drawn_lines() -> None:
+    known = [trial(layer, 1.0, real_apart=1.0, seed=seed) for seed, layer in enumerate(DEFAULT_RECIPE.layers)]
+    lines = [trial(DARK, 0.5, lines_apart=0.0, real_apart=2.0, seed=9)]
+    assert join_lines(DEFAULT_RECIPE, known, lines, FAMILY_OF, THIN).layers[2:]
+    assert joined(trial(DARK, 0.5, lines_apart=0.0, seed=9)) == DEFAULT_RECIPE
 
 
 def test_what_was_given_up_is_not_compared() -> None:

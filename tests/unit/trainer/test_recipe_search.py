@@ -219,6 +219,18 @@ def test_a_group_is_never_on_both_sides_and_a_spoilt_picture_goes_with_its_base(
     assert sample.fold_of.max() < FOLDS
 
 
+def test_thin_lines_are_drawn_into_more_pictures_than_other_defects(
+    normals: tuple[PictureFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_search, "FAMILIES", {name: FAMILIES[name] for name in ("pit", "crack", "scratch")})
+    monkeypatch.setattr(recipe_search, "BASES", 3)
+    monkeypatch.setattr(recipe_search, "LINE_BASES", 7)
+    sample, _ = gather(normals, None, (), seed=0, progress=silent)
+    assert [len(set(sample.spoilt_base[sample.families == family])) for family in range(3)] == [3, 7, 7]
+    assert len(sample.spoilt) == len(sample.families) == 17
+    assert (sample.spoilt_fold_of == sample.fold_of[sample.spoilt_base]).all()
+
+
 @pytest.mark.usefixtures("engine")
 def test_a_file_that_is_no_picture_is_passed_over(normals: tuple[PictureFile, ...], tmp_path: Path) -> None:
     (tmp_path / "normal" / "broken.png").write_bytes(b"no picture")

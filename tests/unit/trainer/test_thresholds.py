@@ -101,6 +101,20 @@ def test_no_more_than_a_tenth_of_the_normals_is_given_for_defects() -> None:
     assert choose_threshold(normals, defects, Asked()).value == 10
 
 
+def test_where_groups_are_known_the_lowest_threshold_that_does_about_as_well_is_taken() -> None:
+    scores = np.append(np.zeros(90), [5, 15]).astype(np.float32)
+    defects = HeldOut(np.full(100, 20, np.float32), None)
+    by_group = HeldOut(scores, tuple(str(number // 2) for number in range(len(scores))))
+    assert choose_threshold(HeldOut(scores, None), defects, Asked()).value == 15
+    chosen = choose_threshold(by_group, defects, Asked())  # F1 1 at 15, .995 at 5, .990 at 0
+    assert (chosen.value, chosen.promise.tolerated) == (0, 2)
+
+
+def test_defects_that_none_tells_apart_cost_no_false_rejects() -> None:
+    by_group = HeldOut(np.arange(100, dtype=np.float32), tuple(str(number // 2) for number in range(100)))
+    assert choose_threshold(by_group, HeldOut(np.zeros(10, np.float32), None), Asked()).promise.tolerated == 0
+
+
 def test_masks_have_a_promise_of_their_own() -> None:
     value, promise = choose_mask_threshold(NORMALS, Asked(false_reject_rate=0.01))
     assert promise.kept
