@@ -21,7 +21,7 @@ MAX_NORMALS = 3000  # that a head is fitted to: more cost time at every chip and
 RIDGE = 0.1  # of targets -1 and 1; .01 to 1 do about as well
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations against the anomaly score's
 # Noise of a gain in AUROC below which any gain counts: a head that hardly helps with held-out defects, which are like
-# those that taught it, helps more with new parts' (on tiles split by part from .921 to .933).
+# those that taught it, helps more with new parts' (on tiles split by part from .915 to .928).
 QUIET = 0.005
 SCALE_FLOOR = 1e-6
 KINDS_NOISE = 2.0  # standard errors of the share named right, beyond which a head names kinds
