@@ -1,4 +1,4 @@
-"""The one thread that decodes and judges, so that the main thread is free to poll and commit."""
+"""A thread that does one job after the other: judging, committing and such, so that the main thread is free to poll."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
