@@ -15,6 +15,9 @@ from shared.vision.calibration import LayerCalibration
 from shared.vision.inspection import coarse_maps, layer_patches, picture_scores
 from shared.vision.recipe import Recipe
 
+# Share of its median that an anomaly map is lowered by: AU-PRO on tiles .738 instead of .721, on boards .803 instead of
+# .792. More of it adds little there, and costs pixel AUROC.
+MAP_LEVEL = 0.3
 CHUNK = 32  # chips measured at once: bounds what is held as float32
 
 
@@ -67,7 +70,7 @@ class Normality:
             ),
             calibrations=calibrations,
             scores=picture_scores(distances, recipe, calibrations),
-            peaks=peaks_of(coarse_maps(distances, recipe, calibrations)),
+            peaks=peaks_of(coarse_maps(distances, recipe, calibrations, MAP_LEVEL)),
         )
 
     def anomaly_scores(self, grids_per_chip: Sequence[tuple[FeatureGrid, ...]]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.heads import Heads, learn_from_defects
 from services.trainer.known_defects import remember
-from services.trainer.normality import Normality
+from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
 from services.trainer.picture_features import Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
@@ -238,6 +238,7 @@ def _bank(
             layers=normality.calibrations,
             promise=threshold.promise,
             mask_promise=mask_promise,
+            map_level=MAP_LEVEL,
             escape_promise=threshold.escapes,
         ),
         threshold=threshold.value,

@@ -105,6 +105,7 @@ def update(
             layers=before.bank.calibration.layers,
             promise=threshold.promise,
             mask_promise=mask_promise,
+            map_level=before.bank.calibration.map_level,
             escape_promise=threshold.escapes,
         ),
     )
@@ -176,7 +177,9 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
         layers=layers,
         head=head,
         scores=np.concatenate([upkeep.scores, scores]),
-        peaks=np.concatenate([upkeep.peaks, peaks_of(coarse_maps(distances, recipe, calibrations))]),
+        peaks=np.concatenate(
+            [upkeep.peaks, peaks_of(coarse_maps(distances, recipe, calibrations, bank.calibration.map_level))]
+        ),
         defects=defects,
     )
 

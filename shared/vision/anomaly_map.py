@@ -25,6 +25,15 @@ def fuse(layers: Sequence[NDArray[np.float32]], weights: Sequence[float] | None 
     return np.average(resized, axis=0, weights=weights).astype(np.float32)
 
 
+def lower(coarse: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+    """Coarse maps (N, h, w), each lowered by the share `level` of its own median.
+
+    A picture that is darker or less sharp than all others is odd everywhere: that may well be a defect, and is in its
+    score, but says little of where it lies.
+    """
+    return coarse - np.float32(level) * np.median(coarse, axis=(1, 2), keepdims=True).astype(np.float32)
+
+
 def smooth(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
     """A coarse map (h, w) on the square of `MAP_SIDE`: bilinear, then Gaussian; never beyond its extremes."""
     square = cv2.resize(coarse, (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_LINEAR)

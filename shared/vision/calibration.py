@@ -119,6 +119,8 @@ class Calibration:
     """Of the threshold: how many good pictures are rejected."""
     mask_promise: Promise | None = None
     """Of the mask threshold: how many good pictures show a mask. None in bundles of old."""
+    map_level: float = 0.0
+    """Share of its own median that every anomaly map is lowered by. None of it in bundles of old."""
     escape_promise: Promise | None = None
     """Of the threshold: how many defective pictures are passed. None where no limit was asked for."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.events import FeatureGrid, Mask, Region
-from shared.vision.anomaly_map import fuse, upsample
+from shared.vision.anomaly_map import fuse, lower, upsample
 from shared.vision.bank import Bank
 from shared.vision.calibration import LayerCalibration
 from shared.vision.errors import UnusableFeatures
@@ -61,7 +61,7 @@ def inspect(
             scores, kinds = scores + bank.head.scores(answers), bank.head.kinds(answers)
         if bank.patch_head is not None:
             scores = scores + bank.patch_head.scores(bank.patch_head.answers(described))
-    maps = coarse_maps(distances, bank.recipe, bank.calibration.layers)
+    maps = coarse_maps(distances, bank.recipe, bank.calibration.layers, bank.calibration.map_level)
     if not (np.isfinite(scores).all() and np.isfinite(maps).all()):  # no comparison with NaN would ever reject
         raise UnusableFeatures("the features give scores that are no finite numbers: extract them again")
     return [
@@ -111,16 +111,24 @@ def layer_scores(
 
 
 def coarse_maps(
-    distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
+    distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration], level: float
 ) -> NDArray[np.float32]:
-    """(N, h, w) float32: the layers' standardised patch distances, weighed, at the finest grid; `distances` a layer."""
-    return fuse(
+    """(N, h, w) float32: the layers' standardised patch distances, weighed, at the finest grid, each map lowered.
+
+    Args:
+        distances: (N, h, w) a layer.
+        recipe: the layers and their weights.
+        calibrations: one a layer.
+        level: share of its own median that each map is lowered by.
+    """
+    fused = fuse(
         [
             calibration.patch.standardise(of_layer)
             for of_layer, calibration in zip(distances, calibrations, strict=True)
         ],
         [layer.weight for layer in recipe.layers],
     )
+    return lower(fused, level)
 
 
 def _inspection(

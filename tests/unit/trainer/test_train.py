@@ -55,6 +55,7 @@ def test_two_copies_of_one_picture_make_no_degenerate_bank(tmp_path: Path) -> No
         draw(tmp_path / "normal" / f"{name}.png", 0)
     manifest = learn(tmp_path / "normal", tmp_path / "bundle")
     assert manifest.calibration.layers[0].patch.std > 0
+    assert manifest.calibration.map_level > 0
     assert np.isfinite(manifest.threshold)
 
 

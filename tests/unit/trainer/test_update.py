@@ -73,6 +73,7 @@ def test_confirmed_false_rejects_pass_after_an_update_and_defects_are_still_reje
         before.recipe,
         before.feature_space,
     )
+    assert manifest.calibration.map_level == before.calibration.map_level > 0
     assert manifest.version != before.version == manifest.training["updated_from"]
     assert (manifest.training["normals"], manifest.training["added"]) == (48, 8)
 

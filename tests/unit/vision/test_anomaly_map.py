@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from shared.vision.anomaly_map import fuse, upsample
+from shared.vision.anomaly_map import fuse, lower, upsample
 
 COARSE = arrays(np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-50, 50, width=32))
 
@@ -33,3 +33,15 @@ def test_layers_meet_at_the_finest_grid() -> None:
     fused = fuse([coarse, fine])
     assert fused.shape == (2, 8, 8)
     assert fused == pytest.approx(3)
+
+
+def test_maps_are_lowered_by_a_share_of_their_own_medians() -> None:
+    coarse = np.zeros((2, 3, 3), np.float32)
+    coarse[0] = 5
+    coarse[0, 0, 0], coarse[1, 2, 2] = 9, 4
+    lowered = lower(coarse, 0.4)
+    assert lowered.dtype == np.float32
+    assert lowered[0, 0, 0] == 7
+    assert lowered[0, 1, 1] == 3
+    assert np.array_equal(lowered[1], coarse[1])
+    assert np.array_equal(lower(coarse, 0), coarse)

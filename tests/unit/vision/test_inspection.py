@@ -78,6 +78,15 @@ def test_an_odd_patch_is_rejected_and_masked_where_it_lies_in_the_original_pictu
     assert decode(inspection.mask)[10, 10] == 0
 
 
+def test_the_map_is_lowered_as_the_bank_was_calibrated_and_the_score_is_not(bank: Bank) -> None:
+    lowering = replace(bank, calibration=replace(bank.calibration, map_level=0.5))
+    [plain], [lowered] = (inspect([make_grids(99)], [(64, 64)], each) for each in (bank, lowering))
+    np.testing.assert_allclose(
+        lowered.anomaly_map, plain.anomaly_map - np.median(plain.anomaly_map) / 2, rtol=1e-5, atol=1e-5
+    )
+    assert lowered.score == plain.score
+
+
 def test_the_score_grows_with_the_oddity(bank: Bank) -> None:
     chips = [make_grids(99, odd=(4, 12), strength=strength) for strength in (0, 0.2, 0.5, 1)]
     scores = [inspection.score for inspection in inspect(chips, [(64, 64)] * 4, bank)]
