@@ -16,6 +16,7 @@ from services.trainer.patch_head import try_patch_head
 from services.trainer.picture_features import Looked
 from services.trainer.pictures import kind_of
 from services.trainer.progress import Progress
+from services.trainer.turned import Turned
 from shared.vision.head import Head
 from shared.vision.patch_head import PatchHead
 
@@ -40,6 +41,7 @@ def learn_from_defects(
     fold_of: NDArray[np.intp],
     normal_groups: tuple[str, ...] | None,
     abnormal_groups: tuple[str, ...] | None,
+    turned: Turned,
     seed: int,
     progress: Progress,
 ) -> Heads:
@@ -52,6 +54,7 @@ def learn_from_defects(
         fold_of: (N,) fold in which each normal is held out.
         normal_groups: each normal's group, where groups are known.
         abnormal_groups: likewise; where only the normals' are known, abnormals that are alike are held out together.
+        turned: looks at mirrored copies of all of them, the normals first.
         seed: of all that is drawn by lot.
         progress: told how far it is.
     """
@@ -81,7 +84,8 @@ def learn_from_defects(
         kinds=tuple(kind_of(file) for file in abnormals.files),
     )
     # The patch head first: with it, a head of whole pictures on tiles has less to add, and without it more to spoil.
-    patches = try_patch_head([*normals.grids, *abnormals.grids], normality.recipe, shown, seed=seed, progress=progress)
+    looked = [*normals.grids, *abnormals.grids]
+    patches = try_patch_head(looked, normality.recipe, shown, turned=turned, seed=seed, progress=progress)
     whole = try_head(replace(shown, scores=patches.scores), seed=seed)
     report = {
         "joined": patches.report["joined"] or whole.report["joined"],

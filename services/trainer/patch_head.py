@@ -2,11 +2,13 @@
 
 A picture is as defective as its most suspicious patches: every step takes some good and some defective pictures, and
 pulls these patches' log-odds towards what the picture is. Good pictures' most suspicious patches are what teaches most.
+Mirrored copies teach as well: defects are few, and run in any direction.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from services.trainer.head import MIN_ABNORMALS, SCALE_FLOOR, Shown
 from services.trainer.joining import Joining
 from services.trainer.progress import Progress
 from services.trainer.small_network import SmallNetwork, cooled
+from services.trainer.turned import TURNS, Turned
 from shared.events import FeatureGrid
 from shared.vision.calibration import top_count
 from shared.vision.head import described_layers
-from shared.vision.inspection import layer_patches
+from shared.vision.inspection import grid_of, layer_patches
 from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid
 from shared.vision.patch_network import surety
 from shared.vision.recipe import Recipe
@@ -34,13 +37,15 @@ FIRST_TOP, NARROW_BY = 0.5, 0.5  # share of patches at first, share of the steps
 # Tried for its answers, in deviations against the anomaly score's. Cross-validation would give it far more, as held-out
 # defects are more like those that taught it than a new part's are: eight times the score's on one split of tiles by
 # part, where AUROC on new parts was .91 instead of .95.
-WEIGHTS = (0.25, 0.5)
+WEIGHTS = (0.25, 0.5, 1.0)
 FOLDS = 5  # of the folds that pictures are held out in: each takes a network, and these take the longest of all
 AT_ONCE = 8  # pictures of either truth a step
 FEWEST_STEPS, MOST_STEPS = 1000, 1500  # on tiles split by part half as many cost .04, twice as many gain none
 STEPS_A_PICTURE = 1.6
 LEARNING_RATE = 5e-3
-MAX_PICTURES = 1500  # of either truth that teach: their patches are held in memory, half a gigabyte at most
+# Of weights, ten times as much as drawn defects need: parts are few, and a network soon knows each by heart.
+DECAY = 10.0
+MAX_LESSONS = 2000  # of either truth, mirrored copies included: their patches are held in memory, a gigabyte or so
 CHUNK = 32  # pictures whose patches are held as float32
 
 
@@ -61,6 +66,7 @@ def try_patch_head(
     recipe: Recipe,
     shown: Shown,
     *,
+    turned: Turned,
     seed: int,
     progress: Progress,
 ) -> PatchTrial:
@@ -70,6 +76,7 @@ def try_patch_head(
         grids_per_chip: of the N pictures shown, in their order.
         recipe: its layers are looked at.
         shown: normals and abnormals.
+        turned: looks at mirrored copies of them.
         seed: of the networks' first weights, and of the pictures that teach where they are many.
         progress: told how many networks are taught.
     """
@@ -78,7 +85,7 @@ def try_patch_head(
     report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
     if alone is None or len(shown.kinds) < MIN_ABNORMALS:
         return PatchTrial(None, shown.scores, report)
-    lessons = _Lessons.of(grids_per_chip, recipe, defective, seed)
+    lessons = _Lessons.of(grids_per_chip, recipe, defective, turned, seed)
     fold_of = shown.fold_of % FOLDS
     folds = np.unique(fold_of)
     taught_by = [*(fold_of != fold for fold in folds), np.ones(len(fold_of), np.bool_)]
@@ -117,14 +124,14 @@ def answers_to(
 
 @dataclass(frozen=True, eq=False)
 class _Lessons:
-    """Pictures that may teach."""
+    """Pictures that may teach, and mirrored copies of them."""
 
     patches: NDArray[np.float16]
     """(n, P, C) standardised."""
     defective: NDArray[np.bool_]
     """(n,)."""
     shown: NDArray[np.intp]
-    """(n,) which of the pictures shown each is."""
+    """(n,) which of the pictures shown each is, or is a copy of."""
     side: int
     """Of the grid, patches."""
     centre: NDArray[np.float32]
@@ -138,21 +145,22 @@ class _Lessons:
         grids_per_chip: Sequence[tuple[FeatureGrid, ...]],
         recipe: Recipe,
         defective: NDArray[np.bool_],
+        turned: Turned,
         seed: int,
     ) -> "_Lessons":
         random = np.random.default_rng(seed)
-        chosen = [random.permutation(np.flatnonzero(defective == truth))[:MAX_PICTURES] for truth in (False, True)]
-        shown = np.sort(np.concatenate(chosen))
         side = min(SIDE, max(grid.height for grid in grids_per_chip[0]))
-        patches = np.concatenate(
-            [
-                _patches([grids_per_chip[index] for index in shown[start : start + CHUNK]], recipe, side).astype(
-                    np.float16
-                )
-                for start in range(0, len(shown), CHUNK)
-            ]
-        )
-        of_normals = patches[~defective[shown]]
+        as_they_are, copied, turns = _choose(defective, random)
+        batches = [as_they_are[start : start + CHUNK] for start in range(0, len(as_they_are), CHUNK)]
+        looked = chain(([grids_per_chip[index] for index in batch] for batch in batches), turned(copied, turns))
+        shown = np.concatenate([as_they_are, copied])
+        channels = sum(grid_of(grids_per_chip[0], layer).channels for layer in described_layers(recipe))
+        patches = np.empty((len(shown), side * side, channels), np.float16)
+        done = 0
+        for grids in looked:
+            patches[done : done + len(grids)] = _patches(grids, recipe, side)
+            done += len(grids)
+        of_normals = patches[: len(as_they_are)][~defective[as_they_are]]
         centre = of_normals.mean(axis=(0, 1), dtype=np.float32)
         scale = np.maximum(of_normals.std(axis=(0, 1), dtype=np.float32), np.float32(SCALE_FLOOR))
         for start in range(0, len(patches), CHUNK):
@@ -162,7 +170,7 @@ class _Lessons:
     def teach(self, may_teach: NDArray[np.bool_], seed: int) -> SmallNetwork:
         """A network for standardised features, taught by those of the pictures shown (N,) that may. Deterministic."""
         random = np.random.default_rng(seed)
-        network = SmallNetwork(self.patches.shape[2], random)
+        network = SmallNetwork(self.patches.shape[2], random, DECAY)
         normals, abnormals = (
             np.flatnonzero(may_teach[self.shown] & (self.defective == truth)) for truth in (False, True)
         )
@@ -182,6 +190,20 @@ class _Lessons:
                 features[suspicious], hidden[suspicious], miss.repeat(count), cooled(LEARNING_RATE, step, steps)
             )
         return network
+
+
+def _choose(
+    defective: NDArray[np.bool_], random: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Which pictures teach as they are, and which teach mirrored, and how: as many as may, drawn by lot."""
+    chosen = []
+    for truth in (False, True):  # as large a share of either is mirrored, or being mirrored would be learnt
+        members = np.flatnonzero(defective == truth)
+        lots = np.sort(random.permutation((1 + TURNS) * len(members))[:MAX_LESSONS])
+        chosen.append(np.stack([members[lots // (1 + TURNS)], lots % (1 + TURNS)]))
+    pictures, views = np.concatenate(chosen, axis=1)
+    is_copy = views > 0
+    return pictures[~is_copy], pictures[is_copy], views[is_copy] - 1
 
 
 def _narrowing(done: float) -> float:

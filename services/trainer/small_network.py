@@ -18,7 +18,7 @@ _Parts: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.f
 class SmallNetwork:
     """From features (P, C) to log-odds (P,), by Adam with decoupled decay (Loshchilov & Hutter 2019)."""
 
-    def __init__(self, channels: int, random: np.random.Generator) -> None:
+    def __init__(self, channels: int, random: np.random.Generator, decay: float = DECAY) -> None:
         self._numbers = np.concatenate(
             [
                 random.standard_normal(channels * HIDDEN, np.float32) * np.float32(np.sqrt(2 / channels)),
@@ -30,7 +30,7 @@ class SmallNetwork:
         self.parts: _Parts = _views(self._numbers, channels)
         """Inward (C, H), biases (H,), outward (H, 1) and bias (1,): views that every step changes."""
         self._decay = np.concatenate(
-            [np.full(part.size, DECAY if part.ndim > 1 else 0, np.float32) for part in self.parts]
+            [np.full(part.size, decay if part.ndim > 1 else 0, np.float32) for part in self.parts]
         )
         self._mean, self._square = np.zeros_like(self._numbers), np.zeros_like(self._numbers)
         self._steps = 0

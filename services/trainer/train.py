@@ -28,6 +28,7 @@ from services.trainer.thresholds import (
     choose_mask_threshold,
     choose_threshold,
 )
+from services.trainer.turned import look_at_turned
 from shared.bank.bundle import check_writable, make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
@@ -130,6 +131,7 @@ def train(
         fold_of=fold_of,
         normal_groups=normal_groups,
         abnormal_groups=abnormal_groups,
+        turned=look_at_turned((*normals.files, *abnormals.files), recipe, loaded, progress),
         seed=seed,
         progress=progress,
     )

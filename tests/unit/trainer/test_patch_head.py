@@ -1,3 +1,5 @@
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -6,6 +8,7 @@ from services.trainer.evaluation.metrics import auroc
 from services.trainer.head import Shown
 from services.trainer.patch_head import PatchTrial, answers_to, try_patch_head
 from services.trainer.progress import silent
+from services.trainer.turned import TURNS, Turned
 from shared.events import FeatureGrid
 from shared.vision.features import quantise
 from shared.vision.recipe import Layer, Recipe
@@ -35,18 +38,33 @@ def pictures(normals: int, abnormals: int, seed: int) -> list[tuple[FeatureGrid,
     return [grids(defective=index >= normals, random=random) for index in range(normals + abnormals)]
 
 
+class Copies:
+    """Copies that look like pictures of their own, and which were asked for."""
+
+    def __init__(self, looked: Sequence[tuple[FeatureGrid, ...]]) -> None:
+        self.looked = looked
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, pictures: NDArray[np.intp], turns: NDArray[np.intp]) -> Iterator[list[tuple[FeatureGrid, ...]]]:
+        self.asked += zip(pictures.tolist(), turns.tolist(), strict=True)
+        for start in range(0, len(pictures), 16):
+            yield [self.looked[picture] for picture in pictures[start : start + 16]]
+
+
 def blind_scores(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(NORMALS + ABNORMALS).astype(np.float32)
 
 
-def tried(looked: list[tuple[FeatureGrid, ...]], scores: NDArray[np.float32]) -> PatchTrial:
+def tried(
+    looked: list[tuple[FeatureGrid, ...]], scores: NDArray[np.float32], turned: Turned | None = None
+) -> PatchTrial:
     shown = Shown(
         descriptions=np.zeros((len(looked), 1), np.float32),
         fold_of=np.arange(len(looked)) % 10,
         scores=scores,
         kinds=("",) * ABNORMALS,
     )
-    return try_patch_head(looked, RECIPE, shown, seed=0, progress=silent)
+    return try_patch_head(looked, RECIPE, shown, turned=turned or Copies(looked), seed=0, progress=silent)
 
 
 def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are() -> None:
@@ -84,3 +102,26 @@ def test_where_nothing_can_be_gained_none_joins_and_scores_stay() -> None:
     assert trial.head is None
     assert trial.scores.tobytes() == scores.tobytes()
     assert not trial.report["joined"]
+
+
+def test_every_picture_is_mirrored_in_every_way_up_to_a_limit_for_either_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = pictures(NORMALS, ABNORMALS, 0)
+    tried(looked, blind_scores(0), every := Copies(looked))
+    assert sorted(every.asked) == [(picture, turn) for picture in range(len(looked)) for turn in range(TURNS)]
+    monkeypatch.setattr("services.trainer.patch_head.MAX_LESSONS", 4 * ABNORMALS)
+    tried(looked, blind_scores(0), some := Copies(looked))
+    copies_of_good = [each for each in some.asked if each[0] < NORMALS]
+    assert sorted(set(some.asked) - set(copies_of_good)) == [each for each in every.asked if each[0] >= NORMALS]
+    # As large a share of the good ones that teach is mirrored as of the defective ones.
+    assert len(set(copies_of_good)) == pytest.approx(TURNS * ABNORMALS, abs=8)
+
+
+def test_no_copy_of_a_picture_that_is_held_out_teaches() -> None:
+    looked, others = (pictures(NORMALS, ABNORMALS, seed) for seed in (0, 3))
+    first_fold = np.arange(len(looked)) % 5 == 0
+    spoilt = [other if out else own for own, other, out in zip(looked, others, first_fold, strict=True)]
+    heads = [tried(looked, blind_scores(0), Copies(copies)).head for copies in (looked, spoilt)]
+    assert heads[0] is not None
+    assert heads[1] is not None
+    same = heads[0].known == heads[1].known
+    assert (same == first_fold[NORMALS:]).all()
