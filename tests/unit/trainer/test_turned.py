@@ -1,12 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.trainer.picture_features import BATCH
 from services.trainer.pictures import find_pictures
 from services.trainer.turned import TURNS, look_at_turned, mirrored
+from shared.events import FeatureGrid
 from shared.vision.inspection import layer_patches
-from shared.vision.recipe import Recipe
 from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
 
 PICTURE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
@@ -22,8 +23,8 @@ def test_a_picture_is_mirrored_left_to_right_upside_down_and_both() -> None:
         assert np.array_equal(mirrored(mirrored(PICTURE, turn), turn), PICTURE)
 
 
-def features(copies: list[tuple], recipe: Recipe = RECIPE) -> np.ndarray:  # type: ignore[type-arg]  # of grids
-    return layer_patches(copies, recipe.layers[0]).features
+def features(batches: list[list[tuple[FeatureGrid, ...]]]) -> NDArray[np.float32]:
+    return layer_patches([copy for batch in batches for copy in batch], RECIPE.layers[0]).features
 
 
 def test_copies_are_looked_at_in_the_order_that_they_were_asked_for(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_copies_are_looked_at_in_the_order_that_they_were_asked_for(tmp_path: Pa
     looked = [list(look(asked, np.full(len(asked), turn))) for turn in range(TURNS)]
     assert [len(batch) for batch in looked[0]] == [BATCH, 1]
     assert told[1][1:] == (BATCH + 1, BATCH + 1)
-    left_to_right, upside_down, both = (features([each for batch in batches for each in batch]) for batches in looked)
+    left_to_right, upside_down, both = (features(batches) for batches in looked)
     assert np.allclose(left_to_right[:, ::-1, ::-1], upside_down, atol=2)  # quantised to 127 steps
     assert np.allclose(left_to_right[:, ::-1], both, atol=2)
     assert not np.allclose(left_to_right, both, atol=20)
