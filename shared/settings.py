@@ -150,7 +150,8 @@ class StreamSettings(BaseModel):
         default="0", description="name of this worker slot, unique in its stage and stable over restarts"
     )
     # Longer than a broker's restart: what times out while the only broker starts may be ended without its markers
-    # (Kafka 4.3), and then holds up every reader. A dead worker's transaction is ended by its successor, long before.
+    # (Kafka 4.3 and 4.4), and then holds up every reader. A dead worker's transaction is ended by its successor, long
+    # before.
     transaction_timeout_ms: int = Field(default=60_000, ge=1000)
     remembered_chips: int = Field(
         default=10_000, ge=1, description="latest chips a partition among which one that is sent again is found out"

@@ -156,10 +156,9 @@ class Transactions:
     def _end_what_was_left_open(self, patience: float) -> None:
         """Abort a transaction with records in every partition that this slot may have written to, and with offsets.
 
-        A broker that died during transactions was seen to leave records open after its restart (Kafka 4.3, single
-        broker; presumably it leaves out partitions whose leader it does not know yet). Open records
-        hold up every reader for ever, and pending offsets keep every member from being told where to begin, until the
-        same producer ends another transaction there.
+        Brokers of Kafka 4.3 and 4.4 that start again leave partitions out whose leader they do not know yet when they
+        end what was prepared (KAFKA-20734). Open records hold up every reader for ever, and pending offsets keep every
+        member from being told where to begin, until the same producer ends another transaction there.
         """
         self._producer.begin_transaction()
         for topic, partition in self._outputs:
