@@ -74,7 +74,7 @@ def measure() -> Table:
         train(product=PRODUCT, normal=folder, out=Path(work) / "bundle", recipe=DEFAULT_RECIPE, precision=precision)
         bank: Any = OneBank(read_bundle(Path(work) / "bundle").bank)
         images = [_captured(index, path.read_bytes()) for index, path in enumerate(sorted(folder.iterdir()))]
-        extractor = ExtractorStep(bank, EngineCache(EngineSettings()), ImageSettings())
+        extractor = ExtractorStep(bank, EngineCache(EngineSettings(), lambda _recipe: None), ImageSettings())
         matcher = MatcherStep(bank)
         features: list[FeaturesExtracted] = []
         for step, events in ((extractor, images), (matcher, features)):

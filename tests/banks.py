@@ -1,6 +1,6 @@
 """Small memory banks for tests."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from shared.bank.bundle import Bundle, make_bundle
 from shared.vision.bank import Bank, LayerMemory
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
+from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_network import PatchNetwork
 from shared.vision.place_memory import PlaceMemory
@@ -49,14 +50,22 @@ def make_bank(
     return Bank(**(parts | changes))
 
 
-def make(product: str = "chip", *, minute: int = 0, **changes: Any) -> Bundle:
-    """A bundle of such a bank, made so many minutes after `EPOCH`."""
+def make(product: str = "chip", *, minute: int = 0, graphs: Int8Graphs | None = None, **changes: Any) -> Bundle:
+    """A bundle of such a bank, made so many minutes after `EPOCH`; with `graphs`, of the default recipe in int8."""
+    if graphs:
+        changes["recipe"] = replace(DEFAULT_RECIPE, precision="int8", graphs_sha256=graphs.sha256)
     return make_bundle(
         make_bank(product, **changes),
+        graphs=graphs,
         weights_sha256=WEIGHTS,
         training={"normals": 299, "split": "by part"},
         created_at=EPOCH + timedelta(minutes=minute),
     )
+
+
+def make_graphs(weights: bytes = b"whole numbers") -> Int8Graphs:
+    """Of the default recipe; no engine can read them."""
+    return Int8Graphs({256: Int8Graph(b"<net/>", weights)})
 
 
 def assert_same(bank: Bank, other: Bank) -> None:

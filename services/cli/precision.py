@@ -12,6 +12,7 @@ class PrecisionChoice(StrEnum):
     AUTO = "auto"
     F32 = "f32"
     BF16 = "bf16"
+    INT8 = "int8"
 
     @property
     def asked(self) -> Precision | None:

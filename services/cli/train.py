@@ -27,7 +27,8 @@ PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
         "--precision",
-        help="Of the features, here and on the line; auto: the recipe's, else bf16 where the CPU is faster in it.",
+        help="Of the features, here and on the line; auto: the recipe's, else bf16 where the CPU is faster in it. "
+        "int8 is less work on the line and twice the training; it is taken only where scores stay.",
     ),
 ]
 

@@ -13,7 +13,7 @@ from shared.stream.service import run
 
 def _run(settings: ExtractorSettings) -> int:
     recipes = RecipeCache(BankStore(settings.redis))
-    return run(ExtractorStep(recipes, EngineCache(settings.engine), settings.images), settings)
+    return run(ExtractorStep(recipes, EngineCache(settings.engine, recipes.graphs), settings.images), settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The engines a running extractor holds, one a feature space."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from shared.bank.errors import UnknownFeatureSpace
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.engine import Engine
 from shared.vision.engines.loading import load_engine
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.recipe import Recipe
 
 # Recipes differ by product; few differ in what they extract. An engine takes some 50 to 150 MB.
@@ -16,10 +18,16 @@ MAX_ENGINES = 8
 
 
 class EngineCache:
-    """Engines by feature space, least recently used out first."""
+    """Engines by feature space, least recently used out first.
 
-    def __init__(self, settings: EngineSettings) -> None:
+    Args:
+        settings: which engine.
+        graphs_of: finds the int8 graphs of a recipe, None for one in another precision.
+    """
+
+    def __init__(self, settings: EngineSettings, graphs_of: Callable[[Recipe], Int8Graphs | None]) -> None:
         self._settings = settings
+        self._graphs_of = graphs_of
         self._engines: OrderedDict[str, Engine] = OrderedDict()
 
     def engine(self, recipe: Recipe, feature_space: str) -> Engine:
@@ -27,6 +35,7 @@ class EngineCache:
 
         Raises:
             UnknownFeatureSpace: the bundle was made with other weights, preprocessing or quantisation than ours.
+            BankUnavailable: its int8 graphs cannot be read now.
         """
         ours = recipe.feature_space(backbone_weights_sha256(recipe.backbone))
         if ours != feature_space:
@@ -35,7 +44,9 @@ class EngineCache:
                 "train and publish the product again with this version"
             )
         if ours not in self._engines:
-            self._engines[ours] = load_engine(self._settings.kind, recipe, threads=self._settings.threads)
+            self._engines[ours] = load_engine(
+                self._settings.kind, recipe, threads=self._settings.threads, graphs=self._graphs_of(recipe)
+            )
             while len(self._engines) > MAX_ENGINES:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(ours)

@@ -11,6 +11,7 @@ ConfigurationError
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
     ├── CannotUpdate        a bundle that does not remember what an update needs
     ├── SwallowsDefects     an update after which known defects would pass
+    ├── QuantisationFailed  no int8 graphs could be made
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
 
@@ -47,6 +48,10 @@ class UnusableRecipe(TrainingError):
 
 class UnusableMasks(TrainingError):
     """Masks that do not mirror the abnormal folder, or cannot be read."""
+
+
+class QuantisationFailed(TrainingError):
+    """A graph that could not be quantised."""
 
 
 class StaleBundle(TrainingError):

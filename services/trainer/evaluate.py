@@ -77,7 +77,7 @@ def evaluate(
     if report:
         refuse_to_overwrite(report)
     refuse_if_stale(bank, backbone_weights_sha256(bank.recipe.backbone))
-    loaded = load_engine(engine, bank.recipe)
+    loaded = load_engine(engine, bank.recipe, graphs=read.graphs)
     normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
     abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
     if scores:

@@ -1,7 +1,7 @@
 """From normal pictures to a bundle: features, memory banks, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from services.trainer.drawn_patches import draw_patches, learnt_layers
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.heads import Heads, learn_from_defects
+from services.trainer.int8 import Agreement, quantise
 from services.trainer.known_defects import remember
 from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Unreadable, look_at_all
+from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.recipe_search import search_recipe
@@ -35,9 +36,11 @@ from shared.events import FeatureGrid
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
-from shared.vision.engine import EngineKind
+from shared.vision.engine import Engine, EngineKind
 from shared.vision.engines.loading import load_engine
-from shared.vision.engines.precision import best_precision
+from shared.vision.engines.precision import best_precision, cpu_multiplies_int8
+from shared.vision.errors import UnsupportedPrecision
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.recipe import Precision, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
@@ -71,7 +74,8 @@ def train(
         asked: what the threshold is to promise.
         recipe: which features, compared how; None searches for what works for these pictures.
         precision: what the engine computes in, now and on the line. None takes the given recipe's, and for one that is
-            searched for the best that this machine has (`best_precision`).
+            searched for the best that this machine has (`best_precision`). ``int8`` is tried after that, and taken
+            only where scores stay (`services.trainer.int8`).
         max_ms: bound on a picture's extraction on this machine, milliseconds, for the search.
         engine: what runs the backbone.
         seed: same seed and pictures, same bundle.
@@ -84,6 +88,7 @@ def train(
         TrainingError: pictures or groups cannot be used as they are.
         PromiseRefused: what was asked for by name cannot be promised.
         NothingAffordable: no recipe keeps `max_ms`.
+        UnsupportedPrecision: the engine or this CPU cannot compute in the precision asked for.
         NotABundle: `out` holds something else.
         VisionConfigurationError: the recipe cannot be computed.
     """
@@ -94,8 +99,15 @@ def train(
     file_groups = read_groups(groups, normal_files) if groups else None
     asked.refuse_early(len(normal_files), file_groups)
     search: dict[str, Any] | None = None
+    precision = precision or (recipe.precision if recipe else best_precision(engine))
+    if precision == "int8":
+        if engine != "openvino":
+            raise UnsupportedPrecision(f"{engine} does not compute features in int8: train with --engine openvino")
+        if not cpu_multiplies_int8():
+            raise UnsupportedPrecision("this CPU has neither VNNI nor AMX for int8: train with --precision auto")
+    in_float = best_precision(engine) if precision == "int8" else precision
     if recipe is not None:
-        recipe = replace(recipe, precision=precision or recipe.precision)
+        recipe = replace(recipe, precision=in_float, graphs_sha256=None)
     else:
         found = search_recipe(
             normal_files,
@@ -103,14 +115,12 @@ def train(
             abnormals=abnormal_files,
             max_ms=max_ms,
             engine=engine,
-            precision=precision or best_precision(engine),
+            precision=in_float,
             seed=seed,
             progress=progress,
         )
         recipe, search = found.recipe, found.report
-    weights = backbone_weights_sha256(recipe.backbone)
-    loaded = load_engine(engine, recipe)
-    normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
+    normals = look_at_all("normal pictures", normal_files, recipe, loaded := load_engine(engine, recipe), progress)
     if not normals.files:
         raise NoPictures(
             f"not one of {len(normal_files)} pictures in {normal} can be read: {normals.unreadable[0].why}"
@@ -119,10 +129,11 @@ def train(
     normal_groups = read_groups(groups, normals.files) if groups else None
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
-    keep: Remember = remember_patches
-    if learnt_layers(recipe):
-        keep = draw_patches(normals.files, recipe, loaded, seed=seed, progress=progress).remember
-    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
+    learnt = _learn(normals, abnormals, recipe, loaded, fold_of, seed=seed, progress=progress)
+    graphs, int8_report = None, None
+    if precision == "int8":
+        learnt, graphs, int8_report = _try_int8(learnt, fold_of, seed=seed, progress=progress)
+    recipe, normality, normals, abnormals = learnt.recipe, learnt.normality, learnt.normals, learnt.abnormals
     abnormal_groups = groups_of_abnormals(groups, abnormals.files)
     heads = learn_from_defects(
         normality,
@@ -131,7 +142,7 @@ def train(
         fold_of=fold_of,
         normal_groups=normal_groups,
         abnormal_groups=abnormal_groups,
-        turned=look_at_turned((*normals.files, *abnormals.files), recipe, loaded, progress),
+        turned=look_at_turned((*normals.files, *abnormals.files), recipe, learnt.engine, progress),
         seed=seed,
         progress=progress,
     )
@@ -145,7 +156,7 @@ def train(
         groups=normal_groups,
         asked=asked,
         product=product,
-        feature_space=recipe.feature_space(weights),
+        feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
     )
     unreadable = (*normals.unreadable, *abnormals.unreadable)
     odd = odd_normals([file.name for file in normals.files], held_out.scores)
@@ -157,6 +168,7 @@ def train(
         "folds": int(fold_of.max()) + 1,
         "seed": seed,
         "recipe_search": search,
+        "int8": int8_report,
         "unreadable": [each.name for each in unreadable],
         "asked": asdict(asked),
         "promise": str(threshold.promise),
@@ -164,7 +176,7 @@ def train(
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
         "on_abnormals": _on_abnormals(held_out, defects, threshold) if abnormals.files else None,
         "head": heads.report,
-        "warnings": [*threshold.warnings, *_warnings(len(normals.files), odd, unreadable)],
+        "warnings": [*threshold.warnings, *_warnings(len(normals.files), odd, unreadable, int8_report)],
     }
     upkeep = remember(
         normality,
@@ -174,9 +186,59 @@ def train(
         names=[file.name for file in abnormals.files],
         kinds=[kind_of(file) for file in abnormals.files],
     )
-    bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep)
+    weights = backbone_weights_sha256(recipe.backbone)
+    bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep, graphs=graphs)
     write_bundle(out, bundle)
     return bundle.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What normals taught in one precision."""
+
+    recipe: Recipe
+    engine: Engine
+    normals: Looked
+    abnormals: Looked
+    normality: Normality
+
+    def scores(self) -> NDArray[np.float32]:
+        """(N + A,) held-out anomaly scores of normals and abnormals."""
+        return np.concatenate([self.normality.scores, self.normality.anomaly_scores(self.abnormals.grids)])
+
+
+def _learn(
+    normals: Looked,
+    abnormals: Looked,
+    recipe: Recipe,
+    engine: Engine,
+    fold_of: NDArray[np.intp],
+    *,
+    seed: int,
+    progress: Progress,
+) -> _Learnt:
+    keep: Remember = remember_patches
+    if learnt_layers(recipe):
+        keep = draw_patches(normals.files, recipe, engine, seed=seed, progress=progress).remember
+    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
+    return _Learnt(recipe, engine, normals, abnormals, normality)
+
+
+def _try_int8(
+    in_float: _Learnt, fold_of: NDArray[np.intp], *, seed: int, progress: Progress
+) -> tuple[_Learnt, Int8Graphs | None, dict[str, Any]]:
+    """Learn the same in int8; what is gone on with, its graphs where that is int8, and how the two compare."""
+    recipe, graphs = quantise(in_float.recipe, in_float.normals.files, seed=seed, progress=progress)
+    engine = load_engine("openvino", recipe, graphs=graphs)
+    looked = [
+        look_at_all(f"{name} pictures in int8", each.files, recipe, engine, progress)
+        for name, each in (("normal", in_float.normals), ("abnormal", in_float.abnormals))
+    ]
+    in_int8 = _learn(looked[0], looked[1], recipe, engine, fold_of, seed=seed, progress=progress)
+    scores = in_float.scores()
+    agreement = Agreement.of(scores, in_int8.scores(), np.arange(len(scores)) >= len(fold_of))
+    taken = agreement.refused_because is None
+    return in_int8 if taken else in_float, graphs if taken else None, agreement.report()
 
 
 def fit(
@@ -258,9 +320,13 @@ def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) ->
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
 
 
-def _warnings(normals: int, odd: Sequence[str], unreadable: Sequence[Unreadable]) -> list[str]:
+def _warnings(
+    normals: int, odd: Sequence[str], unreadable: Sequence[Unreadable], int8: dict[str, Any] | None
+) -> list[str]:
     """What a person should know before relying on the bundle."""
     warnings = []
+    if int8 and not int8["taken"]:
+        warnings.append(f"features stay in float, since in int8 {int8['refused_because']}")
     if normals < FEW_NORMALS:
         warnings.append(
             f"{normals} normal pictures show little of what is normal: "

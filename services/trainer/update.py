@@ -81,7 +81,7 @@ def update(
     files = find_pictures(normal)
     if groups:
         read_groups(groups, files)
-    loaded = load_engine(engine, before.bank.recipe)
+    loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)
     added = look_at_all("normal pictures", files, before.bank.recipe, loaded, progress)
     if not added.files:
         raise NoPictures(f"not one of {len(files)} pictures in {normal} can be read: {added.unreadable[0].why}")
@@ -126,6 +126,7 @@ def update(
         weights_sha256=before.manifest.weights_sha256,
         training=summary,
         upkeep=_remembered(upkeep, normals, grown),
+        graphs=before.graphs,
     )
     write_bundle(out, result)
     return result.manifest

@@ -12,6 +12,7 @@
       head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
       patch_head.inward.npy    (C, H) float32  and so on, where a patch head was
       upkeep.scores.npy        (N,) float32    and so on: what adding normals later needs
+      graph256.topology.npy    bytes           and graph256.weights.npy: int8 graphs, where there are any
 
 Nothing in it is ever unpickled.
 """
@@ -35,8 +36,10 @@ from numpy.typing import NDArray
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
 from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
+from shared.vision import int8_graphs
 from shared.vision.bank import Bank, LayerMemory, memory_type
 from shared.vision.head import Head, HeadFigures
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_head import PatchHead, PatchHeadFigures
 from shared.vision.patch_network import PatchNetwork
@@ -53,7 +56,7 @@ MEMORY_PARTS: dict[type[LayerMemory], dict[str, str]] = {
     PlaceMemory: PLACE_PARTS,
 }
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
-OURS = ("layer", "head.", "patch_head.", PREFIX)  # how our arrays' names begin
+OURS = ("layer", "head.", "patch_head.", PREFIX, int8_graphs.PREFIX)  # how our arrays' names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Bundle:
     bank: Bank
     upkeep: Upkeep | None = None
     """None where normals cannot be added later."""
+    graphs: Int8Graphs | None = None
+    """Of a recipe in int8."""
 
 
 def make_bundle(
@@ -72,6 +77,7 @@ def make_bundle(
     weights_sha256: str,
     training: Mapping[str, Any],
     upkeep: Upkeep | None = None,
+    graphs: Int8Graphs | None = None,
     created_at: datetime | None = None,
 ) -> Bundle:
     """A bundle of a freshly trained bank; its version follows from the time and the content.
@@ -81,6 +87,7 @@ def make_bundle(
         weights_sha256: of the backbone's weights; with the recipe it must give `bank.feature_space`.
         training: a summary for people and reports, plain JSON.
         upkeep: what adding normals later needs.
+        graphs: of a recipe in int8.
         created_at: now where not given.
 
     Raises:
@@ -99,9 +106,9 @@ def make_bundle(
         patch_head=bank.patch_head.figures if bank.patch_head else None,
         upkeep=upkeep.figures if upkeep else None,
         training=training,
-        arrays=tuple(_entry(file, array) for file, array in _arrays(bank, upkeep).items()),
+        arrays=tuple(_entry(file, array) for file, array in _arrays(bank, upkeep, graphs).items()),
     )
-    return Bundle(manifest, replace(bank, version=manifest.version), upkeep)
+    return Bundle(manifest, replace(bank, version=manifest.version), upkeep, graphs)
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:
@@ -188,7 +195,7 @@ def encode(bundle: Bundle) -> dict[str, bytes]:
     as_said = _bank(manifest, bank.layers, bank.head, bank.patch_head)
     if bank != as_said or (manifest.head, manifest.patch_head) != learnt:
         raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
-    arrays = _arrays(bank, bundle.upkeep)
+    arrays = _arrays(bank, bundle.upkeep, bundle.graphs)
     if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
         raise CorruptBundle(f"the arrays of {bank.product} {bank.version} are not those that its manifest lists")
     return {file: _npy(array) for file, array in arrays.items()}
@@ -213,9 +220,44 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
     head = _head(manifest.head, arrays, where) if manifest.head else None
     patch_head = _patch_head(manifest.patch_head, arrays, where) if manifest.patch_head else None
     upkeep = _upkeep(manifest, arrays, where) if manifest.upkeep else None
+    graphs = _graphs(manifest, arrays, where) if manifest.recipe.graphs_sha256 else None
     if arrays:
         raise CorruptBundle(f"{where}: arrays {sorted(arrays)} belong to no layer of the recipe")
-    return Bundle(manifest, _bank(manifest, tuple(layers), head, patch_head), upkeep)
+    return Bundle(manifest, _bank(manifest, tuple(layers), head, patch_head), upkeep, graphs)
+
+
+def decode_graphs(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Int8Graphs:
+    """The graphs of a recipe in int8 alone, verified; `blobs` are the files of `graph_entries`.
+
+    Raises:
+        CorruptBundle: naming what is wrong with them.
+    """
+    arrays = {
+        entry.file: _read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
+        for entry in graph_entries(manifest)
+    }
+    return _graphs(manifest, arrays, where)
+
+
+def graph_entries(manifest: Manifest) -> tuple[ArrayEntry, ...]:
+    """The arrays that hold a bundle's int8 graphs."""
+    return tuple(entry for entry in manifest.arrays if entry.file.startswith(int8_graphs.PREFIX))
+
+
+def _graphs(manifest: Manifest, arrays: dict[str, NDArray[Any]], where: str) -> Int8Graphs:
+    """Takes the graphs' arrays out of `arrays`."""
+    ours = {file: arrays.pop(file) for file in list(arrays) if file.startswith(int8_graphs.PREFIX)}
+    try:
+        graphs = Int8Graphs.from_arrays(manifest.recipe.input_sizes, ours)
+    except KeyError as missing:
+        raise CorruptBundle(f"{where}: the graphs have no array {missing}") from missing
+    except ValueError as error:
+        raise CorruptBundle(f"{where}: {error}") from error
+    if graphs.sha256 != manifest.recipe.graphs_sha256:
+        raise CorruptBundle(
+            f"{where}: graphs of sha256 {graphs.sha256}, the recipe says {manifest.recipe.graphs_sha256}"
+        )
+    return graphs
 
 
 def _memory(index: int, layer: Layer, arrays: dict[str, NDArray[Any]], where: str) -> LayerMemory:
@@ -283,7 +325,7 @@ def _bank(manifest: Manifest, layers: tuple[LayerMemory, ...], head: Head | None
     )
 
 
-def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
+def _arrays(bank: Bank, upkeep: Upkeep | None, graphs: Int8Graphs | None) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for index, layer in enumerate(bank.layers):
         for part, dtype in MEMORY_PARTS[type(layer)].items():
@@ -296,7 +338,7 @@ def _arrays(bank: Bank, upkeep: Upkeep | None) -> dict[str, NDArray[Any]]:
             of_network = getattr(bank.patch_head.network, part)
             arrays[f"patch_head.{part}.npy"] = np.ascontiguousarray(of_network, np.dtype(dtype))
         arrays["patch_head.known.npy"] = np.ascontiguousarray(bank.patch_head.known, "<f4")
-    return arrays | (upkeep.arrays() if upkeep else {})
+    return arrays | (upkeep.arrays() if upkeep else {}) | (graphs.arrays() if graphs else {})
 
 
 def _file(layer: int, what: str) -> str:

@@ -9,11 +9,12 @@ from typing_extensions import override
 
 from shared import telemetry
 from shared.bank.bundle import Bundle
-from shared.bank.errors import CorruptBundle, UnknownFeatureSpace
+from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownFeatureSpace
 from shared.bank.following import Follower
 from shared.bank.store import BankStore
 from shared.vision.bank import Bank
 from shared.vision.features import Patches
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 
@@ -149,7 +150,7 @@ class BankCache(Follower):
 
 
 class RecipeCache(Follower):
-    """The recipes an extractor looks at pictures by: those of the active versions. Reads manifests, never arrays."""
+    """The recipes an extractor looks at pictures by: those of the active versions. Reads manifests, and int8 graphs."""
 
     holds = "recipes"
 
@@ -181,6 +182,21 @@ class RecipeCache(Follower):
                 self._recipes.move_to_end(product)
         _, recipe, feature_space = held or self._ask((product,), lambda: self._load(product, self._active(product)))
         return recipe, feature_space
+
+    def graphs(self, recipe: Recipe) -> Int8Graphs | None:
+        """The int8 graphs of a recipe that is held, read anew; None where it is in another precision.
+
+        Raises:
+            BankUnavailable: Redis cannot be reached, or has them damaged.
+        """
+        if recipe.graphs_sha256 is None:
+            return None
+        with self._lock:
+            of_recipe = [(product, held[0]) for product, held in self._recipes.items() if held[1] == recipe]
+        if not of_recipe:
+            raise BankUnavailable(f"no active bundle has the int8 graphs {recipe.graphs_sha256:.12} any more")
+        product, version = of_recipe[-1]
+        return self._ask((product, version), lambda: self._store.graphs(product, version))
 
     def _load(self, product: str, version: str) -> tuple[str, Recipe, str]:
         manifest = self._store.manifest(product, version)

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from shared.bank.bundle import Bundle, decode, encode
+from shared.bank.bundle import Bundle, decode, decode_graphs, encode, graph_entries
 from shared.bank.connection import Connection
 from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.manifest import Manifest
 from shared.settings import RedisSettings
 from shared.vision.bank import Bank
+from shared.vision.int8_graphs import Int8Graphs
 
 CHUNK_BYTES: Final = 1 << 20  # no single value blocks Redis or a slow network for long
 CHUNKS_AT_ONCE: Final = 4  # a round trip, which has to fit shared.bank.connection.REPLY_SECONDS
@@ -136,6 +137,20 @@ class BankStore:
         key = self._arrays(product, version)
         blobs = {entry.file: self._download(key, _fields(entry.file, entry.size)) for entry in manifest.arrays}
         return decode(manifest, blobs, f"{product} {version} in Redis at {self._address}")
+
+    def graphs(self, product: str, version: str) -> Int8Graphs | None:
+        """The int8 graphs of a version without its bank; None where its recipe is in another precision.
+
+        Raises:
+            UnknownVersion: the product has no such version.
+            CorruptBundle: the manifest or the graphs are damaged or gone.
+        """
+        manifest = self.manifest(product, version)
+        if manifest.recipe.graphs_sha256 is None:
+            return None
+        key = self._arrays(product, version)
+        blobs = {e.file: self._download(key, _fields(e.file, e.size)) for e in graph_entries(manifest)}
+        return decode_graphs(manifest, blobs, f"{product} {version} in Redis at {self._address}")
 
     def publish(self, bundle: Bundle, *, activate: bool = True) -> Publication:
         """Store a version, and make it the active one. Readers see all of it or nothing.

@@ -16,12 +16,7 @@ Sized = Mapping[int, Picture]
 
 def at_input_sizes(picture: Picture, recipe: Recipe) -> Sized:
     """The picture as the recipe's layers want it. Thread-safe; the interpreter lock is released meanwhile."""
-    return {size: resize(picture, size) for size in input_sizes(recipe)}
-
-
-def input_sizes(recipe: Recipe) -> tuple[int, ...]:
-    """The sizes that the recipe's layers read, each once, in their order."""
-    return tuple(dict.fromkeys(layer.input_size for layer in recipe.layers))
+    return {size: resize(picture, size) for size in recipe.input_sizes}
 
 
 def extract(pictures: Sequence[Picture], recipe: Recipe, engine: Engine) -> list[tuple[FeatureGrid, ...]]:
@@ -40,7 +35,7 @@ def extract_sized(pictures: Sequence[Sized], recipe: Recipe, engine: Engine) -> 
     if not pictures:
         return []
     features: Features = {}
-    for size in input_sizes(recipe):
+    for size in recipe.input_sizes:
         features |= engine.features(np.stack([picture[size] for picture in pictures]), size)
     names = dict.fromkeys(layer.name for layer in recipe.layers)
     return [tuple(quantise(name, features[name][index]) for name in names) for index in range(len(pictures))]

@@ -48,6 +48,13 @@ class Recipe:
     layers: tuple[Layer, ...]
     backbone: str = "efficientnet-lite0"
     precision: Precision = "f32"
+    graphs_sha256: str | None = None
+    """Of the int8 graphs, which the bundle brings along (`shared.vision.int8_graphs`); None in other precisions."""
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """The sizes that the layers read, each once, in their order."""
+        return tuple(dict.fromkeys(layer.input_size for layer in self.layers))
 
     def feature_space(self, weights_sha256: str) -> str:
         """Id of the space the features live in: 16 hex digits over all that decides their values.
@@ -62,11 +69,16 @@ class Recipe:
             "quantisation": QUANTISATION,
             "grids": [layer.name for layer in self.layers],
         }
+        if self.graphs_sha256:
+            decides["graphs"] = self.graphs_sha256
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return asdict(self)
+        plain = asdict(self)
+        if self.graphs_sha256 is None:  # a bundle without graphs stays readable for those who know of none
+            del plain["graphs_sha256"]
+        return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:

@@ -13,7 +13,7 @@ from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, U
 from shared.bank.store import BankStore
 from shared.errors import ConfigurationError, NotReady, Uninspectable
 from shared.settings import RedisSettings
-from tests.banks import assert_same, make, make_bank
+from tests.banks import assert_same, make, make_bank, make_graphs
 from tests.integration.valkey import Valkey
 
 
@@ -34,6 +34,15 @@ def test_arrays_larger_than_a_chunk_come_back(store: BankStore) -> None:
     bundle = make(vectors=30_000, channels=192)  # 5.8 MB a layer: more chunks than one round trip takes
     store.publish(bundle)
     assert_same(store.load("chip", bundle.manifest.version), bundle.bank)
+
+
+def test_int8_graphs_are_had_without_the_bank(store: BankStore) -> None:
+    bundle, in_float = make(graphs=make_graphs(b"7" * 3_000_000)), make(minute=1)
+    for each in (bundle, in_float):
+        store.publish(each)
+    assert store.graphs("chip", bundle.manifest.version) == bundle.graphs
+    assert store.bundle("chip", bundle.manifest.version).graphs == bundle.graphs
+    assert store.graphs("chip", in_float.manifest.version) is None
 
 
 def test_publishing_the_same_version_twice_changes_nothing(store: BankStore) -> None:

@@ -15,9 +15,8 @@ from rich.console import Console
 from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readable, running, send
 from services.trainer.pictures import find_pictures
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle import Bundle, read_bundle
 from shared.settings import Settings, StreamSettings
-from shared.vision.bank import Bank
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
@@ -80,7 +79,7 @@ def bench_pipeline(
         bundle = bundle_of(pictures, work, precision)
     loaded = read_bundle(bundle)
     console.print("bare arithmetic in this process …")
-    bare, bare_cpu_ms = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded.bank)
+    bare, bare_cpu_ms = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded)
     settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
     with running(settings, work, loaded) as rig:
         producer, verdicts = rig.producer, rig.verdicts
@@ -126,9 +125,10 @@ def _latency(rig: Rig, product: str, pictures: Sequence[bytes], rate: float) -> 
     return {f"p{percent}": round(float(np.percentile(found, percent)), 1) for percent in (50, 90, 99)}
 
 
-def _bare_rate(pictures: Sequence[bytes], bank: Bank) -> tuple[float, float]:
+def _bare_rate(pictures: Sequence[bytes], bundle: Bundle) -> tuple[float, float]:
     """Decode, features and matching in this process, nothing in between: images a second, and CPU ms an image."""
-    engine = load_engine("openvino", bank.recipe)
+    bank = bundle.bank
+    engine = load_engine("openvino", bank.recipe, graphs=bundle.graphs)
     batch_size = StreamSettings().batch_size
     batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
     with ThreadPoolExecutor(DECODE_THREADS) as decoders:

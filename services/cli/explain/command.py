@@ -85,7 +85,7 @@ def _of_the_judged(
     archive: Archive, found: Found, captured: ImageCaptured, bundle: Bundle, settings: ExtractorSettings
 ) -> Explanation:
     said = found.verdict
-    recomputed = recompute(said, captured, bundle.bank, settings)
+    recomputed = recompute(said, captured, bundle, settings)
     travelled = archive.features(said)
     differ = same_features(travelled, recomputed.features) if travelled and recomputed.features else None
     follows = None

@@ -12,6 +12,7 @@ from services.extractor.engines import EngineCache
 from services.extractor.image_source import ImageUnavailable, read_image
 from services.extractor.settings import EngineSettings, ExtractorSettings, ImageSettings
 from services.matcher.step import judged
+from shared.bank.bundle import Bundle
 from shared.errors import Uninspectable
 from shared.events import (
     ChipInspected,
@@ -59,13 +60,13 @@ class Recomputed:
     shares: tuple[Share, ...] = ()
 
 
-def recompute(said: ChipInspected, captured: ImageCaptured, bank: Bank, settings: ExtractorSettings) -> Recomputed:
+def recompute(said: ChipInspected, captured: ImageCaptured, bundle: Bundle, settings: ExtractorSettings) -> Recomputed:
     """PASS or REJECT, made again.
 
     Args:
         said: the verdict, whose bank, feature space and engine are taken.
         captured: the picture's event.
-        bank: the version that the verdict names.
+        bundle: the version that the verdict names.
         settings: of the extractor: image root, limits, engine.
 
     Raises:
@@ -73,7 +74,8 @@ def recompute(said: ChipInspected, captured: ImageCaptured, bank: Bank, settings
         UnknownFeatureSpace: this installation makes other features than those the chip was judged by.
     """
     picture = _picture(captured, settings.images)
-    engines = EngineCache(_engine_settings(said, settings.engine))
+    bank = bundle.bank
+    engines = EngineCache(_engine_settings(said, settings.engine), lambda _recipe: bundle.graphs)
     engine = engines.engine(bank.recipe, said.feature_space or "")
     (grids,) = extract([picture], bank.recipe, engine)
     features = FeaturesExtracted(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.vision.engine import Engine, EngineKind
 from shared.vision.errors import UnknownBackbone
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.keras_applications import is_application, is_random
 from shared.vision.recipe import Recipe
 
@@ -20,7 +21,12 @@ def default_cache_dir() -> Path:
 
 
 def load_engine(
-    kind: EngineKind, recipe: Recipe, *, threads: int | None = None, cache_dir: Path | None = None
+    kind: EngineKind,
+    recipe: Recipe,
+    *,
+    threads: int | None = None,
+    cache_dir: Path | None = None,
+    graphs: Int8Graphs | None = None,
 ) -> Engine:
     """Make a recipe's engine.
 
@@ -30,6 +36,7 @@ def load_engine(
         recipe: what to compute; its precision is honoured by the engine.
         threads: CPU threads to compute with; None leaves it to the engine.
         cache_dir: where converted models are kept; None takes `default_cache_dir`.
+        graphs: of a recipe in int8, from its bundle.
 
     Raises:
         UnknownBackbone: no engine, backbone or tap of that name.
@@ -42,7 +49,7 @@ def load_engine(
     if kind == "openvino":
         from shared.vision.engines.openvino import OpenVinoEngine  # noqa: PLC0415 - only one engine is ever loaded
 
-        return OpenVinoEngine(recipe, threads=threads, cache_dir=cache_dir or default_cache_dir())
+        return OpenVinoEngine(recipe, threads=threads, cache_dir=cache_dir or default_cache_dir(), graphs=graphs)
     if kind == "tensorflow":
         from shared.vision.engines.tensorflow import TensorFlowEngine  # noqa: PLC0415 - imports TensorFlow
 

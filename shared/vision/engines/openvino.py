@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from shared.vision.engine import Features, output_names
 from shared.vision.engines.conversion import converted_graphs
+from shared.vision.engines.precision import cpu_multiplies_int8
 from shared.vision.errors import UnsupportedPrecision
+from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.openvino_quietly import ov
 from shared.vision.recipe import Recipe
 
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "int8")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -25,10 +27,20 @@ class OpenVinoEngine:
     large batch by half, since a picture's activations stay in cache, and features cannot depend on the batch at all.
     """
 
-    def __init__(self, recipe: Recipe, *, threads: int | None, cache_dir: Path) -> None:
+    def __init__(self, recipe: Recipe, *, threads: int | None, cache_dir: Path, graphs: Int8Graphs | None) -> None:
         if recipe.precision not in PRECISIONS:
             raise UnsupportedPrecision(
-                f"OpenVINO does not compute features in {recipe.precision} yet; choose {' or '.join(PRECISIONS)}"
+                f"OpenVINO does not compute features in {recipe.precision}; choose one of {', '.join(PRECISIONS)}"
+            )
+        if (recipe.precision == "int8") != (graphs is not None):
+            raise UnsupportedPrecision(
+                f"a recipe in {recipe.precision} {'with' if graphs else 'without'} int8 graphs: those are made from "
+                "the product's pictures, by `chipsieve train --precision int8`, and belong to its bundle alone"
+            )
+        if graphs and not cpu_multiplies_int8():  # mean cosine to what VNNI computes: .989, where AMX has .9998
+            raise UnsupportedPrecision(
+                "this CPU has neither VNNI nor AMX, and int8 features would come out wrong: run the extractor on one "
+                "that has, or train the product with --precision auto"
             )
         if recipe.precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsupportedPrecision(  # OpenVINO would compute in f32 instead, and not say so
@@ -40,9 +52,16 @@ class OpenVinoEngine:
         version = importlib.metadata.version("openvino")
         device = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
         self.description = f"openvino {version} {recipe.precision} on {device}"
+        core = ov.Core()
+        models = (
+            {size: core.read_model(graph.topology, graph.weights) for size, graph in graphs.by_size.items()}
+            if graphs
+            else {size: core.read_model(path) for size, path in converted_graphs(recipe, cache_dir).items()}
+        )
+        # What is not whole numbers in an int8 graph is float32.
+        floats = "f32" if graphs else recipe.precision
         self._graphs = {
-            size: _Graph(path, recipe.precision, threads, output_names(recipe, size))
-            for size, path in converted_graphs(recipe, cache_dir).items()
+            size: _Graph(model, floats, threads, output_names(recipe, size)) for size, model in models.items()
         }
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:
@@ -53,9 +72,7 @@ class OpenVinoEngine:
 class _Graph:
     """A compiled graph of batch size 1 and as many requests as it can run at once."""
 
-    def __init__(self, path: Path, precision: str, threads: int, names: dict[str, str]) -> None:
-        core = ov.Core()
-        model = core.read_model(path)
+    def __init__(self, model: Any, precision: str, threads: int, names: dict[str, str]) -> None:
         model.reshape([1, *model.input(0).partial_shape[1:]])
         config = {
             # By default a CPU with AMX would compute in bf16, and features would depend on the machine.
@@ -64,7 +81,7 @@ class _Graph:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
-        compiled = core.compile_model(model, "CPU", config)
+        compiled = ov.Core().compile_model(model, "CPU", config)
         self._requests = [
             compiled.create_infer_request() for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         ]

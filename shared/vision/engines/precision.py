@@ -10,6 +10,7 @@ from shared.vision.engine import EngineKind
 from shared.vision.recipe import Precision
 
 CPU_INFO = Path("/proc/cpuinfo")
+INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 BF16_COMPUTE_CAPABILITY = (8, 0)  # of NVIDIA's GPUs: Ampere and later
 
 
@@ -22,15 +23,24 @@ def best_precision(kind: EngineKind) -> Precision:
     return "bf16" if faster_in_bf16 else "f32"
 
 
+def cpu_multiplies_int8() -> bool:
+    """Whether this CPU adds up products of int8 in int32 (VNNI or AMX); others do so in int16, where sums saturate."""
+    return not INT8_PRODUCTS.isdisjoint(_cpu_words())
+
+
 def _cpu_is_faster_in_bf16() -> bool:
     """AMX multiplies many times faster, Zen 4 (AVX-512 BF16) twice. Intel's AVX-512 BF16 does one instruction where it
     does two of f32: on Sapphire Rapids without AMX, as virtual machines often have it, bf16 was never the faster one.
     """
-    try:
-        words = set(CPU_INFO.read_text().split())
-    except OSError:
-        return False
+    words = _cpu_words()
     return "amx_bf16" in words or {"avx512_bf16", "AuthenticAMD"} <= words
+
+
+def _cpu_words() -> set[str]:
+    try:
+        return set(CPU_INFO.read_text().split())
+    except OSError:
+        return set()
 
 
 def _gpu_has_bf16() -> bool:

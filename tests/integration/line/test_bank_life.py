@@ -141,15 +141,17 @@ def assert_reproducible(
 ) -> None:
     """Each verdict, to the last bit, from the picture that was sent and the bank that it names."""
     chips = {chip.event_id: chip for chip in sent}
-    banks = {bundle.manifest.version: bundle.bank for bundle in bundles}
+    versions = {bundle.manifest.version: bundle for bundle in bundles}
     features = {}
     for verdict in verdicts:
         chip = chips[verdict.event_id]
         key = chip.sha256, verdict.feature_space
         if key not in features:
-            features[key] = recompute(verdict, chip, banks[verdict.bank_version], ExtractorSettings()).features
+            features[key] = recompute(verdict, chip, versions[verdict.bank_version], ExtractorSettings()).features
         ours = dataclasses.replace(features[key], event_id=verdict.event_id)
-        differing = [each for each in compare(verdict, judge(ours, banks[verdict.bank_version])) if not each.same]
+        differing = [
+            each for each in compare(verdict, judge(ours, versions[verdict.bank_version].bank)) if not each.same
+        ]
         assert not differing, (verdict.bank_version, differing)
 
 

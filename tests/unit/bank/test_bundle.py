@@ -14,7 +14,7 @@ from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
-from tests.banks import EPOCH, assert_same, make, make_bank
+from tests.banks import EPOCH, assert_same, make, make_bank, make_graphs
 
 LAYERS = st.builds(
     Layer,
@@ -308,3 +308,26 @@ def test_an_array_whose_header_ends_in_the_middle_is_corrupt_though_its_checksum
     (written / MANIFEST).write_text(_canonical(document))
     with pytest.raises(CorruptBundle, match=r"layer0\.values\.npy is not an array"):
         read_bundle(written)
+
+
+def test_int8_graphs_come_back_and_make_a_feature_space_of_their_own(tmp_path: Path) -> None:
+    bundle, other = make(graphs=make_graphs()), make(graphs=make_graphs(b"other numbers"))
+    write_bundle(tmp_path / "bundle", bundle)
+    assert read_bundle(tmp_path / "bundle").graphs == bundle.graphs == make_graphs()
+    spaces = {each.manifest.feature_space for each in (make(), bundle, other)}
+    assert len(spaces) == 3
+
+
+def test_a_bundle_without_graphs_says_nothing_of_them() -> None:
+    assert "graphs_sha256" not in make().manifest.to_json()
+    assert make().graphs is None
+
+
+def test_graphs_that_are_not_the_recipes_are_found() -> None:
+    bundle, other = make(graphs=make_graphs()), make(graphs=make_graphs(b"other numbers"))
+    with pytest.raises(CorruptBundle, match=r"graphs of sha256 \w+, the recipe says \w+"):
+        decode(listing(bundle, other.manifest.arrays), encode(other), "the bundle")
+    with pytest.raises(CorruptBundle, match=r"the graphs have no array 'graph256\.topology\.npy'"):
+        decode(listing(bundle, make().manifest.arrays), encode(make()), "the bundle")
+    with pytest.raises(CorruptBundle, match=r"graph256\.topology\.npy.*belong to no layer"):
+        decode(listing(make(), bundle.manifest.arrays), encode(bundle), "the bundle")

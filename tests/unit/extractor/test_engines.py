@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,15 +8,21 @@ from services.extractor import engines
 from services.extractor.engines import EngineCache
 from services.extractor.settings import EngineSettings
 from shared.bank.errors import UnknownFeatureSpace
+from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.recipe import Layer, Recipe
 
 RECIPE = Recipe(layers=(Layer(tap="b7", input_size=64), Layer(tap="b12", input_size=96)))
 
 
+def no_graphs(_recipe: Recipe) -> None:
+    return None
+
+
 class SeenEngine:
     batch_sizes = (1, 4)
 
-    def __init__(self) -> None:
+    def __init__(self, graphs: Int8Graphs | None) -> None:
+        self.graphs = graphs
         self.seen: list[tuple[tuple[int, ...], int]] = []
 
     def features(self, pictures: np.ndarray, input_size: int) -> dict[str, np.ndarray]:
@@ -27,8 +34,8 @@ class SeenEngine:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[SeenEngine]:
     made: list[SeenEngine] = []
 
-    def load_engine(*_: Any, **__: Any) -> SeenEngine:
-        made.append(SeenEngine())
+    def load_engine(*_: Any, graphs: Int8Graphs | None, **__: Any) -> SeenEngine:
+        made.append(SeenEngine(graphs))
         return made[-1]
 
     monkeypatch.setattr(engines, "load_engine", load_engine)
@@ -36,18 +43,27 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[SeenEngine]:
 
 
 def test_every_batch_size_of_every_input_size_is_run_before_the_first_chip(loaded: list[SeenEngine]) -> None:
-    EngineCache(EngineSettings()).warm_up(RECIPE)
+    EngineCache(EngineSettings(), no_graphs).warm_up(RECIPE)
     assert [(shape[0], size) for shape, size in loaded[0].seen] == [(1, 64), (4, 64), (1, 96), (4, 96)]
 
 
 def test_one_engine_serves_all_products_of_a_feature_space(loaded: list[SeenEngine]) -> None:
-    cache = EngineCache(EngineSettings())
+    cache = EngineCache(EngineSettings(), no_graphs)
     cache.warm_up(RECIPE)
     cache.warm_up(RECIPE)
     assert len(loaded) == 1
 
 
+def test_an_engine_in_int8_gets_the_graphs_of_its_recipe(loaded: list[SeenEngine]) -> None:
+    graphs = Int8Graphs({size: Int8Graph(b"<net/>", b"weights") for size in (64, 96)})
+    in_int8 = replace(RECIPE, precision="int8", graphs_sha256=graphs.sha256)
+    cache = EngineCache(EngineSettings(), {in_int8: graphs, RECIPE: None}.__getitem__)
+    cache.warm_up(in_int8)
+    cache.warm_up(RECIPE)
+    assert [engine.graphs for engine in loaded] == [graphs, None]
+
+
 def test_features_of_another_space_are_refused_before_an_engine_is_made(loaded: list[SeenEngine]) -> None:
     with pytest.raises(UnknownFeatureSpace, match="made in feature space 0123456789abcdef, this extractor makes"):
-        EngineCache(EngineSettings()).engine(RECIPE, "0123456789abcdef")
+        EngineCache(EngineSettings(), no_graphs).engine(RECIPE, "0123456789abcdef")
     assert not loaded

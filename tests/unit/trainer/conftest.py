@@ -26,7 +26,7 @@ class ColourEngine:
 @pytest.fixture(autouse=True)
 def colour_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("train", "evaluate", "update"):
-        monkeypatch.setattr(f"services.trainer.{module}.load_engine", lambda kind, recipe: ColourEngine())
+        monkeypatch.setattr(f"services.trainer.{module}.load_engine", lambda kind, recipe, graphs=None: ColourEngine())
         monkeypatch.setattr(f"services.trainer.{module}.backbone_weights_sha256", lambda name: "0" * 64)
 
 

@@ -15,6 +15,7 @@ from shared.vision.engine import Engine
 from shared.vision.engines import openvino, precision
 from shared.vision.engines.loading import default_cache_dir, load_engine
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
+from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from shared.vision.tensorflow_quietly import keras, tf
 from tests.unit.vision.conftest import VARIED_RECIPE
@@ -101,6 +102,17 @@ def test_a_cpu_that_would_silently_compute_in_f32_refuses_bf16(
         load_engine("openvino", dataclasses.replace(DEFAULT_RECIPE, precision="bf16"), cache_dir=cache_dir)
 
 
+def test_a_cpu_whose_int8_sums_saturate_refuses_int8(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache_dir: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse2 avx2\n")
+    monkeypatch.setattr(precision, "CPU_INFO", tmp_path / "cpuinfo")
+    graphs = Int8Graphs({256: Int8Graph(b"<net/>", b"weights")})
+    recipe = dataclasses.replace(DEFAULT_RECIPE, precision="int8", graphs_sha256=graphs.sha256)
+    with pytest.raises(UnsupportedPrecision, match=r"neither VNNI nor AMX.*--precision auto"):
+        load_engine("openvino", recipe, cache_dir=cache_dir, graphs=graphs)
+
+
 @pytest.mark.parametrize(
     ("vendor", "flags", "best"),
     [
@@ -132,10 +144,16 @@ def test_tensorflow_computes_in_bf16_where_every_gpu_does(monkeypatch: pytest.Mo
     assert precision.best_precision("tensorflow") == "f32"
 
 
-@pytest.mark.parametrize("kind", ["openvino", "tensorflow"])
-def test_a_precision_that_an_engine_cannot_compute_in_is_refused(kind: Any, cache_dir: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("openvino", "a recipe in int8 without int8 graphs: .*by `chipsieve train --precision int8`"),
+        ("tensorflow", "int8.*; choose f32 or bf16"),
+    ],
+)
+def test_a_precision_that_an_engine_cannot_compute_in_is_refused(kind: Any, message: str, cache_dir: Path) -> None:
     recipe = dataclasses.replace(DEFAULT_RECIPE, precision="int8")
-    with pytest.raises(UnsupportedPrecision, match=r"int8.*; choose f32 or bf16"):
+    with pytest.raises(UnsupportedPrecision, match=message):
         load_engine(kind, recipe, cache_dir=cache_dir)
 
 
