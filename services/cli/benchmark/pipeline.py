@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readable, running, send
+from services.matcher.settings import MatcherSettings
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import Bundle, read_bundle
 from shared.settings import Settings, StreamSettings
@@ -126,12 +128,16 @@ def _latency(rig: Rig, product: str, pictures: Sequence[bytes], rate: float) -> 
 
 
 def _bare_rate(pictures: Sequence[bytes], bundle: Bundle) -> tuple[float, float]:
-    """Decode, features and matching in this process, nothing in between: images a second, and CPU ms an image."""
+    """Decode, features and matching in this process, nothing in between: images a second, and CPU ms an image.
+
+    Matching takes as many threads as the matcher does: small products on more of them wait for each other, and the line
+    would look the better for that.
+    """
     bank = bundle.bank
     engine = load_engine("openvino", bank.recipe, graphs=bundle.graphs)
     batch_size = StreamSettings().batch_size
     batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
-    with ThreadPoolExecutor(DECODE_THREADS) as decoders:
+    with ThreadPoolExecutor(DECODE_THREADS) as decoders, threadpool_limits(MatcherSettings().matching.threads):
 
         def judge(batch: Sequence[bytes]) -> None:
             decoded: list[Picture] = list(decoders.map(decode, batch))
