@@ -29,6 +29,8 @@ class PatchHeadFigures:
     """Patches a side of the grid on which all layers meet."""
     top_fraction: float
     """Share of a picture's patches that make its answer: the most suspicious ones."""
+    deviations: bool = False
+    """Whether the network sees how patches deviate from their picture's mean as well; older ones do not."""
 
     def __post_init__(self) -> None:
         if self.side < 1 or not 0 < self.top_fraction <= 1:
@@ -60,6 +62,8 @@ class PatchHead:
             UnusableFeatures: they have another number of channels in all than the network.
         """
         patches = on_one_grid(features, self.figures.side)
+        if self.figures.deviations:
+            patches = with_deviations(patches)
         if patches.shape[-1] != self.network.channels:
             raise UnusableFeatures(
                 f"features {patches.shape} do not fit a patch head of {self.network.channels} channels"
@@ -76,6 +80,14 @@ def on_one_grid(features: Sequence[NDArray[np.float32]], side: int) -> NDArray[n
     return np.concatenate(
         [_by_area(layer, side).reshape(len(layer), side * side, -1) for layer in features], axis=2, dtype=np.float32
     )
+
+
+def with_deviations(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, P, 2 C) float32 of (N, P, C): each patch, and beside it how it deviates from its picture's mean.
+
+    A part that is another shade or was lit in another way is so everywhere, and a defect is not.
+    """
+    return np.concatenate([patches, patches - patches.mean(axis=1, keepdims=True)], axis=2)
 
 
 def mean_of_top(patches: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:

@@ -22,9 +22,13 @@ def short_lessons() -> None:
     """Not here: as many as a product gets."""
 
 
-def grids(*, defective: bool, random: np.random.Generator) -> tuple[FeatureGrid, ...]:
-    """Noise with odd patches that are good; a defect is three more, odd in another way."""
+def grids(*, defective: bool, random: np.random.Generator, shade: float = 0.0) -> tuple[FeatureGrid, ...]:
+    """Noise with odd patches that are good; a defect is three more, odd in another way.
+
+    Pictures differ by `shade` in what defects show by, everywhere alike.
+    """
     fine, coarse = (random.standard_normal((side, side, 6)).astype(np.float32) for side in (8, 4))
+    fine[..., 1] += shade * random.standard_normal()
     places = random.permutation(64)
     rows, columns = places // 8, places % 8
     fine[rows[:6], columns[:6], 0] += 8
@@ -33,9 +37,9 @@ def grids(*, defective: bool, random: np.random.Generator) -> tuple[FeatureGrid,
     return quantise(RECIPE.layers[0].name, fine), quantise(RECIPE.layers[1].name, coarse)
 
 
-def pictures(normals: int, abnormals: int, seed: int) -> list[tuple[FeatureGrid, ...]]:
+def pictures(normals: int, abnormals: int, seed: int, *, shade: float = 0.0) -> list[tuple[FeatureGrid, ...]]:
     random = np.random.default_rng(seed)
-    return [grids(defective=index >= normals, random=random) for index in range(normals + abnormals)]
+    return [grids(defective=index >= normals, random=random, shade=shade) for index in range(normals + abnormals)]
 
 
 class Copies:
@@ -65,6 +69,13 @@ def tried(
         kinds=("",) * ABNORMALS,
     )
     return try_patch_head(looked, RECIPE, shown, turned=turned or Copies(looked), seed=0, progress=silent)
+
+
+def test_defects_are_found_in_pictures_of_any_shade() -> None:
+    trial = tried(pictures(NORMALS, ABNORMALS, 0, shade=3), blind_scores(0))
+    assert trial.head is not None
+    answers = answers_to(pictures(40, 40, 1, shade=3), RECIPE, trial.head)
+    assert (auroc(answers, np.arange(80) >= 40) or 0) > 0.9
 
 
 def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are() -> None:
