@@ -34,6 +34,7 @@ CALIBRATION_PICTURES = 300  # by 64 a little more of the scores' order is lost
 # do int8 graphs whose first stages stay in float; with those in int8 too, which costs AUROC, .83 to .86 are left.
 LEAST_AGREEMENT = 0.9
 MOST_LOST = 0.005  # image AUROC on held-out pictures, where defects are known
+REMEDY = "train with --precision auto"
 TIMEOUT_S = 1800.0  # a graph takes half a minute
 
 
@@ -137,6 +138,3 @@ def _quantised(graph: Path, pictures: NDArray[np.uint8]) -> Int8Graph:
             said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
             raise QuantisationFailed(f"{graph} could not be quantised: {said[-1]}; {REMEDY}")
         return Int8Graph(written.read_bytes(), written.with_suffix(".bin").read_bytes())
-
-
-REMEDY = "train with --precision auto"

@@ -12,7 +12,8 @@ from shared.vision.openvino_quietly import ov  # before NNCF, whose telemetry is
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 # Convolutions that read a grid of at least this share of the picture's side stay in float: the first stages carry
 # everything that follows. On tiles (b12 + b14, 256 px) normals' scores keep their order by .994 (.956 with all in
-# int8), on a board (b4 + b7, 512 px) by .998 (.971), and AUROC is .991 instead of .997 there with all in int8.
+# int8), on a board (b4 + b7, 512 px) by .998 (.971), and AUROC is .991 instead of .997 there with all in int8
+# (measured with one projection more in float, that of the second block).
 KEPT_FROM = 0.5
 
 

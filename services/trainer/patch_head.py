@@ -146,14 +146,16 @@ class _Lessons:
     """(C,) mean of normals' features."""
     scale: NDArray[np.float32]
     """(C,) their standard deviation."""
-    spread: NDArray[np.float32]
+    deviation_scale: NDArray[np.float32]
     """(C,) what deviations are divided by: of a normal's standardised patches around their mean, they come to
     `DEVIATIONS`."""
 
     @property
     def unscaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(2 C,) means and deviations that the network's inputs were standardised by."""
-        return np.append(self.centre, np.zeros_like(self.centre)), np.append(self.scale, self.scale * self.spread)
+        return np.append(self.centre, np.zeros_like(self.centre)), np.append(
+            self.scale, self.scale * self.deviation_scale
+        )
 
     @classmethod
     def of(
@@ -200,7 +202,7 @@ class _Lessons:
         for step in range(1, steps + 1):
             batch = np.concatenate([random.choice(normals, AT_ONCE), random.choice(abnormals, AT_ONCE)])
             features = with_deviations(self.patches[batch].astype(np.float32)).reshape(-1, 2 * len(self.centre))
-            features[:, len(self.centre) :] /= self.spread
+            features[:, len(self.centre) :] /= self.deviation_scale
             hidden = network.hidden(features)
             odds = network.log_odds(hidden).reshape(len(batch), -1)
             count = top_count(odds.shape[1], _narrowing(step / steps))

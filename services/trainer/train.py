@@ -120,7 +120,8 @@ def train(
             progress=progress,
         )
         recipe, search = found.recipe, found.report
-    normals = look_at_all("normal pictures", normal_files, recipe, loaded := load_engine(engine, recipe), progress)
+    loaded = load_engine(engine, recipe)
+    normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
     if not normals.files:
         raise NoPictures(
             f"not one of {len(normal_files)} pictures in {normal} can be read: {normals.unreadable[0].why}"

@@ -17,9 +17,6 @@
 Nothing in it is ever unpickled.
 """
 
-import hashlib
-import io
-import math
 import os
 import shutil
 import tempfile
@@ -33,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.bank.array_file import entry_of, npy, read_array
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
 from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
@@ -106,7 +104,7 @@ def make_bundle(
         patch_head=bank.patch_head.figures if bank.patch_head else None,
         upkeep=upkeep.figures if upkeep else None,
         training=training,
-        arrays=tuple(_entry(file, array) for file, array in _arrays(bank, upkeep, graphs).items()),
+        arrays=tuple(entry_of(file, array) for file, array in _arrays(bank, upkeep, graphs).items()),
     )
     return Bundle(manifest, replace(bank, version=manifest.version), upkeep, graphs)
 
@@ -196,9 +194,9 @@ def encode(bundle: Bundle) -> dict[str, bytes]:
     if bank != as_said or (manifest.head, manifest.patch_head) != learnt:
         raise CorruptBundle(f"bank {bank.product} {bank.version} is not what its manifest {manifest.version} says")
     arrays = _arrays(bank, bundle.upkeep, bundle.graphs)
-    if manifest.arrays != tuple(_entry(file, array) for file, array in arrays.items()):
+    if manifest.arrays != tuple(entry_of(file, array) for file, array in arrays.items()):
         raise CorruptBundle(f"the arrays of {bank.product} {bank.version} are not those that its manifest lists")
-    return {file: _npy(array) for file, array in arrays.items()}
+    return {file: npy(array) for file, array in arrays.items()}
 
 
 def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle:
@@ -213,8 +211,7 @@ def decode(manifest: Manifest, blobs: Mapping[str, bytes], where: str) -> Bundle
         CorruptBundle: naming the array and what is wrong with it.
     """
     arrays = {
-        entry.file: _read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
-        for entry in manifest.arrays
+        entry.file: read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}") for entry in manifest.arrays
     }
     layers = [_memory(index, layer, arrays, where) for index, layer in enumerate(manifest.recipe.layers)]
     head = _head(manifest.head, arrays, where) if manifest.head else None
@@ -233,7 +230,7 @@ def decode_graphs(manifest: Manifest, blobs: Mapping[str, bytes], where: str) ->
         CorruptBundle: naming what is wrong with them.
     """
     arrays = {
-        entry.file: _read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
+        entry.file: read_array(entry, blobs.get(entry.file, b""), f"{where}: {entry.file}")
         for entry in graph_entries(manifest)
     }
     return _graphs(manifest, arrays, where)
@@ -343,44 +340,6 @@ def _arrays(bank: Bank, upkeep: Upkeep | None, graphs: Int8Graphs | None) -> dic
 
 def _file(layer: int, what: str) -> str:
     return f"layer{layer}.{what}.npy"
-
-
-def _entry(file: str, array: NDArray[Any]) -> ArrayEntry:
-    if not np.isfinite(array).all():
-        raise CorruptBundle(f"{file} has numbers that are not finite")
-    data = _npy(array)
-    return ArrayEntry(
-        file=file,
-        dtype=array.dtype.str,
-        shape=array.shape,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _read_array(entry: ArrayEntry, data: bytes, where: str) -> NDArray[Any]:
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise CorruptBundle(
-            f"{where} does not have the sha256 that the manifest says ({len(data)} bytes): it is damaged"
-        )
-    buffer = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(buffer)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
-    except Exception as error:  # numpy reads the header as Python, and raises whatever its parser does
-        raise CorruptBundle(f"{where} is not an array: {type(error).__name__}: {error}") from error
-    if version != (1, 0) or fortran or dtype.hasobject or (dtype.str, shape) != (entry.dtype, entry.shape):
-        raise CorruptBundle(f"{where} holds {dtype.str} {shape}, the manifest says {entry.dtype} {entry.shape}")
-    body = len(data) - buffer.tell()
-    if body != math.prod(shape) * dtype.itemsize:
-        raise CorruptBundle(f"{where} has {body} bytes of numbers where {dtype.str} {shape} needs another amount")
-    return np.frombuffer(data, dtype, offset=buffer.tell()).reshape(shape)
 
 
 def _refuse_to_overwrite(directory: Path) -> None:

@@ -5,10 +5,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.bank.cache import BankCache, RecipeCache
-from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
+from shared.bank.errors import UnknownFeatureSpace, UnknownProduct
 from shared.bank.store import BankStore
 from shared.vision.recipe import DEFAULT_RECIPE
-from tests.banks import assert_same, make, make_graphs
+from tests.banks import assert_same, make
 from tests.integration.bank_caches import NEVER, OTHER_RECIPE, OTHER_SPACE, SPACE, Clock, count_calls, version_of
 from tests.integration.valkey import Valkey, wait_until
 
@@ -250,17 +250,3 @@ def test_a_closed_cache_follows_no_more(shared_valkey: Valkey, namespace: str, s
     cache.get("chip", SPACE)
     cache.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "BankCache-follow"]
-
-
-def test_an_extractor_gets_the_int8_graphs_of_the_active_bundle(store: BankStore, recipes: RecipeCache) -> None:
-    bundle = make(graphs=make_graphs())
-    store.publish(bundle)
-    recipe, space = recipes.recipe("chip")
-    assert (recipe.precision, space) == ("int8", bundle.manifest.feature_space)
-    assert recipes.graphs(recipe) == bundle.graphs
-    store.publish(make(minute=1))
-    recipes.refresh()
-    in_float, _ = recipes.recipe("chip")
-    assert recipes.graphs(in_float) is None
-    with pytest.raises(BankUnavailable, match="no active bundle has the int8 graphs"):
-        recipes.graphs(recipe)

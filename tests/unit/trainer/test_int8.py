@@ -76,7 +76,7 @@ def test_int8_is_taken_where_scores_stay_and_kept_by_an_update(normal: Path, tmp
     out = tmp_path / "bundle"
     manifest = train(product="plate", normal=normal, out=out, recipe=RECIPE, precision="int8")
     assert (manifest.recipe.precision, manifest.recipe.graphs_sha256) == ("int8", GRAPHS.sha256)
-    assert manifest.training["int8"]["taken"]  # type: ignore[index,call-overload]
+    assert manifest.training["int8"]["taken"]
     assert read_bundle(out).graphs == GRAPHS
     update(bundle=out, normal=normal, out=tmp_path / "grown")
     assert read_bundle(tmp_path / "grown").graphs == GRAPHS
