@@ -16,7 +16,7 @@ from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninsp
 from shared.identity import Identity
 from shared.stream.step import Outcome, Record, Source, Step
 from shared.vision.extraction import Sized, at_input_sizes, extract_sized
-from shared.vision.picture import decode
+from shared.vision.picture import decode_as_stored
 from shared.vision.recipe import Recipe
 
 
@@ -100,7 +100,7 @@ class ExtractorStep(Step[ImageCaptured]):
         try:
             data = read_image(record.event, root=self._images.root, max_bytes=self._images.max_referenced_bytes)
             # Resized here, on the threads that decode: the one that judges has all the rest to do.
-            picture = decode(data, max_pixels=self._images.max_pixels)
+            picture = decode_as_stored(data, max_pixels=self._images.max_pixels)
             return _Look(recipe, picture.shape[0], picture.shape[1], at_input_sizes(picture, recipe[0]))
         except Uninspectable as error:
             return error

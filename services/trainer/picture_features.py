@@ -10,7 +10,7 @@ from shared.events import FeatureGrid
 from shared.vision.engine import Engine
 from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
-from shared.vision.picture import Picture, decode
+from shared.vision.picture import AsStored, decode_as_stored
 from shared.vision.recipe import Recipe
 
 BATCH = 16  # pictures decoded and extracted together, as on the line; bounds what is held of large ones
@@ -79,8 +79,8 @@ def look_at_all(stage: str, files: Sequence[PictureFile], recipe: Recipe, engine
     return Looked.joined(batches)
 
 
-def _decode(file: PictureFile) -> Picture | PictureError:
+def _decode(file: PictureFile) -> AsStored | PictureError:
     try:
-        return decode(file.read())
+        return decode_as_stored(file.read())
     except PictureError as error:
         return error

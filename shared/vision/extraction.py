@@ -7,23 +7,23 @@ import numpy as np
 from shared.events import FeatureGrid
 from shared.vision.engine import Engine, Features
 from shared.vision.features import quantise
-from shared.vision.picture import Picture, resize
+from shared.vision.picture import AsStored, Picture, resize
 from shared.vision.recipe import Recipe
 
 Sized = Mapping[int, Picture]
 """One picture at each of a recipe's input sizes."""
 
 
-def at_input_sizes(picture: Picture, recipe: Recipe) -> Sized:
+def at_input_sizes(picture: AsStored, recipe: Recipe) -> Sized:
     """The picture as the recipe's layers want it. Thread-safe; the interpreter lock is released meanwhile."""
     return {size: resize(picture, size) for size in recipe.input_sizes}
 
 
-def extract(pictures: Sequence[Picture], recipe: Recipe, engine: Engine) -> list[tuple[FeatureGrid, ...]]:
+def extract(pictures: Sequence[AsStored], recipe: Recipe, engine: Engine) -> list[tuple[FeatureGrid, ...]]:
     """The feature grids of each picture, one a distinct `Layer.name` of the recipe, in the recipe's order.
 
     Args:
-        pictures: uint8 RGB (height, width, 3), of any sizes.
+        pictures: uint8, grey or RGB, of any sizes.
         recipe: what to extract.
         engine: an engine made for that recipe.
     """

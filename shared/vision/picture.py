@@ -23,6 +23,9 @@ from shared.vision.errors import ImageTooLarge, PictureError, UndecodableImage, 
 Picture: TypeAlias = NDArray[np.uint8]
 """RGB pixels, (height, width, 3)."""
 
+AsStored: TypeAlias = NDArray[np.uint8]
+"""Pixels of one grey channel, (height, width), or RGB, (height, width, 3)."""
+
 DEFAULT_MAX_PIXELS = 40_000_000  # a 7,300 x 5,400 camera; decoded it takes 120 MB
 MIN_SIDE = 16  # pixels; below it a picture shows nothing, whatever it is enlarged to
 
@@ -47,6 +50,8 @@ class Header:
     width: int
     height: int
     format: str
+    is_grey: bool
+    """One channel of brightness, and no palette."""
 
 
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
@@ -85,29 +90,40 @@ def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
     Raises:
         PictureError: as `probe`, and UndecodableImage where the pixels are truncated or damaged.
     """
+    return _rgb(decode_as_stored(data, max_pixels=max_pixels))
+
+
+def decode_as_stored(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> AsStored:
+    """As `decode`, a grey picture in one channel: to resize it so costs half as much, and gives the same."""
     header = probe(data, max_pixels=max_pixels)
     if not _is_whole(data, header.format):
         raise UndecodableImage(
             f"the {header.format} of {header.width}x{header.height} ends early, after {len(data)} bytes; "
             "capture or send it again"
         )
+    channels = cv2.IMREAD_GRAYSCALE if header.is_grey else cv2.IMREAD_COLOR_RGB
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), channels | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise _damaged(header, error.err) from None
-    if picture is None or picture.shape != (header.height, header.width, 3):
+    expected = (header.height, header.width) if header.is_grey else (header.height, header.width, 3)
+    if picture is None or picture.shape != expected:
         raise _damaged(header, "the decoder gave up" if picture is None else f"decoded to {picture.shape}")
     return picture  # type: ignore[no-any-return]  # OpenCV is not typed
 
 
-def resize(picture: Picture, size: int) -> Picture:
-    """The picture as a square of ``size`` pixels, uint8 (size, size, 3); the aspect is not kept.
+def resize(picture: AsStored, size: int) -> Picture:
+    """The picture as a square of ``size`` pixels, uint8 RGB (size, size, 3); the aspect is not kept.
 
     By area averaging, which loses no thin scratch to aliasing when a large picture shrinks.
     """
-    if picture.shape[:2] == (size, size):
-        return picture
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)  # type: ignore[no-any-return]  # OpenCV is not typed
+    if picture.shape[:2] != (size, size):
+        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return _rgb(picture)
+
+
+def _rgb(picture: AsStored) -> Picture:
+    return cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) if picture.ndim == 2 else picture
 
 
 def _damaged(header: Header, detail: str) -> UndecodableImage:
@@ -137,7 +153,8 @@ def _accept(image: Image.Image, max_pixels: int) -> Header:
         raise UnsupportedImage(f"a {kind} with transparent pixels is not inspected; send 8-bit grey or RGB")
     if _bits(image) != 8:
         raise UnsupportedImage(f"a {kind} with {_bits(image)} bits a channel is not inspected; send 8 bits")
-    return Header(width, height, image.format)
+    # Of other formats, "L" may be a palette of greys.
+    return Header(width, height, image.format, is_grey=image.mode == "L" and image.format in {"JPEG", "PNG"})
 
 
 def _bits(image: Image.Image) -> int:

@@ -22,7 +22,7 @@ from shared.settings import Settings, StreamSettings
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
-from shared.vision.picture import Picture, decode
+from shared.vision.picture import AsStored, decode_as_stored
 from shared.vision.recipe import Precision
 
 LOADS = (0.25, 0.5, 0.75)  # shares of the measured throughput at which the latency is taken
@@ -140,7 +140,7 @@ def _bare_rate(pictures: Sequence[bytes], bundle: Bundle) -> tuple[float, float]
     with ThreadPoolExecutor(DECODE_THREADS) as decoders, threadpool_limits(MatcherSettings().matching.threads):
 
         def judge(batch: Sequence[bytes]) -> None:
-            decoded: list[Picture] = list(decoders.map(decode, batch))
+            decoded: list[AsStored] = list(decoders.map(decode_as_stored, batch))
             inspect(extract(decoded, bank.recipe, engine), [picture.shape[:2] for picture in decoded], bank)
 
         for batch in batches[:2]:

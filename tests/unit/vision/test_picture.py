@@ -2,6 +2,7 @@ import struct
 import zlib
 from contextlib import suppress
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from PIL import Image
 
 from shared.events import UninspectedReason
 from shared.vision.errors import ImageTooLarge, PictureError, UndecodableImage, UnsupportedImage
-from shared.vision.picture import DEFAULT_MAX_PIXELS, Header, decode, probe, resize
+from shared.vision.picture import DEFAULT_MAX_PIXELS, Header, decode, decode_as_stored, probe, resize
 from tests.unit.vision.rendered_pictures import encoded, ramp
 
 PICTURE = ramp(64, 96)
@@ -37,13 +38,19 @@ def jpeg_with_thumbnail() -> bytes:
     return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + picture[2:]
 
 
-def png_of_16_bit_rgb() -> bytes:
+def png(*, bits: int, colour: int, rows: list[bytes]) -> bytes:
+    """32 x 32 pixels, not filtered."""
+
     def chunk(kind: bytes, payload: bytes) -> bytes:
         return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
 
-    header = struct.pack(">IIBBBBB", 32, 32, 16, 2, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + bytes(32 * 6) for _ in range(32)))
+    header = struct.pack(">IIBBBBB", 32, 32, bits, colour, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def png_of_16_bit_rgb() -> bytes:
+    return png(bits=16, colour=2, rows=[bytes(32 * 6)] * 32)
 
 
 @pytest.mark.parametrize("image_format", LOSSLESS)
@@ -56,6 +63,33 @@ def test_a_lossy_picture_decodes_to_nearly_its_pixels(data: bytes) -> None:
     picture = decode(data)
     assert picture.dtype == np.uint8
     assert np.abs(picture.astype(int) - PICTURE).mean() < 4
+
+
+def png_of_4_bit_grey() -> bytes:
+    return png(bits=4, colour=0, rows=[bytes(range(0, 256, 16)) for _ in range(32)])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(encoded(PICTURE, image_format, "L") for image_format in ("JPEG", "PNG", "BMP", "TIFF")),
+        encoded(PICTURE, "JPEG", "L", progressive=True),
+        png_of_4_bit_grey(),
+        ENCODED["JPEG"],
+        LOSSLESS["PNG"],
+    ],
+    ids=["JPEG", "PNG", "BMP", "TIFF", "progressive JPEG", "PNG of 4 bits", "JPEG in colour", "PNG in colour"],
+)
+@pytest.mark.parametrize("size", [16, 32, 50, 200])
+def test_a_picture_as_stored_has_the_pixels_that_it_has_in_rgb(data: bytes, size: int) -> None:
+    assert np.array_equal(resize(decode_as_stored(data), size), resize(decode(data), size))
+    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.array_equal(decode(data), rgb)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+def test_a_grey_picture_is_kept_in_one_channel(image_format: str) -> None:
+    assert decode_as_stored(encoded(PICTURE, image_format, "L")).shape == (64, 96)
 
 
 def test_a_grey_picture_decodes_to_three_equal_channels() -> None:
@@ -76,7 +110,7 @@ def test_the_orientation_tag_is_ignored_so_that_masks_lie_on_stored_pixels() -> 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])
 def test_the_header_tells_size_and_format(image_format: str) -> None:
-    assert probe(ENCODED[image_format]) == Header(width=96, height=64, format=image_format)
+    assert probe(ENCODED[image_format]) == Header(width=96, height=64, format=image_format, is_grey=False)
 
 
 @pytest.mark.parametrize(
