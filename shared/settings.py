@@ -143,7 +143,9 @@ class TraceSettings(BaseModel):
 class StreamSettings(BaseModel):
     """The runtime: batching, transactions and the limits on dead letters."""
 
-    batch_size: int = Field(default=16, ge=1, description="records a micro-batch holds at most")
+    batch_size: int = Field(
+        default=64, ge=1, description="records a micro-batch holds at most; fewer where they take long to judge"
+    )
     linger_ms: int = Field(default=10, ge=0, description="how long a batch waits at most after its first record")
     # One id per worker slot, stable over restarts (a StatefulSet's ordinal): a restarted worker fences its dead self.
     worker: str = Field(

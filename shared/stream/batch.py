@@ -1,5 +1,6 @@
 """The records that wait for the worker, and when they make a batch."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -17,6 +18,13 @@ BYTES_AHEAD = 64 * 1024 * 1024
 # Lingering in vain halves how long the next batch lingers, down to this share of the setting: where pictures come one
 # at a time, none waits for another. With no linger left, a batch would never find out that others come.
 LEAST_LINGER = 1 / 16
+# Where many wait, a batch holds as many as take about so long to judge: a transaction costs what it costs whatever its
+# size, and the more chips share it the better, until they wait for each other longer than that is worth …
+FULL_BATCH_S = 0.2
+FULL_BATCH_SHARE = 1 / 8  # of the time that chips have from capture to deadline, where that is less
+# … but never fewer than these (where as many are allowed): records that take long may be judged side by side.
+USUAL_BATCH = 16
+SMOOTHING = 0.3  # weight of the latest batch in what a record takes
 NEVER = float("-inf")
 
 
@@ -30,10 +38,11 @@ class Buffer:
     """Records in the order they were received, bounded by number and bytes.
 
     A batch is ready when it is full, or when its first record has lingered long enough: as long as lingering gains
-    records, and less where it has gained none lately. Times are of the monotonic clock, in seconds.
+    records, and less where it has gained none lately. How many fill it follows
+    from how long the latest ones took. Times are of the monotonic clock, in seconds.
 
     Args:
-        batch_size: how many records a batch holds, not counting late ones.
+        batch_size: how many records a batch holds at most, not counting late ones.
         linger_s: how long a batch waits to fill, at most.
         is_late: whether a record's chip is past its deadline now.
         clock: the time.
@@ -47,7 +56,9 @@ class Buffer:
         is_late: Callable[[Received], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._batch_size = batch_size
+        self._most = batch_size
+        self._batch_size = min(USUAL_BATCH, batch_size)
+        self._record_s = 0.0
         self._most_linger_s = self._linger_s = linger_s
         self._is_late = is_late
         self._clock = clock
@@ -86,6 +97,13 @@ class Buffer:
         if not self.missing():
             return 0.0
         return max(0.0, self._waiting[0].since + self._linger_s - self._clock())
+
+    def note(self, records: int, seconds: float, allowed_s: float = math.inf) -> None:
+        """So many records took so long to judge; the most urgent one had `allowed_s` from capture to deadline."""
+        self._record_s += (SMOOTHING if self._record_s else 1.0) * (seconds / records - self._record_s)
+        full_s = min(FULL_BATCH_S, FULL_BATCH_SHARE * allowed_s)
+        fit = min(self._most, full_s / self._record_s if self._record_s else math.inf)
+        self._batch_size = max(min(USUAL_BATCH, self._most), int(fit))
 
     def missing(self) -> int:
         """How many records the next batch could still take."""

@@ -1,5 +1,7 @@
 """Deadlines shed load: a chip whose verdict would come too late gets no work, so that the next ones are on time."""
 
+import math
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from shared.events import Uninspected, UninspectedReason
@@ -33,6 +35,14 @@ def overdue(identity: Identity, now: datetime, stage: str, needed: timedelta = N
         else f"its verdict is due in {remaining_s:.3f} s, at {identity.verdict_by.isoformat()}; it would take longer"
     )
     return Uninspected(reason=UninspectedReason.TOO_LATE, detail=detail, stage=stage)
+
+
+def shortest_allowance_s(chips: Iterable[Identity]) -> float:
+    """The least time that a chip has from its capture to its deadline, seconds; infinite where none has a deadline."""
+    return min(
+        (max(NOTHING, chip.verdict_by - chip.captured_at).total_seconds() for chip in chips if chip.verdict_by),
+        default=math.inf,
+    )
 
 
 class Pace:

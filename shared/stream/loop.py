@@ -33,7 +33,7 @@ from shared.stream.batch import Buffer
 from shared.stream.beginning import Beginnings, Pasts
 from shared.stream.commits import Batch, Commits
 from shared.stream.dead_letter import DeadLetterTally
-from shared.stream.deadline import Pace, begin_by
+from shared.stream.deadline import Pace, begin_by, shortest_allowance_s
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.intake import Intake
 from shared.stream.judgement import Judge, Judgement
@@ -205,8 +205,9 @@ class Loop(Generic[E]):
         if in_flight.batch:
             seconds = self._worked_s = time.monotonic() - in_flight.since
             report.judged(self._step.name, len(in_flight.batch), seconds)
-            if not all(record.says_nothing for record in judgement.settled):
+            if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(seconds)
+                self._buffer.note(len(judged), seconds, shortest_allowance_s(judged))
             self._deferred = bool(judgement.remaining)
             if judgement.waiting_for:
                 self._buffer.put_back(judgement.remaining)

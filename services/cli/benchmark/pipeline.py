@@ -18,7 +18,7 @@ from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readab
 from services.matcher.settings import MatcherSettings
 from services.trainer.pictures import find_pictures
 from shared.bank.bundle import Bundle, read_bundle
-from shared.settings import Settings, StreamSettings
+from shared.settings import Settings
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
@@ -29,6 +29,7 @@ LOADS = (0.25, 0.5, 0.75)  # shares of the measured throughput at which the late
 HALF = 0.5  # the one that stands for a line with head-room
 LATENCY_SECONDS = 8.0
 DECODE_THREADS = 2
+BARE_BATCH = 16  # larger ones are no faster: the backbone takes pictures one by one
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ def _bare_rate(pictures: Sequence[bytes], bundle: Bundle) -> tuple[float, float]
     """
     bank = bundle.bank
     engine = load_engine("openvino", bank.recipe, graphs=bundle.graphs)
-    batch_size = StreamSettings().batch_size
-    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    batches = [pictures[start : start + BARE_BATCH] for start in range(0, len(pictures), BARE_BATCH)]
     with ThreadPoolExecutor(DECODE_THREADS) as decoders, threadpool_limits(MatcherSettings().matching.threads):
 
         def judge(batch: Sequence[bytes]) -> None:

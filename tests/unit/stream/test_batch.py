@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.stream.batch import BYTES_AHEAD, Buffer
+from shared.stream.batch import BYTES_AHEAD, FULL_BATCH_S, FULL_BATCH_SHARE, USUAL_BATCH, Buffer
 from shared.stream.record import Received, next_offsets
 from shared.stream.step import Source
 
@@ -88,7 +88,7 @@ def test_large_records_leave_no_room_before_many_do():
     waiting.add([record(0, value=bytes(BYTES_AHEAD))])
     assert waiting.room == 0
     waiting.drop()
-    assert waiting.room == 200
+    assert waiting.room == 2 * USUAL_BATCH
 
 
 def test_late_records_take_no_place_in_a_batch():
@@ -107,6 +107,30 @@ def test_a_backlog_of_late_records_is_let_in_by_the_hundred():
     waiting.add(record(offset, value=b"late") for offset in range(1, 2000))
     assert waiting.room == 0
     assert 100 < len(waiting.take()) < 1000
+
+
+def test_a_batch_holds_what_is_judged_in_about_its_time():
+    waiting, _ = buffer(100)
+    assert waiting.missing() == USUAL_BATCH
+    waiting.note(10, 10 * FULL_BATCH_S / 40)
+    assert waiting.missing() == pytest.approx(40, abs=1)
+    for _ in range(20):
+        waiting.note(40, 40 * FULL_BATCH_S / 25)
+    assert waiting.missing() == pytest.approx(25, abs=1)
+
+
+@given(st.integers(1, 200), st.lists(st.tuples(st.integers(1, 200), st.floats(0, 100), st.floats(0)), max_size=10))
+def test_however_long_records_take_a_batch_is_within_its_limits(batch_size, batches):
+    waiting, _ = buffer(batch_size)
+    for records, seconds, allowed_s in batches:
+        waiting.note(records, seconds, allowed_s)
+    assert min(USUAL_BATCH, batch_size) <= waiting.missing() <= batch_size
+
+
+def test_a_batch_takes_no_more_than_a_share_of_the_time_that_its_most_urgent_chip_has():
+    waiting, _ = buffer(100)
+    waiting.note(10, 10 * FULL_BATCH_S / 80, allowed_s=FULL_BATCH_S / FULL_BATCH_SHARE / 2)
+    assert waiting.missing() == pytest.approx(40, abs=1)
 
 
 def test_only_the_records_of_lost_partitions_are_dropped():

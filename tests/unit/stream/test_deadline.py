@@ -1,9 +1,10 @@
+import math
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.stream.deadline import Pace, begin_by, overdue
+from shared.stream.deadline import Pace, begin_by, overdue, shortest_allowance_s
 from tests.events_of_chips import NOON, identity
 
 SECOND = timedelta(seconds=1)
@@ -34,6 +35,13 @@ def test_however_slow_a_stage_has_become_a_chip_in_the_first_half_of_its_time_is
 def test_a_capture_time_after_the_deadline_takes_nothing_from_it():
     chip = identity(captured_at=NOON + 100 * SECOND, verdict_by=NOON)
     assert begin_by(chip, 5 * SECOND) == NOON
+
+
+def test_the_most_urgent_chip_is_the_one_with_the_least_time_from_capture_to_deadline():
+    chips = [identity(), identity(verdict_by=NOON + 3 * SECOND), identity(verdict_by=NOON + 2 * SECOND)]
+    assert shortest_allowance_s(chips) == 2
+    assert shortest_allowance_s(chips[:1]) == math.inf
+    assert shortest_allowance_s([identity(captured_at=NOON + SECOND, verdict_by=NOON)]) == 0
 
 
 def test_the_pace_follows_the_batches():
