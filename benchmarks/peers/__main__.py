@@ -24,6 +24,7 @@ from shared.vision.engines.loading import default_cache_dir
 from shared.vision.engines.precision import best_precision
 from shared.vision.memory_bank import MAX_VECTORS
 from shared.vision.picture import decode, resize
+from shared.vision.recipe import Precision
 
 METHODS = {"patchcore": "anomalib PatchCore", "padim": "anomalib PaDiM"}
 PROOF_PICTURES = 8
@@ -47,7 +48,7 @@ def main(
     taps: Annotated[str, typer.Option(help="Taps of all three, the one with the finest grid first.")] = "b10,b12,b14",
     input_size: Annotated[int, typer.Option(min=64, help="Side of the square that pictures are resized to.")] = 256,
     precision: Annotated[
-        PrecisionChoice, typer.Option(help="Of our line and of the peers' OpenVINO; auto: the machine's best.")
+        PrecisionChoice, typer.Option(help="Of our line and of the peers' OpenVINO; auto: the machine's best float.")
     ] = PrecisionChoice.AUTO,
     count: Annotated[int, typer.Option(min=16, help="Pictures a round of timing, repeated if need be.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")] = 0,
@@ -56,15 +57,17 @@ def main(
     """Our whole line beside anomalib's PatchCore and PaDiM: same backbone weights, taps, picture size and pictures.
 
     Each peer decodes and judges one picture after the other, without a broker, on all cores, by anomalib's own
-    OpenVINOInferencer on a graph of fixed size, in the precision that our line has; its torch path stands beside. Our
-    line has Kafka, registry, Redis and all services on the same cores, and its CPU time counts all of them: the figure
-    to look at on a busy machine. Accuracy is told by the same code for all.
+    OpenVINOInferencer on a graph of fixed size, in the precision that our line has, or beside our int8 in the machine's
+    best float; its torch path stands beside. Our line has Kafka, registry, Redis and all services on the same cores,
+    and its CPU time counts all of them: the figure to look at on a busy machine. Accuracy is told by the same code for
+    all.
 
     The first run makes an environment of anomalib's own, 6 GB in the cache, as PyPI's torch brings CUDA along. What was
     fitted and judged is kept in --out, and an interrupted run goes on where it stopped; remove a file there to measure
     it again. Speed is measured anew each time, in turns: peers, our line, peers; the best round of each counts.
     """
     chosen = precision.asked or best_precision("openvino")
+    theirs = their_precision(chosen)
     out.mkdir(parents=True, exist_ok=True)
     keep_settings(
         out, {"tiles": str(tiles.resolve()), "taps": taps, "input_size": input_size, "precision": chosen, "seed": seed}
@@ -77,8 +80,8 @@ def main(
     normals = [file.path for file in find_pictures(tiles / "train" / "normal")]
     tested = [file.path for kind in ("normal", "abnormal") for file in find_pictures(tiles / "test" / kind)]
     bundle = out / "bundle"
-    recipe = ours.recipe_of(taps.split(","), input_size, chosen)
-    fitted = {OURS: kept(out / "ours-fitted.json", partial(ours.fit, tiles, recipe, bundle, seed))}
+    recipe = ours.recipe_of(taps.split(","), input_size)
+    fitted = {OURS: kept(out / "ours-fitted.json", partial(ours.fit, tiles, recipe, chosen, bundle, seed))}
     accurate = {
         OURS.partition(",")[0]: kept(out / "ours-accuracy.json", partial(ours.accuracy, tiles / "test", bundle))
     }
@@ -87,15 +90,21 @@ def main(
         fitted[name] = kept(out / f"{method}-fitted.json", partial(peers.run, "fit", normals, **options))
         accurate[name] = kept(
             out / f"{method}-accuracy.json",
-            partial(judged, peers, tiles, tested, model=out / method, size=input_size, precision=chosen),
+            partial(judged, peers, tiles, tested, model=out / method, size=input_size, precision=theirs),
         )
 
-    speed = time_all(peers, list(islice(cycle(tested), count)), out, input_size, chosen)
+    speed = time_all(peers, list(islice(cycle(tested), count)), out, input_size, theirs)
     notes = [NOTES.format(bank=MAX_VECTORS, difference=difference)]
-    table = Table(f"Peers side by side, {taps} at {input_size} px, {chosen}", rows(speed, accurate), notes)
+    title = f"Peers side by side, {taps} at {input_size} px, ours in {chosen}, theirs in {theirs}"
+    table = Table(title, rows(speed, accurate), notes)
     found = document(table) | {"fitted": fitted, "rounds_of": count, "headline": HEADLINE}
     (out / "peers.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     typer.echo(json.dumps(found) if as_json else table.markdown())
+
+
+def their_precision(ours: Precision) -> Precision:
+    """What the peers' OpenVINO computes in: as our line; the best float beside int8, which they have no graphs for."""
+    return best_precision("openvino") if ours == "int8" else ours
 
 
 def keep_settings(out: Path, settings: dict[str, Any]) -> None:

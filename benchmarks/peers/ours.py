@@ -24,9 +24,9 @@ WARM_UP = 64
 ROUNDS = 2
 
 
-def recipe_of(taps: Sequence[str], input_size: int, precision: Precision) -> Recipe:
+def recipe_of(taps: Sequence[str], input_size: int) -> Recipe:
     """The usual layers of these taps at one input size."""
-    return Recipe(layers=tuple(Layer(tap=tap, input_size=input_size) for tap in taps), precision=precision)
+    return Recipe(layers=tuple(Layer(tap=tap, input_size=input_size) for tap in taps))
 
 
 def raw_features(
@@ -38,7 +38,7 @@ def raw_features(
     return {layer.tap: found[layer.name] for layer in recipe.layers}
 
 
-def fit(tiles: Path, recipe: Recipe, bundle: Path, seed: int) -> dict[str, float]:
+def fit(tiles: Path, recipe: Recipe, precision: Precision, bundle: Path, seed: int) -> dict[str, float]:
     """Train a bundle of the normals, and say how long it took."""
     groups = tiles / "groups.csv"
     started = time.perf_counter()
@@ -48,6 +48,7 @@ def fit(tiles: Path, recipe: Recipe, bundle: Path, seed: int) -> dict[str, float
         groups=groups if groups.exists() else None,
         out=bundle,
         recipe=recipe,
+        precision=precision,
         seed=seed,
     )
     return {"seconds": time.perf_counter() - started}

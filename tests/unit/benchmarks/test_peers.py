@@ -86,9 +86,12 @@ def test_ratios_say_how_many_times_as_much_we_do() -> None:
 
 
 def test_the_line_looks_through_the_taps_that_the_peers_have() -> None:
-    recipe = ours.recipe_of(["b10", "b12"], 256, "bf16")
-    assert [layer.name for layer in recipe.layers] == ["b10@256/3", "b12@256/3"]
-    assert recipe.precision == "bf16"
+    assert [layer.name for layer in ours.recipe_of(["b10", "b12"], 256).layers] == ["b10@256/3", "b12@256/3"]
+
+
+def test_the_peers_compute_in_our_precision_and_beside_int8_in_float() -> None:
+    assert [command.their_precision(precision) for precision in ("f32", "bf16")] == ["f32", "bf16"]
+    assert command.their_precision("int8") in {"f32", "bf16"}
 
 
 def test_what_was_measured_is_kept(tmp_path: Path) -> None:
