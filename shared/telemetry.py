@@ -38,7 +38,7 @@ DEAD_LETTERS = Counter("chipsieve_dead_letters", "Failed records written to the 
 # Records dropped because their chip was dealt with before: its sender repeated it. They count in no other metric.
 REPEATED = Counter("chipsieve_repeated", "Records of chips that were dealt with before", ["stage"])
 
-# How full the micro-batches are: near 1 the stage idles, near the limit it is saturated.
+# How full the micro-batches are: near 1 the stage idles, at 16 and more chips wait for it.
 BATCH_SIZE = Histogram(
     "chipsieve_batch_size", "Records in a micro-batch", ["stage"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
