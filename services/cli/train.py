@@ -38,7 +38,7 @@ messages = Console(stderr=True, highlight=False)
 def train(
     *,
     normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the bundle to.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the bundle to; a bundle that is there is replaced.")],
     product: Annotated[str | None, typer.Option(help="Name of the product.")] = None,
     update: Annotated[
         Path | None, typer.Option(help="Bundle to add the good pictures to, for instance confirmed false rejects.")

@@ -79,6 +79,30 @@ def look_at_all(stage: str, files: Sequence[PictureFile], recipe: Recipe, engine
     return Looked.joined(batches)
 
 
+def sort_out(
+    stage: str, files: Sequence[PictureFile], progress: Progress
+) -> tuple[list[PictureFile], tuple[Unreadable, ...]]:
+    """The files that can be inspected, and the others with what is wrong; `progress` is told as `stage`.
+
+    Drawn from and split by lot are only the first ones: a file that is left out changes nothing.
+    """
+    good: list[PictureFile] = []
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode") as decoders:
+        for done, (file, problem) in enumerate(zip(files, decoders.map(_problem, files), strict=True), start=1):
+            if problem is None:
+                good.append(file)
+            else:
+                unreadable.append(Unreadable(file.name, str(problem)))
+            progress(stage, done, len(files))
+    return good, tuple(unreadable)
+
+
+def _problem(file: PictureFile) -> PictureError | None:
+    picture = _decode(file)
+    return picture if isinstance(picture, PictureError) else None
+
+
 def _decode(file: PictureFile) -> AsStored | PictureError:
     try:
         return decode_as_stored(file.read())

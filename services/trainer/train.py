@@ -17,7 +17,7 @@ from services.trainer.int8 import Agreement, quantise
 from services.trainer.known_defects import remember
 from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Looked, Unreadable, look_at_all
+from services.trainer.picture_features import Looked, Unreadable, look_at_all, sort_out
 from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.recipe_search import search_recipe
@@ -93,8 +93,12 @@ def train(
         VisionConfigurationError: the recipe cannot be computed.
     """
     check_writable(out.resolve())
-    normal_files = find_pictures(normal)
-    abnormal_files = find_pictures(abnormal) if abnormal else ()
+    normal_files, unreadable_normals = sort_out("reading pictures", given := find_pictures(normal), progress)
+    if not normal_files:
+        raise NoPictures(f"not one of {len(given)} pictures in {normal} can be read: {unreadable_normals[0].why}")
+    abnormal_files, unreadable_abnormals = sort_out(
+        "reading defective pictures", find_pictures(abnormal) if abnormal else (), progress
+    )
     # What cannot work is refused before the long work.
     file_groups = read_groups(groups, normal_files) if groups else None
     asked.refuse_early(len(normal_files), file_groups)
@@ -122,10 +126,6 @@ def train(
         recipe, search = found.recipe, found.report
     loaded = load_engine(engine, recipe)
     normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
-    if not normals.files:
-        raise NoPictures(
-            f"not one of {len(normal_files)} pictures in {normal} can be read: {normals.unreadable[0].why}"
-        )
     abnormals = look_at_all("abnormal pictures", abnormal_files, recipe, loaded, progress)
     normal_groups = read_groups(groups, normals.files) if groups else None
     group_of = normal_groups or tuple(file.name for file in normals.files)
@@ -159,7 +159,7 @@ def train(
         product=product,
         feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
     )
-    unreadable = (*normals.unreadable, *abnormals.unreadable)
+    unreadable = (*unreadable_normals, *unreadable_abnormals)
     odd = odd_normals([file.name for file in normals.files], held_out.scores)
     summary = {
         "normals": len(normals.files),

@@ -8,6 +8,7 @@ The orientation tag of EXIF is ignored, so that masks lie on the pixels as the c
 """
 
 import io
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
             f"no picture in {len(data)} bytes that begin with {data[:8]!r}; send {', '.join(FORMATS)}"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
-        claim, _, _ = str(bomb).partition(" exceeds")
+        claim = "".join(re.findall(r"\((\d+) pixels\)", str(bomb))[:1]) or "far more"
         raise ImageTooLarge(
-            f"the header is a bomb's ({claim}); the limit is {max_pixels} pixels: send a smaller picture"
+            f"the header claims {claim} pixels, the limit is {max_pixels}: send a smaller picture"
         ) from None
     except Exception as damage:  # Pillow's parsers raise whatever a damaged header leads them to
         raise UndecodableImage(f"the picture's header is damaged ({damage}); capture it again") from None

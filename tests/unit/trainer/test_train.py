@@ -1,10 +1,13 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.trainer.errors import NoPictures, TooFewNormals, UnusableGroups
+from services.trainer.pictures import PictureFile
+from services.trainer.recipe_search import Found
 from services.trainer.train import train
 from shared.bank.bundle import read_bundle
 from shared.bank.manifest import Manifest
@@ -83,6 +86,23 @@ def test_files_that_are_no_pictures_are_left_out_and_named(normal: Path, tmp_pat
     assert any("broken.png" in str(warning) for warning in manifest.training["warnings"])  # type: ignore[union-attr]
 
 
+def test_a_recipe_is_searched_with_readable_pictures_alone(
+    normal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def search(files: Sequence[PictureFile], **_: object) -> Found:
+        seen.extend(file.name for file in files)
+        return Found(RECIPE, {})
+
+    monkeypatch.setattr("services.trainer.train.search_recipe", search)
+    (normal / "00-broken.png").write_bytes(b"not a picture")
+    manifest = train(product="plate", normal=normal, out=tmp_path / "bundle")
+    assert len(seen) == 24
+    assert "00-broken.png" not in seen
+    assert manifest.training["unreadable"] == ["00-broken.png"]
+
+
 def test_a_normal_unlike_all_others_is_named(normal: Path, tmp_path: Path) -> None:
     as_is = learn(normal, tmp_path / "as-is")
     assert not any("unlike all others" in str(warning) for warning in as_is.training["warnings"])  # type: ignore[union-attr]  # plain JSON
@@ -94,8 +114,8 @@ def test_a_normal_unlike_all_others_is_named(normal: Path, tmp_path: Path) -> No
 def test_a_folder_of_nothing_readable_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "normal").mkdir()
     (tmp_path / "normal" / "broken.png").write_bytes(b"")
-    with pytest.raises(NoPictures, match="not one of 1 pictures"):
-        learn(tmp_path / "normal", tmp_path / "bundle")
+    with pytest.raises(NoPictures, match=r"not one of 1 pictures.*the image is empty"):
+        train(product="plate", normal=tmp_path / "normal", out=tmp_path / "bundle")
 
 
 def test_groups_are_held_out_together_and_named_in_the_bundle(normal: Path, tmp_path: Path) -> None:
@@ -131,4 +151,4 @@ def test_the_same_seed_learns_the_same_and_one_abnormal_teaches_nothing(normal: 
 def test_progress_of_every_stage_ends_at_its_total(normal: Path, tmp_path: Path) -> None:
     told: dict[str, tuple[int, int]] = {}
     learn(normal, tmp_path / "bundle", progress=lambda stage, done, total: told.update({stage: (done, total)}))
-    assert told == {"normal pictures": (24, 24), "calibrating": (10, 10)}
+    assert told == {"reading pictures": (24, 24), "normal pictures": (24, 24), "calibrating": (10, 10)}
