@@ -5,6 +5,8 @@ Every setting is a variable with the prefix ``CHIPSIEVE_``, nested by two unders
 file, named by the variable with ``_FILE`` at its end: the environment of a process is for many to see.
 """
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -188,6 +190,23 @@ class Settings(BaseSettings):
             raise ConfigurationError("; ".join(_explained(dict(each)) for each in error.errors())) from None
         except (SettingsError, RecursionError) as error:  # a nested group given as text that is not JSON, or endless
             raise ConfigurationError(f"{error}: set its fields one by one, as {PREFIX}GROUP{NESTED}FIELD") from None
+
+    @classmethod
+    def unknown(cls, variables: Iterable[str]) -> dict[str, str | None]:
+        """Of the environment's variables those that name no field of a group that there is, and what may be meant.
+
+        Groups that are not ours may be another service's.
+        """
+        found: dict[str, str | None] = {}
+        for variable in variables:
+            group, _, name = variable.upper().removeprefix(PREFIX).partition(NESTED)
+            field = cls.model_fields.get(group.lower()) if variable.upper().startswith(PREFIX) and name else None
+            if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                known = [each.upper() for each in field.annotation.model_fields]
+                if name.partition(NESTED)[0] not in known:
+                    near = difflib.get_close_matches(name, known, 1)
+                    found[variable] = f"{PREFIX}{group}{NESTED}{near[0]}" if near else None
+        return found
 
 
 class ServiceSettings(Settings):

@@ -1,5 +1,6 @@
 """Where a service's process begins: settings from the environment, then the service, then an exit status."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,10 +17,15 @@ S = TypeVar("S", bound=Settings)
 def enter(service: str, settings_type: type[S], run: Callable[[S], int]) -> int:
     """Read the settings and run the service with them; the process's exit status (`ExitStatus`).
 
-    Wrong settings, and whatever `run` finds wrong before it serves, end it with one log line and `MISCONFIGURED`.
+    A variable that sets nothing, most likely a misspelt one, is warned of. Wrong settings, and whatever `run` finds
+    wrong before it serves, end the process with one log line and `MISCONFIGURED`.
     """
     try:
-        return run(settings_type())
+        settings = settings_type()
+        configure_logs(settings.log, stage=service)
+        for variable, meant in settings.unknown(os.environ).items():
+            structlog.get_logger().warning("unknown_setting", variable=variable, meant=meant)
+        return run(settings)
     except ConfigurationError as error:
         # The log settings may be what is wrong; the plain ones tell it.
         configure_logs(LogSettings(), stage=service)

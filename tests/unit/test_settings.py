@@ -23,6 +23,22 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_is_wanted(monkeypatch
     assert "CHIPSIEVE_LOG__FORMAT is 'xml': Input should be 'auto', 'json' or 'console'" in str(caught.value)
 
 
+def test_a_misspelt_variable_of_a_known_group_is_told_with_what_may_be_meant() -> None:
+    variables = [
+        "CHIPSIEVE_STREAM__BATCHSIZE",
+        "chipsieve_kafka__colour",
+        "CHIPSIEVE_STREAM__BATCH_SIZE",
+        "CHIPSIEVE_GATEWAY__PORT",  # another service's
+        "CHIPSIEVE_TOPIC_PREFIX",
+        "CHIPSIEVE_STREAM",
+        "STREAM__BATCHSIZE",
+    ]
+    assert ServiceSettings.unknown(variables) == {
+        "CHIPSIEVE_STREAM__BATCHSIZE": "CHIPSIEVE_STREAM__BATCH_SIZE",
+        "chipsieve_kafka__colour": None,
+    }
+
+
 @pytest.mark.parametrize("text", ["broker:9092", "[" * 5000])
 def test_a_group_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("CHIPSIEVE_KAFKA", text)

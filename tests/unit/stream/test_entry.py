@@ -15,6 +15,14 @@ def test_a_service_runs_with_the_settings_of_its_environment(monkeypatch: pytest
     assert enter("extractor", ServiceSettings, lambda settings: settings.stream.batch_size) == 7
 
 
+def test_a_misspelt_setting_is_warned_of(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CHIPSIEVE_STREAM__BATCHSIZE", "7")
+    assert enter("extractor", ServiceSettings, lambda _: 0) == 0
+    told = json.loads("".join(capfd.readouterr()))
+    assert (told["event"], told["level"]) == ("unknown_setting", "warning")
+    assert (told["variable"], told["meant"]) == ("CHIPSIEVE_STREAM__BATCHSIZE", "CHIPSIEVE_STREAM__BATCH_SIZE")
+
+
 def test_a_wrong_setting_ends_the_process_with_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
