@@ -84,7 +84,7 @@ def sort_out(
 ) -> tuple[list[PictureFile], tuple[Unreadable, ...]]:
     """The files that can be inspected, and the others with what is wrong; `progress` is told as `stage`.
 
-    Drawn from and split by lot are only the first ones: a file that is left out changes nothing.
+    Only the first are drawn from and split by lot, so a file that is left out changes nothing.
     """
     good: list[PictureFile] = []
     unreadable: list[Unreadable] = []

@@ -38,8 +38,8 @@ class Buffer:
     """Records in the order they were received, bounded by number and bytes.
 
     A batch is ready when it is full, or when its first record has lingered long enough: as long as lingering gains
-    records, and less where it has gained none lately. How many fill it follows
-    from how long the latest ones took. Times are of the monotonic clock, in seconds.
+    records, and less where it has gained none lately. How many fill it follows from how long the latest ones took.
+    Times are of the monotonic clock, in seconds.
 
     Args:
         batch_size: how many records a batch holds at most, not counting late ones.
