@@ -315,7 +315,7 @@ def _milliseconds(engine: Engine, input_size: int) -> float:
 
 
 def _read(file: PictureFile) -> Picture | None:
-    """None where it cannot be inspected: it is named when all pictures are looked at."""
+    """None where it cannot be inspected; `train` has set such files aside and names them."""
     try:
         return decode(file.read())
     except PictureError:

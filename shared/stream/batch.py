@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from shared.stream.deadline import SMOOTHING
 from shared.stream.record import Received
 
 # Two batches: the next one ready when the worker is done, and one that fills meanwhile. The Kafka client reads ahead
@@ -24,7 +25,6 @@ FULL_BATCH_S = 0.2
 FULL_BATCH_SHARE = 1 / 8  # of the time that chips have from capture to deadline, where that is less
 # … but never fewer than these (where as many are allowed): records that take long may be judged side by side.
 USUAL_BATCH = 16
-SMOOTHING = 0.3  # weight of the latest batch in what a record takes
 NEVER = float("-inf")
 
 

@@ -52,7 +52,7 @@ class Header:
     height: int
     format: str
     is_grey: bool
-    """One channel of brightness, and no palette."""
+    """One channel of brightness; told of JPEG and PNG alone, since in other formats that may be a palette of greys."""
 
 
 def probe(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
@@ -154,7 +154,6 @@ def _accept(image: Image.Image, max_pixels: int) -> Header:
         raise UnsupportedImage(f"a {kind} with transparent pixels is not inspected; send 8-bit grey or RGB")
     if _bits(image) != 8:
         raise UnsupportedImage(f"a {kind} with {_bits(image)} bits a channel is not inspected; send 8 bits")
-    # Of other formats, "L" may be a palette of greys.
     return Header(width, height, image.format, is_grey=image.mode == "L" and image.format in {"JPEG", "PNG"})
 
 
