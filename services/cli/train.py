@@ -32,6 +32,9 @@ PrecisionOption = Annotated[
     ),
 ]
 
+KNOWN_OTHERWISE = {"unreadable", "recipe", "ci95", "broken_promises"}
+"""What the table of an evaluation leaves out."""
+
 messages = Console(stderr=True, highlight=False)
 
 
@@ -177,12 +180,14 @@ def evaluate(
         )
     if figures["unreadable"]:
         messages.print(f"[yellow]warning:[/yellow] {len(figures['unreadable'])} files could not be inspected")
+    for sentence in figures["broken_promises"]:
+        messages.print(f"[yellow]warning:[/yellow] {sentence}")
     if report:
         typer.echo(f"report: {report / 'index.html'}", err=True)
     if as_json:
         typer.echo(json.dumps(figures))
         return
-    shown = {name: figure for name, figure in figures.items() if name not in {"unreadable", "recipe", "ci95"}}
+    shown = {name: figure for name, figure in figures.items() if name not in KNOWN_OTHERWISE}
     for name, ends in figures["ci95"].items():
         if ends is not None:
             shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from services.trainer.errors import TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
+from services.trainer.evaluation.kept import broken_promises
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.report import Evaluated, refuse_to_overwrite, write_report
 from services.trainer.judging import Inspected, inspect_files, refuse_if_stale
@@ -56,7 +57,8 @@ def evaluate(
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
         bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
-        or over groups. ``images_per_second`` counts reading, decoding, extracting and matching.
+        or over groups. ``broken_promises`` has a sentence for each rate that was promised and is exceeded here.
+        ``images_per_second`` counts reading, decoding, extracting and matching.
 
     Raises:
         TrainingError: the folders cannot be used as they are.
@@ -95,6 +97,7 @@ def evaluate(
     )
     figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
     figures["ci95"] = intervals | pixel_intervals
+    figures["broken_promises"] = broken_promises(bank.calibration, figures)
     if report:
         progress("writing the report", 0, 1)
         write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))

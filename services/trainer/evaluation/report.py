@@ -162,6 +162,9 @@ def _threshold(evaluated: Evaluated, chart: str) -> str:
         + f"<p>A picture is rejected above a score of {manifest.threshold:.4g}. Promised in training:</p>"
         + f"<ul>{said}</ul>"
         + f"<p>{measured}</p>"
+        + "".join(
+            f"<p class=warn>Not kept here: {escape(sentence)}.</p>" for sentence in evaluated.figures["broken_promises"]
+        )
     )
 
 

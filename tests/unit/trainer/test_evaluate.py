@@ -57,6 +57,15 @@ def test_without_abnormals_or_masks_figures_that_need_them_are_null(folder: Path
     assert (figures["image_auroc"], figures["au_pro"]) == (1, None)
 
 
+def test_a_promise_that_does_not_hold_here_is_told(folder: Path) -> None:
+    kept = evaluate(bundle=folder / "bundle", normal=folder / "train")
+    broken = evaluate(bundle=folder / "bundle", normal=folder / "abnormal")
+    assert kept["broken_promises"] == []
+    (sentence,) = broken["broken_promises"]
+    assert "100.000% of the good pictures are rejected" in sentence
+    assert "more than chance explains" in sentence
+
+
 def test_a_defect_without_a_mask_counts_in_no_pixel_figure(folder: Path) -> None:
     (folder / "masks" / "smear" / "0.bmp").unlink()
     figures = evaluate(

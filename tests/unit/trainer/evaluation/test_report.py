@@ -78,6 +78,12 @@ def test_the_page_holds_the_figures_and_loads_nothing(material: dict[str, Any], 
     assert "http" not in source
 
 
+def test_the_page_says_which_promise_was_not_kept(material: dict[str, Any], tmp_path: Path) -> None:
+    evaluate(bundle=material["bundle"], normal=material["abnormal"] / "blot", report=tmp_path / "report")
+    text = " ".join(Page((tmp_path / "report" / "index.html").read_text()).text)
+    assert "Not kept here: 100.000% of the good pictures are rejected" in text
+
+
 def test_the_page_shows_charts_promise_kinds_and_the_worst_of_both(material: dict[str, Any], tmp_path: Path) -> None:
     evaluate(**material, report=tmp_path / "report")
     source = (tmp_path / "report" / "index.html").read_text()
