@@ -1,5 +1,6 @@
 """How records come in: polling that never waits for work in flight, and fetches no more than there is room for."""
 
+import math
 import time
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -24,6 +25,9 @@ FULL_WAIT_S = 0.05  # … and there is no room for more: only rebalances have to
 # rebalances) goes on without records. Not at once, because pausing throws away what the client fetched ahead, and the
 # usual batch is done sooner.
 PAUSE_AFTER_S = 0.5
+
+# The client cuts a wait down to whole milliseconds: for less than one it would be asked over and over meanwhile.
+CLIENT_TICK_S = 0.001
 
 # Errors that the client reports once and then goes on asking in silence.
 NO_SUBSCRIPTION = {
@@ -69,7 +73,7 @@ class Intake:
         elif now < held_until:
             records, timeout_s = 1, min(held_until - now, IDLE_POLL_S)
         elif (fills_in := self._buffer.fills_in()) is not None:
-            records, timeout_s = self._buffer.missing(), fills_in
+            records, timeout_s = self._buffer.missing(), math.ceil(fills_in / CLIENT_TICK_S) * CLIENT_TICK_S
         else:
             records, timeout_s = 1, BUSY_POLL_S if quick else IDLE_POLL_S
 
