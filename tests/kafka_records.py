@@ -9,8 +9,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from shared.events import Event
 from shared.identity import identity_of, to_headers
-from shared.kafka import producer_config, reader_config
+from shared.kafka import past_reader_config, producer_config, reader_config
 from shared.settings import Settings
+from shared.stream.notes import outputs_in
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
@@ -41,6 +42,7 @@ class Records:
         settings = settings or Settings()
         self._topics = topics
         self._kafka = settings.kafka
+        self._prefix = settings.topic_prefix
         self._codec = Codec(SchemaRegistry(settings.registry), topics)
         self._producer = Producer(producer_config(settings.kafka, topics))
 
@@ -83,6 +85,18 @@ class Records:
         """The events of `committed_messages`."""
         event = self._topics.by_name[topic].event
         return [self._codec.decode(message.value(), event) for message in self.committed_messages(topic)]
+
+    def noted(self, stage: str, topic: str) -> list[bytes]:
+        """What a stage has noted for a topic beside its offsets and not written there yet: values of records."""
+        group, kept = f"{self._prefix}chipsieve-{stage}", self._topics.by_name[topic]
+        consumed = self._topics.by_name["inspections" if stage == "router" else "images"]
+        places = [TopicPartition(consumed.name, partition) for partition in range(kept.partitions)]
+        reader = Consumer(past_reader_config(self._kafka, self._topics, group))
+        try:
+            notes = {place.partition: place.metadata or "" for place in reader.committed(places, PATIENCE_S)}
+        finally:
+            reader.close()
+        return [each.value for partition in notes for each in outputs_in(notes[partition], [kept.name], partition)]
 
     def wait_for(self, topic: str, number: int) -> list[Event]:
         """The committed events of a topic, once there are that many."""

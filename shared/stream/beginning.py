@@ -1,14 +1,13 @@
 """How a worker begins with partitions: it reads what was kept of each, hands that to the judge, then takes records."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaException
 
 from shared.errors import NotReady
-from shared.events import Event
 from shared.stream.partitions import Partitions
 from shared.stream.recall import Past
 
@@ -25,8 +24,8 @@ class Pasts(Protocol):
         ...
 
 
-Recollect = Callable[[int, Mapping[type[Event], Sequence[Any]]], None]
-"""Hands what was kept of a partition to the judge, before any record of it."""
+Recollect = Callable[[int, Past], None]
+"""Hands what was kept of a partition to whoever goes on from it, before any record of it."""
 
 
 class Beginnings:
@@ -64,5 +63,5 @@ class Beginnings:
                 self._awaited[partition] = self._pasts.begin(partition, after_s=RETRY_S)
                 continue
             del self._awaited[partition]
-            self._recollect(partition, past.kept)
+            self._recollect(partition, past)
             self._partitions.begin(partition, past.position)

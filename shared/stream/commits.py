@@ -12,7 +12,7 @@ from shared.stream.judgement import Settled
 from shared.stream.record import Output
 from shared.stream.worker import Worker
 
-Commit = Callable[[Collection[Output], Mapping[int, int], Any], None]
+Commit = Callable[[Collection[Output], Mapping[int, int], Mapping[int, str], Any], None]
 """`shared.stream.transaction.Transactions.commit`."""
 
 
@@ -23,6 +23,8 @@ class Batch:
     settled: tuple[Settled, ...]
     offsets: Mapping[int, int]
     """The next to be read, by partition."""
+    notes: Mapping[int, str]
+    """What stands beside the offsets, by partition (`shared.stream.notes`)."""
     tally: DeadLetterTally
     worked_s: float
     """How long the work before the commit took."""
@@ -52,7 +54,7 @@ class Commits:
 
         def timed() -> Ended:
             began = time.monotonic()
-            self._commit(outputs, batch.offsets, member)
+            self._commit(outputs, batch.offsets, batch.notes, member)
             return Ended(datetime.now(UTC), time.monotonic() - began)
 
         self._batch, self.under_way = batch, self._worker.submit(timed)

@@ -15,7 +15,7 @@ is forgotten, and every partition begins anew as if it had just been assigned (`
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,6 @@ from typing import Any, Generic, TypeVar
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 
-from shared.events import Event
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
 from shared.stream import report
@@ -38,7 +37,9 @@ from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.intake import Intake
 from shared.stream.judgement import Judge, Judgement
 from shared.stream.membership import Membership
+from shared.stream.notes import Notes
 from shared.stream.partitions import Partitions
+from shared.stream.recall import Past
 from shared.stream.record import Received, next_offsets
 from shared.stream.step import Source, Step
 from shared.stream.transaction import Transactions, back_off
@@ -99,6 +100,10 @@ class Loop(Generic[E]):
         self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
         self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000, is_late=self._is_late)
         self._intake = Intake(consumer, self._partitions, self._buffer, vitals, stage=step.name)
+        self._notes = Notes(
+            [recall.topic for recall in judge.recalls],
+            {recall.topic for recall in judge.recalls if recall.latest is None},
+        )
         self._pace = Pace(step.later_stages)
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
@@ -227,8 +232,10 @@ class Loop(Generic[E]):
         # lost them.
         offsets = {output.partition: self._partitions.begun[output.partition] for output in aside}
         offsets |= next_offsets(record.received for record in settled)
-        outputs = [output for record in settled for output in record.outputs] + aside
-        batch = Batch(settled, offsets, tally, self._worked_s)
+        written = self._notes.enter(judgement.kept)
+        notes = {partition: self._notes.of(partition) for partition in offsets}
+        outputs = [output for record in settled for output in record.outputs] + [*judgement.due, *written]
+        batch = Batch(settled, offsets, notes, tally, self._worked_s)
         self._commits.start(batch, outputs, self._consumer.consumer_group_metadata())
 
     def _take_committed(self, *, within_s: float | None) -> None:
@@ -269,6 +276,7 @@ class Loop(Generic[E]):
         """
         self._drop()
         owned = sorted(self._partitions.owned)
+        self._notes.forget(owned)
         self._submit(self._judge.forget, owned)
         self._beginnings.start(owned)
 
@@ -354,10 +362,12 @@ class Loop(Generic[E]):
         self._partitions.lose(partitions)
         self._beginnings.drop(partitions)
         self._refused = {source for source in self._refused if source.partition not in partitions}
+        self._notes.forget(partitions)
         self._submit(self._judge.forget, sorted(partitions))
 
-    def _recollect(self, partition: int, kept: Mapping[type[Event], Sequence[Any]]) -> None:
-        self._submit(self._judge.recall, partition, kept)
+    def _recollect(self, partition: int, past: Past) -> None:
+        self._notes.begin(partition, past.noted)
+        self._submit(self._judge.recall, partition, past.kept)
 
     def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have the worker call a function in between batches; what it raises ends the stage."""

@@ -1,12 +1,14 @@
 """What a worker must know of a partition before its first record: where to begin, and what the stage kept of it.
 
-A stage writes what it keeps in the same transaction as its outcomes and offsets, into the same partition of another
-topic. Reading it back is exact in this order:
+A stage writes what it keeps in the same transaction as its outcomes and offsets: beside the offset
+(`shared.stream.notes`) or into the same partition of another topic. Reading it back is exact in this order:
 
-1. the group's committed offset, for which the broker waits until no transaction is pending on it: whatever a
-   predecessor had under way is settled then, and all it ever wrote lies below the topic's end;
+1. the group's committed offset and the note beside it, for which the broker waits until no transaction is pending on
+   them: whatever a predecessor had under way is settled then, and all it ever wrote lies below the topic's end;
 2. the topic's end as it is then, open transactions included;
 3. the committed records up to that end, which cannot all be read before every transaction below it is settled.
+
+What the note holds came after all of these records.
 
 A predecessor that is not dead, only slow, can write on, but no longer commit: the broker refuses its offsets.
 """
@@ -22,6 +24,8 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from shared.events import Event
+from shared.stream.notes import UnreadableNote, outputs_in
+from shared.stream.record import Output
 from shared.stream.worker import Worker
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
@@ -56,7 +60,23 @@ class Past:
     position: int
     """The offset to begin at: the group's committed one, 0 where there is none."""
     kept: Mapping[type[Event], Sequence[Event]]
-    """What was read back, oldest first."""
+    """What was read back, oldest first, the note's at the end."""
+    noted: tuple[Output, ...] = ()
+    """The same as far as it stands in the note beside the offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A record's, from a topic or from a note."""
+
+    key: bytes | None
+    value: bytes | None
+    place: str
+
+    @classmethod
+    def of(cls, message: Message) -> "_Value":
+        place = f"{message.topic()}:{message.partition()}:{message.offset()}"
+        return cls(message.key(), message.value(), place)
 
 
 class PastReader:
@@ -112,33 +132,40 @@ class PastReader:
     def _read(self, partition: int, after_s: float) -> Past:
         self._ended.wait(after_s)
         try:
-            position = self._committed(partition)
-            return Past(position, {recall.event: self._kept(recall, partition) for recall in self._recalls})
+            position, noted = self._committed(partition)
+            kept = {recall.event: self._kept(recall, partition, noted) for recall in self._recalls}
+            return Past(position, kept, noted)
         except KafkaException:
             # It goes on asking with the leader's epoch as it was before a broker's restart, and is refused for ever
             # (librdkafka 2.16 looks for a new leader in its consumers, not in its admin clients).
             self._admin = self._new_admin()
             raise
 
-    def _committed(self, partition: int) -> int:
+    def _committed(self, partition: int) -> tuple[int, tuple[Output, ...]]:
         (place,) = self._consumer.committed([TopicPartition(self._topic, partition)], CALL_TIMEOUT_S)
         if place.error:
             raise KafkaException(place.error)
-        return max(0, int(place.offset))  # negative where nothing was committed
+        position = max(0, int(place.offset))  # negative where nothing was committed
+        try:
+            return position, outputs_in(place.metadata or "", [recall.topic for recall in self._recalls], partition)
+        except UnreadableNote as error:  # nobody but this stage should commit offsets of its group
+            log.error("not_recalled", record=f"offset of {self._topic}:{partition}", reason=str(error))
+            return position, ()
 
-    def _kept(self, recall: Recall, partition: int) -> Sequence[Event]:
+    def _kept(self, recall: Recall, partition: int, noted: Iterable[Output]) -> Sequence[Event]:
         place = TopicPartition(recall.topic, partition)
         first = self._offset(place, OffsetSpec.earliest())
         end = self._offset(place, OffsetSpec.latest())
+        of_note = [_Value(output.key, output.value, "note") for output in noted if output.topic == recall.topic]
         if recall.latest is None:
-            of_key = {message.key(): message for message in self._records(place, first, end) if message.value()}
-            return self._decoded(recall, of_key.values())
-        kept: list[Event] = []
+            values = [*map(_Value.of, self._records(place, first, end)), *of_note]
+            return self._decoded(recall, {value.key: value for value in values if value.value}.values())
+        kept = self._decoded(recall, of_note)
         distance = recall.latest
         while end > first and sum(map(recall.weigh, kept)) < recall.latest:
             begin = max(first, end - distance)
             chosen = (m for m in self._records(place, begin, end) if recall.key in (None, m.key()))
-            kept = [*self._decoded(recall, chosen), *kept]
+            kept = [*self._decoded(recall, map(_Value.of, chosen)), *kept]
             end, distance = begin, distance * 2
         return kept
 
@@ -171,12 +198,11 @@ class PastReader:
             KafkaError(KafkaError._TIMED_OUT, f"{place.topic}:{place.partition} has open transactions before {end}")
         )
 
-    def _decoded(self, recall: Recall, messages: Iterable[Message]) -> list[Event]:
+    def _decoded(self, recall: Recall, values: Iterable[_Value]) -> list[Event]:
         events = []
-        for message in messages:
+        for each in values:
             try:
-                events.append(self._codec.decode(message.value(), recall.event))
+                events.append(self._codec.decode(each.value, recall.event))
             except MalformedRecord as error:  # nobody but this stage should write there
-                place = f"{message.topic()}:{message.partition()}:{message.offset()}"
-                log.error("not_recalled", record=place, reason=str(error))
+                log.error("not_recalled", record=each.place, reason=str(error))
         return events

@@ -105,8 +105,12 @@ class Transactions:
             else:
                 return True
 
-    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int], member: Any) -> None:
+    def commit(
+        self, outputs: Collection[Output], offsets: Mapping[int, int], notes: Mapping[int, str], member: Any
+    ) -> None:
         """Produce the outputs and move the group's offsets (the next to be read, by partition), atomically.
+
+        `notes` are put beside the offsets of their partitions, in place of those before.
 
         Raises `TransactionAborted` (of which `OutputRefused`), `OutcomeUnknown`, `Fenced`, `ClientFailed`.
         """
@@ -119,7 +123,7 @@ class Transactions:
             for output in outputs:
                 self._produce(output)
             if offsets:
-                self._send_offsets(offsets)
+                self._send_offsets(offsets, notes)
             # Flushes, and fails where any record could not be delivered.
             self._persist(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S), "commit_transaction", patience)
         except KafkaException as error:
@@ -167,16 +171,19 @@ class Transactions:
         if unsent:  # the abort would throw them away before the broker knows
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records not acknowledged in time", retriable=True))
         try:
-            self._send_offsets({0: 0})
+            self._send_offsets({0: 0}, {})
         except KafkaException as error:
             if _broker_away(error):
                 raise
             log.debug("offsets_refused", error=error.args[0].str())  # not a member yet; the abort is told all the same
         self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort_transaction", patience)
 
-    def _send_offsets(self, offsets: Mapping[int, int]) -> None:
+    def _send_offsets(self, offsets: Mapping[int, int], notes: Mapping[int, str]) -> None:
         """On a thread of its own, since the call may not return."""
-        positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        positions = [
+            TopicPartition(self._topic, partition, offset, notes.get(partition, ""))
+            for partition, offset in offsets.items()
+        ]
         sent = self._sender.submit(self._producer.send_offsets_to_transaction, positions, self._member, CALL_TIMEOUT_S)
         waited_s = 0.0
         began = time.monotonic()

@@ -10,7 +10,9 @@ from confluent_kafka.admin import AdminClient
 from shared.events import ChipsSettled, LineObserved, SettledChip, Verdict
 from shared.kafka import admin_config, past_reader_config, transactional_producer_config
 from shared.settings import Settings
+from shared.stream.notes import Notes
 from shared.stream.recall import Past, PastReader, Recall
+from shared.stream.record import Output
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
@@ -135,6 +137,42 @@ def test_a_partition_waits_for_offsets_that_are_pending(bench: Bench):
     producer.commit_transaction(30)
     consumer.close()
     assert reader.begin(PARTITION).result(30).position == 17
+
+
+def commit_note(bench: Bench, note: str) -> None:
+    consumer = Consumer(past_reader_config(bench.settings.kafka, bench.topics, bench.group))
+    producer = bench.producer()
+    producer.begin_transaction()
+    places = [TopicPartition(bench.topics.by_name["images"].name, PARTITION, 17, note)]
+    producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), 30)
+    producer.commit_transaction(30)
+    consumer.close()
+
+
+def test_what_was_noted_beside_the_offset_comes_after_what_was_written(bench: Bench):
+    lines, chips = bench.topics.by_name["lines"].name, bench.topics.by_name["settled"].name
+    producer = bench.producer("b")
+    for event in (line("line-a", 1), line("line-b", 2), settled("toy", 1), settled("toy", 2)):
+        bench.write(producer, event)
+    notes = Notes([chips, lines], {lines})
+    later = {lines: line("line-a", 8), chips: settled("toy", 3)}
+    notes.enter(
+        [Output(topic, PARTITION, b"line-a", bench.codec.encode(event), [], None) for topic, event in later.items()]
+    )
+    commit_note(bench, notes.of(PARTITION))
+    past = bench.past(Recall(chips, ChipsSettled, b"toy", latest=2), Recall(lines, LineObserved))
+    assert past.position == 17
+    assert {event.line_id: event.seen for event in past.kept[LineObserved]} == {"line-a": 8, "line-b": 2}
+    assert [int.from_bytes(event.chips[0].digest, "big") for event in past.kept[ChipsSettled]][-2:] == [2, 3]
+    assert {output.topic for output in past.noted} == {lines, chips}
+
+
+def test_metadata_that_is_no_note_is_left_out(bench: Bench):
+    bench.write(bench.producer("b"), line("line-a", 1))
+    commit_note(bench, "by hand")
+    past = bench.past(Recall(bench.topics.by_name["lines"].name, LineObserved))
+    assert (past.position, past.noted) == (17, ())
+    assert [event.seen for event in past.kept[LineObserved]] == [1]
 
 
 def test_the_latest_records_of_one_key_are_read_back_in_order_however_far_they_lie_apart(bench: Bench):

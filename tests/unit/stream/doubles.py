@@ -9,6 +9,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from shared.events import Event
 from shared.stream.errors import TransactionFailed
+from shared.stream.notes import outputs_in
 from shared.stream.recall import Past, Recall
 from shared.stream.record import Output
 from shared.wire.codec import Codec
@@ -149,14 +150,16 @@ class PastsDouble:
         if self.failures:
             future.set_exception(self.failures.popleft())
         else:
-            kept = {recall.event: self._kept(recall, partition) for recall in self.recalls}
-            future.set_result(Past(self._consumer.committed_offsets.get(partition, 0), kept))
+            topics = [recall.topic for recall in self.recalls]
+            noted = outputs_in(self._transactions.notes.get(partition, ""), topics, partition)
+            kept = {recall.event: self._kept(recall, partition, noted) for recall in self.recalls}
+            future.set_result(Past(self._consumer.committed_offsets.get(partition, 0), kept, noted))
         return future
 
-    def _kept(self, recall: Recall, partition: int) -> list[Event]:
+    def _kept(self, recall: Recall, partition: int, noted: Sequence[Output]) -> list[Event]:
         outputs = [
             output
-            for output in self._transactions.outputs
+            for output in (*self._transactions.outputs, *noted)
             if output.topic == recall.topic and output.partition == partition and recall.key in (None, output.key)
         ]
         if recall.latest is None:
@@ -170,11 +173,14 @@ class TransactionsDouble:
     def __init__(self, consumer: ConsumerDouble) -> None:
         self._consumer = consumer
         self.outputs: list[Output] = []
+        self.notes: dict[int, str] = {}
         self.failures: deque[TransactionFailed | None] = deque()
         self.takes_effect_though_it_fails = False
         self.before_commit: Callable[[], None] = lambda: None
 
-    def commit(self, outputs: Collection[Output], offsets: Mapping[int, int], member: str) -> None:
+    def commit(
+        self, outputs: Collection[Output], offsets: Mapping[int, int], notes: Mapping[int, str], member: str
+    ) -> None:
         assert member == "membership"
         self.before_commit()
         failure = self.failures.popleft() if self.failures else None
@@ -182,6 +188,7 @@ class TransactionsDouble:
             for partition, offset in offsets.items():
                 assert offset >= self._consumer.committed_offsets.get(partition, 0), "offsets never go back"
             self._consumer.committed_offsets |= offsets
+            self.notes |= {partition: notes.get(partition, "") for partition in offsets}
             self.outputs += outputs
         if failure is not None:
             raise failure

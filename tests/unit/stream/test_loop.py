@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
 from shared.stream import loop as loop_module
+from shared.stream import notes
 from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
 from shared.stream.step import Source
 from shared.wire.errors import RegistryUnavailable
@@ -295,14 +296,17 @@ def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, ba
     assert len(committed) == sum(lengths)
 
 
+@pytest.mark.parametrize("note_bytes", [0, 200, 1500], ids=["all written", "some written", "all noted"])
 @WITH_FAULTS
 @settings(max_examples=40, deadline=None)
-def test_whatever_happens_what_is_kept_is_what_was_committed(lengths, batch_size, failures, changes):
+def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths, batch_size, failures, changes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_module, "TICK_S", 0.0)
+        patch.setattr(notes, "NOTE_BYTES", note_bytes)
         stage = faulty_stage(CountingStep(), lengths, batch_size, failures, changes)
         stage.run()
-    kept = {o.partition: CODEC.decode(o.value, LineObserved) for o in stage.transactions.outputs if o.topic == "lines"}
+    past = {partition: stage.pasts.begin(partition).result() for partition, length in enumerate(lengths) if length}
+    kept = {partition: event for partition, read in past.items() for event in read.kept[LineObserved]}
     assert {partition: event.seen for partition, event in kept.items()} == {
         partition: length for partition, length in enumerate(lengths) if length
     }

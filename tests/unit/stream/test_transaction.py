@@ -1,5 +1,6 @@
 from collections import deque
 from threading import Event as Flag
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -23,10 +24,12 @@ class ProducerDouble:
     def __init__(self, calls: list[str], failures: dict[str, deque]) -> None:
         self._calls = calls
         self._failures = failures
+        self.arguments: dict[str, tuple[Any, ...]] = {}
 
     def __getattr__(self, name: str):
         def call(*arguments: object, **named: object) -> None:
             self._calls.append(name)
+            self.arguments[name] = arguments
             if failure := (self._failures.get(name) or deque([None])).popleft():
                 raise failure
 
@@ -57,11 +60,12 @@ class Setup:
 
     def _new_producer(self) -> ProducerDouble:
         self.producers += 1
-        return ProducerDouble(self.calls, self.failures)
+        self.producer = ProducerDouble(self.calls, self.failures)
+        return self.producer
 
     def commit(self) -> None:
         output = Output("features", 0, b"line-1", b"value", [], Source("images", 0, 3))
-        self.transactions.commit([output], {0: 4}, "membership")
+        self.transactions.commit([output], {0: 4}, {0: "note"}, "membership")
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +77,14 @@ def test_a_transaction_is_outputs_then_offsets_then_commit():
     setup = Setup()
     setup.commit()
     assert setup.calls == ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
+
+
+def test_a_note_is_committed_with_the_offset_of_its_partition():
+    setup = Setup()
+    setup.commit()
+    ((place,), member, _) = setup.producer.arguments["send_offsets_to_transaction"]
+    assert (place.topic, place.partition, place.offset, place.metadata) == ("images", 0, 4, "note")
+    assert member == "membership"
 
 
 def test_a_slot_is_opened_by_ending_what_was_left_open_in_every_output_and_the_offsets():
