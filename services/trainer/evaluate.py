@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from services.trainer.errors import TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
-from services.trainer.evaluation.kept import broken_promises
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
+from services.trainer.evaluation.promises import broken_promises
 from services.trainer.evaluation.report import Evaluated, refuse_to_overwrite, write_report
 from services.trainer.judging import Inspected, inspect_files, refuse_if_stale
 from services.trainer.pictures import find_masks, find_pictures, groups_of_abnormals, kind_of, read_groups, read_mask

@@ -1,6 +1,6 @@
 from typing import Any
 
-from services.trainer.evaluation.kept import broken_promises
+from services.trainer.evaluation.promises import broken_promises
 from shared.vision.calibration import Calibration
 from shared.vision.promise import Promise
 
