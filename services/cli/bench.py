@@ -3,16 +3,18 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.benchmark.deadlines import bench_deadlines
+from services.cli.benchmark.draining import bench_draining
+from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
+from services.cli.benchmark.rig import own_stack
+from services.cli.benchmark.soak import bench_soak
 from services.cli.precision import PrecisionChoice
-
-if TYPE_CHECKING:
-    from services.cli.benchmark.pipeline import PipelineFigures
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
 console = Console(stderr=True)
@@ -41,9 +43,6 @@ def pipeline(
     and 75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the
     line costs on a busy machine, too.
     """
-    from services.cli.benchmark.pipeline import bench_pipeline  # noqa: PLC0415 - the other commands need no arithmetic
-    from services.cli.benchmark.rig import own_stack  # noqa: PLC0415 - the other commands need no arithmetic
-
     with own_stack(console) as work:
         figures = bench_pipeline(images, bundle, count=count, work=work, console=console, precision=precision.asked)
     if as_json:
@@ -71,9 +70,6 @@ def deadlines(
 
     Starts a stack and services of its own, and ends them. Late chips must drain far quicker than chips are inspected.
     """
-    from services.cli.benchmark.deadlines import bench_deadlines  # noqa: PLC0415 - the other commands need no arithmetic
-    from services.cli.benchmark.rig import own_stack  # noqa: PLC0415 - the other commands need no arithmetic
-
     with own_stack(console) as work:
         figures = bench_deadlines(
             images, bundle, load=load, outage_s=outage, deadline_ms=deadline, work=work, console=console
@@ -101,9 +97,6 @@ def soak(
 
     Starts a stack and services of its own, and ends them.
     """
-    from services.cli.benchmark.rig import own_stack  # noqa: PLC0415 - the other commands need no arithmetic
-    from services.cli.benchmark.soak import bench_soak  # noqa: PLC0415 - the other commands need no arithmetic
-
     with own_stack(console) as work:
         figures = bench_soak(
             images, bundle, load=load, seconds=seconds, deadline_ms=deadline, work=work, console=console
@@ -126,9 +119,6 @@ def draining(
 
     Starts a stack and services of its own, and ends them. Pictures come through the gateway, which is stopped too.
     """
-    from services.cli.benchmark.draining import bench_draining  # noqa: PLC0415 - the other commands need no arithmetic
-    from services.cli.benchmark.rig import own_stack  # noqa: PLC0415 - the other commands need no arithmetic
-
     with own_stack(console) as work:
         figures = bench_draining(images, bundle, rounds=rounds, work=work, console=console)
     _tell(asdict(figures), as_json=as_json)
@@ -152,7 +142,7 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _table(figures: "PipelineFigures") -> str:
+def _table(figures: PipelineFigures) -> str:
     table = Table(title=f"{figures.images} pictures, {figures.engine} {figures.precision}, {figures.cpus} CPUs")
     table.add_column("figure")
     table.add_column("value", justify="right")

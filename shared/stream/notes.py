@@ -9,7 +9,7 @@ stood there for a while. Both take effect with the transaction, and are read bac
 import struct
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shared.stream.record import Output
@@ -99,17 +99,18 @@ def outputs_in(note: str, topics: Sequence[str], partition: int) -> tuple[Output
     if not note.startswith(VERSION):
         raise UnreadableNote(f"a note of an unknown form: {note[:20]!r}")
     try:
-        packed, at, outputs = b64decode(note.removeprefix(VERSION), validate=True), 0, []
-        while at < len(packed):
-            topic, key_length, value_length = _HEAD.unpack_from(packed, at)
-            key_at = at + _HEAD.size
-            value_at = key_at + key_length
-            at = value_at + value_length
-            if at > len(packed):
-                raise ValueError(f"it ends {at - len(packed)} bytes early")  # noqa: TRY301 - as any that cannot be read
-            outputs.append(
-                Output(topics[topic], partition, packed[key_at:value_at], packed[value_at:at], headers=[], source=None)
-            )
+        return tuple(_unpacked(b64decode(note.removeprefix(VERSION), validate=True), topics, partition))
     except (ValueError, IndexError, struct.error) as error:
         raise UnreadableNote(f"a note that cannot be read ({error}): {note[:20]!r}") from error
-    return tuple(outputs)
+
+
+def _unpacked(packed: bytes, topics: Sequence[str], partition: int) -> Iterator[Output]:
+    at = 0
+    while at < len(packed):
+        topic, key_length, value_length = _HEAD.unpack_from(packed, at)
+        key_at = at + _HEAD.size
+        value_at = key_at + key_length
+        at = value_at + value_length
+        if at > len(packed):
+            raise ValueError(f"it ends {at - len(packed)} bytes early")
+        yield Output(topics[topic], partition, packed[key_at:value_at], packed[value_at:at], headers=[], source=None)

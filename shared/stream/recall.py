@@ -71,12 +71,19 @@ class _Value:
 
     key: bytes | None
     value: bytes | None
-    place: str
+    message: Message | None = None
+    """The record; None where it stands in a note."""
 
     @classmethod
     def of(cls, message: Message) -> "_Value":
-        place = f"{message.topic()}:{message.partition()}:{message.offset()}"
-        return cls(message.key(), message.value(), place)
+        return cls(message.key(), message.value(), message)
+
+    @property
+    def place(self) -> str:
+        """For people."""
+        if self.message is None:
+            return "note"
+        return f"{self.message.topic()}:{self.message.partition()}:{self.message.offset()}"
 
 
 class PastReader:
@@ -156,7 +163,7 @@ class PastReader:
         place = TopicPartition(recall.topic, partition)
         first = self._offset(place, OffsetSpec.earliest())
         end = self._offset(place, OffsetSpec.latest())
-        of_note = [_Value(output.key, output.value, "note") for output in noted if output.topic == recall.topic]
+        of_note = [_Value(output.key, output.value) for output in noted if output.topic == recall.topic]
         if recall.latest is None:
             values = [*map(_Value.of, self._records(place, first, end)), *of_note]
             return self._decoded(recall, {value.key: value for value in values if value.value}.values())

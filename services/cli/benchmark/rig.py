@@ -21,7 +21,6 @@ from services.cli.local_stack import stack
 from services.gateway.capture import capture, identify
 from services.gateway.errors import GatewayBusy
 from services.gateway.producer import ImageProducer, Stored
-from services.trainer.train import train
 from shared.bank.bundle import Bundle
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError
@@ -225,6 +224,8 @@ def bundle_of(pictures: Sequence[bytes], work: Path, precision: Precision | None
 
     In the machine's best precision where none is given.
     """
+    from services.trainer.train import train  # noqa: PLC0415 - it loads scipy, which no other command should wait for
+
     normal = work / "normal"
     normal.mkdir()
     step = max(1, len(pictures) // TRAINING_PICTURES)
