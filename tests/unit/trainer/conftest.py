@@ -34,7 +34,7 @@ def colour_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Colours are learnt in no time."""
     monkeypatch.setattr("services.trainer.patch_teaching.MOST_STEPS", 150)
-    monkeypatch.setattr("services.trainer.patch_head.FEWEST_STEPS", 100)
+    monkeypatch.setattr("services.trainer.patch_lessons.FEWEST_STEPS", 100)
 
 
 def draw(path: Path, seed: int, *, defect: tuple[int, int] | None = None) -> None:

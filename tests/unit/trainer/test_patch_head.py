@@ -119,7 +119,7 @@ def test_every_picture_is_mirrored_in_every_way_up_to_a_limit_for_either_truth(m
     looked = pictures(NORMALS, ABNORMALS, 0)
     tried(looked, blind_scores(0), every := Copies(looked))
     assert sorted(every.asked) == [(picture, turn) for picture in range(len(looked)) for turn in range(TURNS)]
-    monkeypatch.setattr("services.trainer.patch_head.MAX_LESSONS", 4 * ABNORMALS)
+    monkeypatch.setattr("services.trainer.patch_lessons.MAX_LESSONS", 4 * ABNORMALS)
     tried(looked, blind_scores(0), some := Copies(looked))
     copies_of_good = [each for each in some.asked if each[0] < NORMALS]
     assert sorted(set(some.asked) - set(copies_of_good)) == [each for each in every.asked if each[0] >= NORMALS]
