@@ -83,6 +83,22 @@ def test_a_run_of_ten_new_groups_keeps_the_rate_nine_times_in_ten(correlation: f
     assert broken <= 10
 
 
+def test_a_run_of_groups_that_come_in_pairs_keeps_the_rate_nine_times_in_ten() -> None:
+    def in_pairs(groups: int, seed: int) -> NDArray[np.float32]:
+        random = np.random.default_rng(seed)
+        own = random.standard_normal((groups // 2, 2, 20))
+        return (own + 0.7 * random.exponential(size=(groups // 2, 1, 1))).ravel().astype(np.float32)
+
+    names = [f"g{group}" for group in range(40) for _ in range(20)]
+    broken, kept = 0, 0
+    for seed in range(200):
+        threshold, promise = promised_threshold(in_pairs(40, seed), 0.05, 0.9, groups=names)
+        kept += promise.kept
+        broken += promise.kept and float((in_pairs(10, 1000 + seed) > threshold).mean()) > 0.05
+    assert broken <= 20
+    assert kept > 140
+
+
 def test_counting_every_picture_for_itself_would_break_the_promise() -> None:
     broken = 0
     for seed in range(60):
