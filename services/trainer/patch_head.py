@@ -20,7 +20,7 @@ from services.trainer.turned import Turned
 from shared.events import FeatureGrid
 from shared.vision.head import described_layers
 from shared.vision.inspection import layer_patches
-from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, with_deviations
+from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top
 from shared.vision.patch_network import surety
 from shared.vision.recipe import Recipe
 
@@ -85,7 +85,7 @@ def try_patch_head(
         for fold, of_others in zip(folds, held_out, strict=True):
             out = of_chunk == fold
             answers[start : start + CHUNK][out] = mean_of_top(
-                surety(of_others.log_odds(with_deviations(patches[out]))), TOP
+                surety(of_others.log_odds_with_deviations(patches[out])), TOP
             )
     joining = Joining.best(shown.scores, answers, defective, WEIGHTS, seed)
     report |= joining.report

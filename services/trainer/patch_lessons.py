@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.head import SCALE_FLOOR
-from services.trainer.small_network import SmallNetwork, cooled
+from services.trainer.small_network import LARGEST_ODDS, SmallNetwork, cooled
 from services.trainer.turned import TURNS, Turned
 from shared.events import FeatureGrid
 from shared.vision.calibration import top_count
@@ -62,6 +62,13 @@ class PatchLessons:
     deviation_scale: NDArray[np.float32]
     """(C,) what deviations are divided by: of a normal's standardised patches around their mean, they come to
     `DEVIATIONS`."""
+
+    @property
+    def in_units(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(2 C,) of `patches` as they are held, what `unscaled` is of features."""
+        return np.zeros(2 * len(self.centre), np.float32), np.append(
+            np.ones_like(self.centre), self.deviation_scale
+        ) / UNIT
 
     @property
     def unscaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -117,33 +124,16 @@ class PatchLessons:
         for step in range(1, steps + 1):
             batch = np.concatenate([random.choice(normals, AT_ONCE), random.choice(abnormals, AT_ONCE)])
             patches = self.patches[batch].astype(np.float32)
-            means = patches.mean(axis=1, keepdims=True)
-            odds = self.log_odds(network, patches, means)
+            odds = network.of_unscaled(*self.in_units).log_odds_with_deviations(patches)
             count = top_count(odds.shape[1], _narrowing(step / steps))
             top = np.argpartition(-odds, count - 1, axis=1)[:, :count]
             suspicious = np.take_along_axis(patches, top[..., None], axis=1)
-            deviations = (suspicious - means) / self.deviation_scale
+            deviations = (suspicious - patches.mean(axis=1, keepdims=True)) / self.deviation_scale
             features = UNIT * np.concatenate([suspicious, deviations], axis=2).reshape(-1, 2 * len(self.centre))
-            answers = np.take_along_axis(odds, top, axis=1).mean(axis=1)
+            answers = np.clip(np.take_along_axis(odds, top, axis=1).mean(axis=1), -LARGEST_ODDS, LARGEST_ODDS)
             miss = (1 / (1 + np.exp(-answers)) - truth).astype(np.float32) / np.float32(top.size)
             network.descend(features, network.hidden(features), miss.repeat(count), cooled(LEARNING_RATE, step, steps))
         return network
-
-    def log_odds(
-        self, network: SmallNetwork, patches: NDArray[np.float32], means: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """(n, P) of pictures' (n, P, C) patches in units of `UNIT`, and their (n, 1, C) means.
-
-        How patches deviate is never written down: the weights of what they are and how they deviate add up, and what
-        the mean takes off is the same for all of a picture.
-        """
-        inward, biases, _, _ = network.parts
-        plain, deviating = np.split(inward * UNIT, 2)
-        deviating = deviating / self.deviation_scale[:, None]
-        hidden = patches.reshape(-1, patches.shape[2]) @ (plain + deviating)
-        hidden = hidden.reshape(*patches.shape[:2], -1) + (biases - means @ deviating)
-        np.maximum(hidden, np.float32(0), out=hidden)
-        return network.log_odds(hidden.reshape(-1, hidden.shape[2])).reshape(hidden.shape[:2])
 
 
 def _choose(

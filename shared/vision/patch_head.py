@@ -62,13 +62,13 @@ class PatchHead:
             UnusableFeatures: they have another number of channels in all than the network.
         """
         patches = on_one_grid(features, self.figures.side)
-        if self.figures.deviations:
-            patches = with_deviations(patches)
-        if patches.shape[-1] != self.network.channels:
+        deviations = self.figures.deviations
+        if patches.shape[-1] * (1 + deviations) != self.network.channels:
             raise UnusableFeatures(
                 f"features {patches.shape} do not fit a patch head of {self.network.channels} channels"
             )
-        return mean_of_top(surety(self.network.log_odds(patches)), self.figures.top_fraction)
+        log_odds = self.network.log_odds_with_deviations if deviations else self.network.log_odds
+        return mean_of_top(surety(log_odds(patches)), self.figures.top_fraction)
 
     def scores(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N,) float32: what it adds to the anomaly score."""
@@ -80,14 +80,6 @@ def on_one_grid(features: Sequence[NDArray[np.float32]], side: int) -> NDArray[n
     return np.concatenate(
         [_by_area(layer, side).reshape(len(layer), side * side, -1) for layer in features], axis=2, dtype=np.float32
     )
-
-
-def with_deviations(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, P, 2 C) float32 of (N, P, C): each patch, and beside it how it deviates from its picture's mean.
-
-    A part that is another shade or was lit in another way is so everywhere, and a defect is not.
-    """
-    return np.concatenate([patches, patches - patches.mean(axis=1, keepdims=True)], axis=2)
 
 
 def mean_of_top(patches: NDArray[np.float32], fraction: float) -> NDArray[np.float32]:

@@ -70,7 +70,23 @@ class PatchNetwork:
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, P) float32 log-odds that a defect lies in each patch; `features` are (N, P, C) of N pictures."""
-        hidden = np.maximum(features @ self.inward + self.biases, np.float32(0))
+        return self._from_hidden(features @ self.inward + self.biases)
+
+    def log_odds_with_deviations(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Likewise, by a network that also sees how each patch deviates from the mean of its picture's.
+
+        A part that is another shade or was lit in another way is so everywhere, and a defect is not. Deviations are
+        never written down: a patch's weights add up, and what the mean takes off is the same for all of a picture.
+
+        Args:
+            features: (N, P, C) of N pictures; the network's channels are 2 C, deviations after the features.
+        """
+        plain, deviating = np.split(self.inward, 2)
+        taken_off = features.mean(axis=1, keepdims=True) @ deviating
+        return self._from_hidden(features @ (plain + deviating) + (self.biases - taken_off))
+
+    def _from_hidden(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        np.maximum(hidden, np.float32(0), out=hidden)
         return (hidden @ self.outward[:-1, None])[..., 0] + self.outward[-1]  # type: ignore[no-any-return]  # numpy types a product as Any
 
 

@@ -8,7 +8,6 @@ from services.trainer.patch_lessons import DEVIATIONS, UNIT, PatchLessons, patch
 from services.trainer.small_network import SmallNetwork
 from shared.events import FeatureGrid
 from shared.vision.features import quantise
-from shared.vision.patch_head import with_deviations
 from shared.vision.recipe import Layer, Recipe
 
 RECIPE = Recipe(layers=(Layer(tap="b7", input_size=64), Layer(tap="b12", input_size=64)))
@@ -75,9 +74,9 @@ def test_a_network_answers_while_it_is_taught_as_it_will_answer_then(
     lessons: PatchLessons, looked: list[tuple[FeatureGrid, ...]]
 ) -> None:
     network = SmallNetwork(24, np.random.default_rng(1))
-    as_is = lessons.patches[:LOOKED].astype(np.float32)
-    taught = lessons.log_odds(network, as_is, as_is.mean(axis=1, keepdims=True))
+    held = lessons.patches[:LOOKED].astype(np.float32)
+    taught = network.of_unscaled(*lessons.in_units).log_odds_with_deviations(held)
     patches = patches_on_one_grid([looked[index] for index in lessons.shown[:LOOKED]], RECIPE, lessons.side)
-    answers = network.of_unscaled(*lessons.unscaled).log_odds(with_deviations(patches))
+    answers = network.of_unscaled(*lessons.unscaled).log_odds_with_deviations(patches)
     assert np.corrcoef(taught.ravel(), answers.ravel())[0, 1] > 0.999
     np.testing.assert_allclose(taught, answers, atol=0.1)  # of some four either way: patches are held in whole units

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from shared.vision.calibration import Spread
 from shared.vision.errors import UnusableFeatures
-from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid, with_deviations
+from shared.vision.patch_head import PatchHead, PatchHeadFigures, mean_of_top, on_one_grid
 from shared.vision.patch_network import PatchNetwork, surety
 
 FIGURES = PatchHeadFigures(weight=2.0, spread=Spread(mean=1.0, std=0.5), side=4, top_fraction=0.125)
@@ -43,13 +43,6 @@ def test_an_answer_is_the_mean_of_the_most_suspicious_patches() -> None:
     two_of_sixteen = surety(np.array([5, 3], np.float32))
     np.testing.assert_allclose(head.answers([features]), [two_of_sixteen.mean()], rtol=1e-6)
     assert head.scores(np.array([4], np.float32)).tolist() == [12]  # six deviations of weight two
-
-
-def test_deviations_from_a_pictures_mean_stand_beside_its_patches() -> None:
-    patches = noise(2, 16, 3)
-    described = with_deviations(patches)
-    np.testing.assert_array_equal(described[..., :3], patches)
-    np.testing.assert_allclose(described[..., 3:], patches - patches.mean(axis=1)[:, None], rtol=1e-6)
 
 
 def test_a_picture_that_is_brighter_everywhere_deviates_no_more() -> None:

@@ -43,6 +43,21 @@ def test_a_picture_is_judged_the_same_to_the_last_bit_whatever_lies_beside_it() 
         assert np.array_equal(NETWORK.distances(alone, "learnt")[0], together[index])
 
 
+def test_deviations_from_a_pictures_mean_count_as_if_they_stood_beside_its_patches() -> None:
+    patches = make_patches(3, 50).features[..., :12]
+    written_down = np.concatenate([patches, patches - patches.mean(axis=1, keepdims=True)], axis=2)
+    np.testing.assert_allclose(
+        NETWORK.log_odds_with_deviations(patches), NETWORK.log_odds(written_down), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_deviations_are_a_pictures_own_to_the_last_bit() -> None:
+    patches = make_patches(9, 144).features[..., :12]
+    together = NETWORK.log_odds_with_deviations(patches)
+    for index in range(9):
+        assert np.array_equal(NETWORK.log_odds_with_deviations(patches[index : index + 1])[0], together[index])
+
+
 def test_features_of_another_layer_are_refused() -> None:
     with pytest.raises(UnusableFeatures, match=r"do not fit a patch network of 24 channels"):
         NETWORK.distances(Patches(np.zeros((1, 5, 5, 25), np.int8), np.zeros((1, 5, 5), np.float32)), "learnt")
