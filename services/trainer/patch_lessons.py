@@ -65,14 +65,14 @@ class PatchLessons:
 
     @property
     def in_units(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(2 C,) of `patches` as they are held, what `unscaled` is of features."""
+        """(2 C,) means and deviations by which `patches`, as they are held, become the network's inputs."""
         return np.zeros(2 * len(self.centre), np.float32), np.append(
             np.ones_like(self.centre), self.deviation_scale
         ) / UNIT
 
     @property
     def unscaled(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(2 C,) means and deviations that the network's inputs were standardised by."""
+        """(2 C,) means and deviations by which features become the network's inputs."""
         return np.append(self.centre, np.zeros_like(self.centre)), np.append(
             self.scale, self.scale * self.deviation_scale
         )
