@@ -28,7 +28,7 @@ from shared.vision.promise import Promise, Subject
 
 CONFIDENCE = 0.95  # where none is asked for: one calibration in twenty may break its promise
 # A run that is promised for has at least a tenth as many groups as the calibration. Groups may be alike themselves
-# (parts of one shift), so that ten of them tell no more than five: with a fifth, one promise in nine broke where
+# (parts of one shift), so that ten of them tell no more than five: with a fifth, one promise in eight broke where
 # groups come in pairs.
 RUN_SHARE = 0.1
 QUADRATURE = (np.arange(100) + 0.5) / 100  # levels at which the unknown rate is integrated over: error below 0.001
