@@ -18,6 +18,8 @@ from shared.identity import Identity
 MAX_ID_LENGTH = 500
 # A year: past it a deadline is a mistake in the unit, and far before it time arithmetic could overflow.
 MAX_DEADLINE_MS = 366 * 24 * 3_600_000
+# Within what every consumer's clock can tell; also keeps arithmetic with deadlines from overflowing.
+LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def identify(
@@ -42,12 +44,15 @@ def identify(
         deadline_ms: the same as milliseconds after `captured_at`.
 
     Raises:
-        InvalidIdentity: an id is empty, too long or not printable, or the deadline is given twice or cannot be.
+        InvalidIdentity: an id is empty, too long or not printable, the deadline is given twice or cannot be, or the
+            picture comes from after `LATEST`.
     """
     for name, value in (("line", line_id), ("product", product), ("chip", chip_id), ("event_id", event_id)):
         if value is not None:
             _check_id(name, value)
     captured_at = _to_milliseconds(captured_at or datetime.now(UTC))
+    if captured_at >= LATEST:
+        raise InvalidIdentity(f"captured_at is {captured_at.isoformat()}: set the clock it comes from")
     if deadline_ms is not None:
         if verdict_by is not None:
             raise InvalidIdentity("verdict_by and deadline_ms are both given: keep one")

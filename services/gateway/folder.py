@@ -1,7 +1,7 @@
 """The pictures in a folder, as the folder feed and the folder watch see them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,31 +23,50 @@ class FolderContent:
     """Other files that are not hidden."""
 
 
-def look_into(folder: Path, *, except_below: frozenset[str] = frozenset()) -> FolderContent:
+def readable(name: str) -> str:
+    """A file's name as text that can be written anywhere: its bytes that are no UTF-8 as `\\udcfc`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _refuse(error: OSError) -> None:
+    raise ConfigurationError(f"{error.filename} cannot be read ({error.strerror}): allow it") from error
+
+
+def look_into(
+    folder: Path,
+    *,
+    except_below: frozenset[str] = frozenset(),
+    on_unreadable: Callable[[OSError], None] = _refuse,
+) -> FolderContent:
     """Every file below a folder but hidden ones; links to folders are not followed.
 
     Args:
         folder: where to look.
         except_below: names of direct subfolders to leave out.
+        on_unreadable: told of each folder and file that cannot be looked at, which is left out; by default it ends the
+            look with a `ConfigurationError`.
 
     Raises:
-        ConfigurationError: there is no such folder, or it cannot be read.
+        ConfigurationError: there is no such folder.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder: give one that holds pictures")
-    files = sorted(_files(folder, except_below), key=lambda path: path.relative_to(folder).as_posix())
+    found = _files(folder, except_below, on_unreadable)
+    files = sorted(found, key=lambda path: path.relative_to(folder).as_posix())
     pictures = tuple(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
     return FolderContent(pictures, tuple(path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES))
 
 
-def _files(folder: Path, except_below: frozenset[str]) -> Iterator[Path]:
-    def unreadable(error: OSError) -> None:
-        raise ConfigurationError(f"{error.filename} cannot be read ({error.strerror}): allow it") from error
-
-    for parent, subfolders, names in os.walk(folder, onerror=unreadable):
+def _files(folder: Path, except_below: frozenset[str], on_unreadable: Callable[[OSError], None]) -> Iterator[Path]:
+    for parent, subfolders, names in os.walk(folder, onerror=on_unreadable):
         leave_out = except_below if Path(parent) == folder else frozenset[str]()
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and name not in leave_out]
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
+            try:
+                is_seen = not name.startswith(".") and path.is_file()
+            except OSError as error:  # a folder whose names can be listed, and nothing more
+                on_unreadable(error)
+                continue
+            if is_seen:
                 yield path

@@ -32,7 +32,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.gateway.capture import capture, identify, oversize
+from services.gateway.capture import LATEST, capture, identify, oversize
 from services.gateway.doorkeeper import Doorkeeper
 from services.gateway.errors import (
     ChecksumMismatch,
@@ -71,7 +71,6 @@ STATUS: Mapping[type[ChipsieveError], int] = {
 }
 SOURCE = "http"  # in the metrics
 RETRY_AFTER_S = 2  # a broker that changes its leader, or restarts, is back about then
-LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 PARAMETERS = frozenset({"line", "product", "chip", "captured_at", "verdict_by", "deadline_ms", "event_id", "sha256"})
 
 
@@ -187,7 +186,6 @@ def _instant(query: QueryParams, name: str) -> datetime | None:
         return None
     try:
         instant = EPOCH + timedelta(milliseconds=int(text)) if text.isdecimal() else datetime.fromisoformat(text)
-        # Within what every consumer's clock can tell; also keeps arithmetic with deadlines from overflowing.
         if instant.tzinfo is not None and EPOCH <= instant < LATEST:
             return instant.astimezone(UTC)
     except (ValueError, OverflowError):

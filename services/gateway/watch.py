@@ -3,6 +3,9 @@
 A camera's software must write a picture under another name (hidden, or without a picture's suffix) and rename it when
 it is whole; then what can be seen is complete. A picture goes to ``done/`` after Kafka has acknowledged it, and to
 ``refused/`` where it cannot be sent at all. After a crash in between it is sent again, under the same event id.
+
+What is wrong with one file stops no other: one that cannot be read now is left where it is and tried again in the next
+sweep. What stops them all, because it would change their order, is that broker or registry cannot take the next one.
 """
 
 import threading
@@ -13,12 +16,13 @@ from pathlib import Path
 import structlog
 
 from services.gateway.capture import capture, identify
-from services.gateway.errors import GatewayError, reason_of
-from services.gateway.folder import look_into
+from services.gateway.errors import GatewayError, InvalidIdentity, reason_of
+from services.gateway.folder import look_into, readable
 from services.gateway.producer import ImageProducer
 from shared import telemetry
 from shared.errors import ConfigurationError, NotReady
 from shared.events import ImageCaptured
+from shared.wire.errors import UnwritableEvent
 
 DONE, REFUSED = "done", "refused"
 SOURCE = "folder"  # in the metrics
@@ -51,6 +55,7 @@ class FolderWatch:
         self._deadline_ms = deadline_ms
         self._producer = producer
         self._settled: set[tuple[Path, int]] = set()  # files that were dealt with and could not be moved
+        self._complaints = _Complaints()
         if not folder.is_dir():
             raise ConfigurationError(f"{folder} is no folder: correct CHIPSIEVE_GATEWAY__WATCH_DIR")
         for name in (DONE, REFUSED):
@@ -60,12 +65,17 @@ class FolderWatch:
                 raise ConfigurationError(f"{folder / name} cannot be made ({error.strerror}): allow it") from error
 
     def run(self, stopped: threading.Event, interval_s: float) -> None:
-        """Sweep until told to stop; what goes wrong is logged and tried again."""
+        """Sweep until told to stop; what goes wrong is logged, once while it stays the same, and tried again."""
+        told: str | None = None
         while not stopped.is_set():
+            reason = None
             try:
                 self.sweep(stopped)
-            except (NotReady, ConfigurationError, OSError) as error:
-                log.warning("folder_postponed", folder=str(self._folder), reason=str(error))
+            except Exception as error:
+                reason = repr(error)
+                if reason != told:
+                    _tell("folder_postponed", error, folder=self._folder)
+            told = reason
             stopped.wait(interval_s)
 
     def sweep(self, stopped: threading.Event | None = None) -> int:
@@ -75,51 +85,120 @@ class FolderWatch:
 
         Raises:
             NotReady: broker or registry cannot take the next picture now.
+            ConfigurationError: the folder is gone.
         """
         stored = 0
-        modified = {path: path.stat().st_mtime_ns for path in self._pictures()}
+        self._complaints.begin()
+        modified = self._modified()
         for path in sorted(modified, key=lambda path: (modified[path], path)):
             if stopped is not None and stopped.is_set():
                 break
-            if (path, modified[path]) in self._settled:
-                continue
-            name = path.relative_to(self._folder).as_posix()
-            try:
-                event = self._event(path, name, modified[path])
-                self._producer.publish(event).result()
-            except GatewayError as error:
-                telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
-                log.error("picture_refused", file=name, line_id=self._line_id, reason=str(error))
-                self._move(path, REFUSED, modified[path])
-            else:
-                telemetry.IMAGES.labels(SOURCE, "STORED").inc()
-                stored += 1
-                self._move(path, DONE, modified[path])
+            if (path, modified[path]) not in self._settled:
+                stored += self._take_in(path, modified[path])
         return stored
 
-    def _pictures(self) -> tuple[Path, ...]:
-        return look_into(self._folder, except_below=frozenset({DONE, REFUSED})).pictures
+    def _modified(self) -> dict[Path, int]:
+        """The pictures that are there, and when each was written, ns."""
+        found = look_into(self._folder, except_below=frozenset({DONE, REFUSED}), on_unreadable=self._unreadable)
+        modified = {}
+        for path in found.pictures:
+            try:
+                modified[path] = path.stat().st_mtime_ns
+            except OSError as error:
+                self._postpone(path, error)
+        return modified
 
-    def _event(self, path: Path, name: str, modified_ns: int) -> ImageCaptured:
+    def _take_in(self, path: Path, modified_ns: int) -> bool:
+        """Whether a picture was stored; it was moved, or stays for the next sweep."""
+        try:
+            event = self._event(path, modified_ns)
+        except GatewayError as error:
+            self._refuse(path, modified_ns, error)
+            return False
+        except Exception as error:  # whatever it is, it is this file's alone: nothing was asked of anyone else
+            self._postpone(path, error)
+            return False
+        try:
+            self._producer.publish(event).result()
+        except (GatewayError, UnwritableEvent) as error:
+            self._refuse(path, modified_ns, error)
+            return False
+        telemetry.IMAGES.labels(SOURCE, "STORED").inc()
+        self._move(path, DONE, modified_ns)
+        return True
+
+    def _event(self, path: Path, modified_ns: int) -> ImageCaptured:
         with path.open("rb") as file:
             data = file.read(self._producer.max_image_bytes + 1)
+        name = path.relative_to(self._folder).as_posix()
         identity = identify(
             line_id=self._line_id,
             product=self._product,
             chip_id=name,
-            event_id=uuid.uuid5(EVENTS, f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}").hex,
-            captured_at=datetime.fromtimestamp(modified_ns / 1e9, UTC),
+            event_id=self._event_id(name, modified_ns),
+            captured_at=_written_at(modified_ns),
             deadline_ms=self._deadline_ms,
         )
         return capture(identity, data, max_image_bytes=self._producer.max_image_bytes)
 
+    def _event_id(self, name: str, modified_ns: int) -> str:
+        """The same for a file each time; readable, since the folder above may have a name that is no UTF-8."""
+        return uuid.uuid5(EVENTS, readable(f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}")).hex
+
+    def _refuse(self, path: Path, modified_ns: int, error: Exception) -> None:
+        telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
+        name = readable(path.relative_to(self._folder).as_posix())
+        log.error("picture_refused", file=name, line_id=self._line_id, reason=readable(str(error)))
+        self._move(path, REFUSED, modified_ns)
+
+    def _postpone(self, path: Path, error: Exception) -> None:
+        if self._complaints.is_new(path, error):
+            _tell("picture_postponed", error, file=path)
+
+    def _unreadable(self, error: OSError) -> None:
+        self._postpone(Path(error.filename), error)
+
     def _move(self, path: Path, into: str, modified_ns: int) -> None:
         target = self._folder / into / path.relative_to(self._folder)
-        if target.exists():
-            target = target.with_name(f"{target.stem}-{modified_ns}{target.suffix}")
         try:
+            if target.exists():
+                target = target.with_name(f"{target.stem}-{modified_ns}{target.suffix}")
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         except OSError as error:
             self._settled.add((path, modified_ns))
-            log.error("picture_not_moved", file=str(path), target=str(target), reason=str(error))
+            where = {"file": readable(str(path)), "target": readable(str(target))}
+            log.error("picture_not_moved", **where, reason=readable(str(error)))
+
+
+class _Complaints:
+    """What is wrong with which file in this sweep and was in the one before, to be told once and not in each."""
+
+    def __init__(self) -> None:
+        self._before: dict[Path, str] = {}
+        self._now: dict[Path, str] = {}
+
+    def begin(self) -> None:
+        """A sweep begins."""
+        self._before, self._now = self._now, {}
+
+    def is_new(self, path: Path, error: Exception) -> bool:
+        """Whether the sweep before did not find the same; notes it for the next."""
+        self._now[path] = repr(error)
+        return self._before.get(path) != self._now[path]
+
+
+def _tell(event: str, error: Exception, **about: Path) -> None:
+    """Log what is tried again; with its traceback where nobody expects it."""
+    what = {name: readable(str(path)) for name, path in about.items()}
+    if isinstance(error, NotReady | ConfigurationError | OSError):
+        log.warning(event, **what, reason=readable(str(error)))
+    else:
+        log.error(event, **what, reason=readable(repr(error)), exc_info=error)
+
+
+def _written_at(modified_ns: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(modified_ns / 1e9, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidIdentity(f"it was written {modified_ns} ns after 1970: set the clock it comes from") from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -245,15 +246,18 @@ def test_a_port_that_is_taken_is_named_with_its_setting(topics: Topics, tmp_path
         assert "CHIPSIEVE_GATEWAY__PORT" in service.log.read_text()
 
 
-def test_pictures_that_appear_in_a_watched_folder_are_taken_in(images: Images, tmp_path: Path) -> None:
-    folder = tmp_path / "camera"
+def watching(folder: Path) -> dict[str, str]:
     folder.mkdir()
-    watch = {
+    return {
         "CHIPSIEVE_GATEWAY__WATCH_DIR": str(folder),
         "CHIPSIEVE_GATEWAY__WATCH_LINE": "line-9",
         "CHIPSIEVE_GATEWAY__WATCH_PRODUCT": "qfn32",
     }
-    with gateway(tmp_path, **watch):
+
+
+def test_pictures_that_appear_in_a_watched_folder_are_taken_in(images: Images, tmp_path: Path) -> None:
+    folder = tmp_path / "camera"
+    with gateway(tmp_path, **watching(folder)):
         for number in range(3):
             written = folder / f".{number}.jpg"
             written.write_bytes(PICTURE)
@@ -261,6 +265,26 @@ def test_pictures_that_appear_in_a_watched_folder_are_taken_in(images: Images, t
             wait_until(lambda number=number: (folder / "done" / f"{number}.jpg").exists(), seconds=PATIENCE_S)
         events = images.all()
     assert [(event.line_id, event.chip_id) for event in events] == [("line-9", f"{number}.jpg") for number in range(3)]
+
+
+def test_a_watched_picture_whose_name_is_no_utf8_is_refused_and_counted_and_the_next_is_taken_in(
+    images: Images, tmp_path: Path
+) -> None:
+    folder = tmp_path / "camera"
+    name = os.fsdecode(b"pr\xfcfling.jpg")
+    with gateway(tmp_path, **watching(folder)) as (service, _):
+        (folder / name).write_bytes(PICTURE)
+        wait_until((folder / "refused" / name).exists, seconds=PATIENCE_S)
+        written = folder / ".1.jpg"
+        written.write_bytes(PICTURE)
+        written.rename(folder / "1.jpg")
+        wait_until((folder / "done" / "1.jpg").exists, seconds=PATIENCE_S)
+        refused = 'chipsieve_images_total{outcome="INVALID_IDENTITY",source="folder"} 1.0'
+        assert refused in admin(service, "/metrics").text
+        assert admin(service, "/healthz").status_code == 200
+        logged = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert [line["file"] for line in logged if line["event"] == "picture_refused"] == [r"pr\udcfcfling.jpg"]
+    assert [event.chip_id for event in images.all()] == ["1.jpg"]
 
 
 @pytest.fixture

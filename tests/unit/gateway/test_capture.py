@@ -82,6 +82,11 @@ def test_a_deadline_that_cannot_be_meant_is_refused(deadline_ms: int) -> None:
         identify(line_id="l", product="p", chip_id="c", deadline_ms=deadline_ms)
 
 
+def test_a_picture_from_the_far_future_is_refused() -> None:
+    with pytest.raises(InvalidIdentity, match="captured_at is 9999"):
+        identify(line_id="l", product="p", chip_id="c", captured_at=datetime.max.replace(tzinfo=UTC), deadline_ms=250)
+
+
 def test_a_reference_is_the_files_address_and_sha256(tmp_path: Path) -> None:
     path = tmp_path / "line 1" / "chip ü#1.png"
     path.parent.mkdir()

@@ -75,6 +75,13 @@ def test_a_picture_of_nobody_is_refused(door: TestClient, producer: FakeProducer
     assert producer.published == []
 
 
+@pytest.mark.parametrize("name", ["line", "product", "chip", "event_id"])
+def test_an_id_of_more_than_500_characters_is_refused(door: TestClient, producer: FakeProducer, name: str) -> None:
+    assert post(door, **{name: "ü" * 500}).status_code == 201
+    refused(post(door, **{name: "ü" * 501}), 400, "INVALID_IDENTITY", f"{name} has 501 characters: use at most 500")
+    assert len(producer.published) == 1
+
+
 def test_a_misspelt_parameter_is_refused_by_name(door: TestClient) -> None:
     refused(post(door, dead_line="5"), 400, "INVALID_IDENTITY", "no such parameter: dead_line")
 
