@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.gateway.capture import capture, capture_by_reference, identify
 from services.gateway.errors import GatewayBusy, GatewayError
+from services.gateway.folder import readable
 from services.gateway.producer import ImageProducer, Stored
 from shared.events import ImageCaptured
 
@@ -66,8 +67,8 @@ class Fed:
 def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int], None] = lambda _: None) -> Fed:
     """Send an order's pictures in order, and return when Kafka has acknowledged them.
 
-    A picture that cannot be sent at all (too large to go inline, not readable, outside the root) is left out and named
-    in the result. `on_progress` is told how many were sent so far.
+    A picture that cannot be sent at all (too large to go inline, not readable, outside the root, of a name that can be
+    no chip's id) is left out and named in the result. `on_progress` is told how many were sent so far.
 
     Raises:
         NotReady: broker or registry failed for longer than the producer tries; some pictures may have been stored.
@@ -82,7 +83,7 @@ def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int],
         try:
             event = _event(order, path, chip_id, producer.max_image_bytes)
         except (GatewayError, OSError) as error:
-            refused.append(Refused(chip_id, str(error)))
+            refused.append(Refused(readable(chip_id), readable(str(error))))
             continue
         sent += _publish(event, producer, under_way)
         while under_way and under_way[0].done():
@@ -107,7 +108,7 @@ def _event(order: FeedOrder, path: Path, chip_id: str, max_image_bytes: int) -> 
         line_id=order.line_id,
         product=order.product,
         chip_id=chip_id,
-        event_id=None if order.run is None else uuid.uuid5(EVENTS, named).hex,
+        event_id=None if order.run is None else uuid.uuid5(EVENTS, readable(named)).hex,
         deadline_ms=order.deadline_ms,
     )
     if order.reference_root is not None:

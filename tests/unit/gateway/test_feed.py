@@ -1,4 +1,5 @@
 import hashlib
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def test_pictures_are_found_by_suffix_and_sorted_by_their_path(folder: Path) -> 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="nowhere is no folder"):
         look_into(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_looked_at_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", look)
+    with pytest.raises(ConfigurationError, match=r"cannot be read \(Permission denied\): allow it"):
+        look_into(folder)
 
 
 def test_a_chips_id_is_the_path_of_its_picture(folder: Path) -> None:
@@ -99,6 +109,15 @@ def test_a_folder_outside_the_root_is_refused_picture_by_picture(folder: Path, t
     fed = feed(order(folder, reference_root=root), FakeProducer())
     assert fed.sent == 0
     assert all("outside the image root" in refused.detail for refused in fed.refused)
+
+
+@pytest.mark.parametrize("run", [None, "monday"])
+def test_a_name_that_is_no_utf8_is_left_out_and_named(folder: Path, run: str | None) -> None:
+    (folder / os.fsdecode(b"pr\xfcfling.png")).write_bytes(b"picture")
+    fed = feed(order(folder, run=run), FakeProducer())
+    assert fed.sent == 4
+    assert [refused.chip_id for refused in fed.refused] == [r"pr\udcfcfling.png"]
+    assert "printable" in fed.refused[0].detail
 
 
 def test_a_deadline_counts_from_sending(folder: Path) -> None:
