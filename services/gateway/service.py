@@ -33,15 +33,23 @@ log = structlog.get_logger()
 
 
 class GatewayVitals(Vitals):
-    """Alive while its producer can go on, ready while broker and registry answer."""
+    """Alive while its producer can go on and its folder is watched, ready while broker and registry answer."""
 
-    def __init__(self, producer: ImageProducer) -> None:
+    def __init__(self, producer: ImageProducer, stopping: threading.Event) -> None:
         super().__init__(producer.not_ready_because)
         self._producer = producer
+        self._stopping = stopping
+        self.watching: threading.Thread | None = None
+        """Where the folder is watched, once it is and if any is."""
 
     def dead_because(self) -> str | None:
         """Why the process should be restarted, or None."""
-        return self._producer.fatal_error
+        if self._producer.fatal_error:
+            return self._producer.fatal_error
+        # In this order: a watch that is told to stop between the two questions was alive at the first.
+        if self.watching and not self.watching.is_alive() and not self._stopping.is_set():
+            return "the folder watch has ended, though nobody stopped it; the log says why"
+        return None
 
     def not_ready_because(self) -> str | None:
         """Why no picture could be stored now, or None."""
@@ -72,13 +80,12 @@ def run(settings: GatewaySettings) -> int:
     with ImageProducer(
         settings, delivery_timeout_ms=door.delivery_timeout_ms, linger_ms=LINGER_MS, on_fatal=stop
     ) as producer:
-        vitals = GatewayVitals(producer)
+        vitals = GatewayVitals(producer, stopping)
         admin = AdminServer(settings.admin, vitals, NAME)
         admin.start()
-        watching: threading.Thread | None = None
         try:
             with _listen(door) as listening:
-                watching = _watch(door, producer, stopping)
+                vitals.watching = _watch(door, producer, stopping)
                 certificate = _certificate(door, stopping)
                 if door.tokens_file and certificate is None and door.host not in LOOPBACK:
                     log.warning(
@@ -91,8 +98,8 @@ def run(settings: GatewaySettings) -> int:
         finally:
             stopping.set()
             vitals.draining = True
-            if watching:
-                watching.join()
+            if vitals.watching:
+                vitals.watching.join()
             admin.close()
     tracing.shutdown()  # after the producer, whose last acknowledgements are told too
     if producer.fatal_error:
