@@ -72,6 +72,8 @@ class Mailbox:
     consumer: Consumer
     partitions: list[int]
     ledger: Ledger
+    producer: Producer | None
+    """Sends dead letters back, where that was asked for."""
     malformed: int = 0
     """Records of the topic that were no dead letters."""
 
@@ -100,8 +102,12 @@ class Mailbox:
 
 
 @contextmanager
-def opened() -> Iterator[Mailbox]:
-    """The dead letters of the line that the environment points to."""
+def opened(*, to_send: bool = False) -> Iterator[Mailbox]:
+    """The dead letters of the line that the environment points to.
+
+    Args:
+        to_send: they may be sent back. Another replay that runs is fenced: this one goes on in its place.
+    """
     settings = Settings()
     topics = load_topics(prefix=settings.topic_prefix)
     topic = topics.topic_of(DeadLetter)
@@ -109,10 +115,21 @@ def opened() -> Iterator[Mailbox]:
     consumer = Consumer(reader_config(settings.kafka, topics, group=replay_group(settings)))
     try:
         partitions = partitions_of(consumer, settings.kafka, topic)
+        # Before the ledger is read: another replay could go on sending after that what this one takes for unsent.
+        producer = _transactional_producer(settings, topics) if to_send else None
         ledger = Ledger.read(consumer, settings.kafka, topic, partitions)
-        yield Mailbox(settings, topics, topic, codec, consumer, partitions, ledger)
+        yield Mailbox(settings, topics, topic, codec, consumer, partitions, ledger, producer)
     finally:
         consumer.close()
+
+
+def _transactional_producer(settings: Settings, topics: Topics) -> Producer:
+    producer = Producer(transactional_producer_config(settings.kafka, topics, replay_group(settings)))
+    try:
+        producer.init_transactions(ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        raise unavailable(settings.kafka, error) from error
+    return producer
 
 
 def replay_group(settings: Settings) -> str:
@@ -206,13 +223,13 @@ def replay(
     """Send dead letters back to their topics, with their bytes, key and headers, each once.
 
     Repair the cause first. A chip sent back gets one more verdict, after its UNINSPECTED one; a chip that has been
-    passed or rejected meanwhile is not judged again.
+    passed or rejected meanwhile is not judged again. Another replay that still runs ends, and this one goes on.
     """
     selection = select(stage=stage, cause=cause, line=line, since=since, until=until, ids=ids)
     done = {"replayed": 0, "already_replayed": 0, "already_judged": 0, "skipped": 0}
-    with opened() as mailbox:
+    with opened(to_send=not dry_run) as mailbox:
         waiting = _waiting(mailbox, selection, done, again=again)
-        send = None if dry_run else _sender(mailbox, without_deadlines=without_deadlines)
+        send = _sender(mailbox, mailbox.producer, without_deadlines=without_deadlines) if mailbox.producer else None
         while batch := list(islice(waiting, BATCH)):
             if send:
                 send(batch)
@@ -242,19 +259,15 @@ def _waiting(mailbox: Mailbox, selection: Selection, done: dict[str, int], *, ag
             yield found
 
 
-def _sender(mailbox: Mailbox, *, without_deadlines: bool) -> Callable[[list[Letter]], None]:
+def _sender(mailbox: Mailbox, producer: Producer, *, without_deadlines: bool) -> Callable[[list[Letter]], None]:
     """A function that sends a batch back in one transaction."""
-    settings, topics = mailbox.settings, mailbox.topics
-    producer = Producer(transactional_producer_config(settings.kafka, topics, replay_group(settings)))
-    try:
-        producer.init_transactions(ADMIN_TIMEOUT_S)
-    except KafkaException as error:
-        raise unavailable(settings.kafka, error) from error
     kept_from = mailbox.kept_from()
 
     def send(batch: list[Letter]) -> None:
         if without_deadlines:
-            batch = [replace(found, letter=without_deadline(found.letter, topics, mailbox.codec)) for found in batch]
+            batch = [
+                replace(found, letter=without_deadline(found.letter, mailbox.topics, mailbox.codec)) for found in batch
+            ]
         send_back(
             batch,
             mailbox.ledger,
@@ -262,7 +275,7 @@ def _sender(mailbox: Mailbox, *, without_deadlines: bool) -> Callable[[list[Lett
             kept_from=kept_from,
             consumer=mailbox.consumer,
             producer=producer,
-            settings=settings.kafka,
+            settings=mailbox.settings.kafka,
         )
 
     return send

@@ -1,8 +1,13 @@
 """Sending dead letters back to where they failed, each once, and only as long as their chip has no verdict.
 
 What has been sent back is kept in Kafka as the metadata of a consumer group's committed offsets, and committed in the
-same transaction as the records themselves: a replay that is killed, or run twice, sends nothing twice. The broker keeps
-these offsets for `offsets.retention.minutes` (a week by default) after the last replay.
+same transaction as the records themselves: a replay that is killed, or run again, sends nothing twice. Nor do two at
+once: the one that begins later fences the other and reads what that one has sent after it.
+
+The broker keeps these offsets for its `offsets.retention.minutes` after the last replay that sent something. That must
+be no less than dead letters are kept (`retention_hours` in schemas/topics.yaml: two weeks). Where it is less, as
+Kafka's default of a week is, a later replay sends again what was sent back, and a chip may get a second verdict: its
+first is kept for a week too.
 
 A record that is sent back says so in a header (`shared.identity.REPLAY_OF`): the stages drop any other record of a chip
 that they have dealt with, and drop this one too where the chip got its verdict meanwhile (`shared.stream.once`).
@@ -14,17 +19,22 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from shared.errors import ConfigurationError
+from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import DeadLetter
 from shared.identity import REPLAY_OF, ChipEvent
 from shared.kafka import ADMIN_TIMEOUT_S, unavailable
 from shared.settings import KafkaSettings
+from shared.stream.transaction import FENCED
 from shared.topics import Topic, Topics
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 
 BATCH = 10  # records a transaction; ten of the largest fit the producer's queue
 METADATA_BYTES = 4096  # the broker's offset.metadata.max.bytes, at its default
+
+
+class ReplayFenced(ChipsieveError):
+    """Another replay has begun meanwhile; this one can send no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,7 @@ def send_back(
     """Send dead letters back to their topics in one transaction with the ledger: all of them, or none.
 
     Each goes to its topic and partition with its key, its value and its headers, and one header more. Raises
-    `BrokerUnavailable`, and `ConfigurationError` as `Ledger.to_commit`.
+    `BrokerUnavailable`, `ReplayFenced`, and `ConfigurationError` as `Ledger.to_commit`.
     """
     ledger.enter(letters)
     places = ledger.to_commit(topic, kept_from)
@@ -164,6 +174,19 @@ def send_back(
         producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata())
         producer.commit_transaction()
     except KafkaException as error:
-        if error.args[0].txn_requires_abort():
+        raise _not_sent(error, producer, settings) from error
+
+
+def _not_sent(error: KafkaException, producer: Producer, settings: KafkaSettings) -> ChipsieveError:
+    """Why a transaction failed; leaves it open only where the broker has to end it."""
+    if error.args[0].txn_requires_abort():
+        try:
             producer.abort_transaction()
-        raise unavailable(settings, error) from error
+        except KafkaException as failed:
+            error = failed
+    if error.args[0].code() in FENCED:
+        return ReplayFenced(
+            "another replay of these dead letters has begun meanwhile, and this one sends no more: wait for the other, "
+            "then run this one again; nothing is sent twice"
+        )
+    return unavailable(settings, error)

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from services.cli import dead_letters
 from services.cli import topics as topics_command
+from services.cli.replay import ReplayFenced, send_back
 from services.cli.tail import tail
 from shared.events import DeadLetter, Event, Header, ImageCaptured, UninspectedReason, Verdict
 from shared.identity import Headers, identity_of, to_headers
@@ -32,6 +33,7 @@ from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 from tests.contract.examples import EXAMPLES
+from tests.kafka_records import Records
 
 FLUSH_S = 20
 # As from a terminal: a job that a shell put into the background ignores Ctrl-C, and so does all that it starts.
@@ -266,6 +268,53 @@ class TestDeadLetters:
         ]
         (listed,) = documents("dead-letters", "list")
         assert [entry["replayed"] for entry in listed["dead_letters"]] == [True, True, True, True, False]
+
+    def test_go_back_once_where_another_replay_begins_before_the_first_is_sent(
+        self, letters: list[DeadLetter], records: Records, monkeypatch: pytest.MonkeyPatch
+    ):
+        others: list[dict[str, Any]] = []
+
+        def send_after_another_replay(*arguments: Any, **named: Any) -> None:
+            monkeypatch.setattr(dead_letters, "send_back", send_back)
+            others.extend(documents("dead-letters", "replay"))
+            send_back(*arguments, **named)
+
+        monkeypatch.setattr(dead_letters, "send_back", send_after_another_replay)
+        with pytest.raises(ReplayFenced, match="another replay"):
+            run("dead-letters", "replay")
+
+        assert [(done["replayed"], done["already_replayed"]) for done in others] == [(4, 0)]
+        assert len(records.committed_messages("images")) == 4
+
+    def test_go_back_once_where_another_replay_begins_amid_them(
+        self, letters: list[DeadLetter], records: Records, monkeypatch: pytest.MonkeyPatch
+    ):
+        others: list[dict[str, Any]] = []
+
+        def send_before_another_replay(*arguments: Any, **named: Any) -> None:
+            send_back(*arguments, **named)
+            monkeypatch.setattr(dead_letters, "send_back", send_back)
+            others.extend(documents("dead-letters", "replay"))
+
+        monkeypatch.setattr(dead_letters, "BATCH", 1)
+        monkeypatch.setattr(dead_letters, "send_back", send_before_another_replay)
+        with pytest.raises(ReplayFenced, match="another replay"):
+            run("dead-letters", "replay")
+
+        assert [(done["replayed"], done["already_replayed"]) for done in others] == [(3, 1)]
+        assert len(records.committed_messages("images")) == 4
+
+    def test_go_back_from_a_replay_that_another_ones_dry_run_looks_on(
+        self, letters: list[DeadLetter], records: Records, monkeypatch: pytest.MonkeyPatch
+    ):
+        def send_after_a_dry_run(*arguments: Any, **named: Any) -> None:
+            documents("dead-letters", "replay", "--dry-run")
+            send_back(*arguments, **named)
+
+        monkeypatch.setattr(dead_letters, "send_back", send_after_a_dry_run)
+        run("dead-letters", "replay")
+
+        assert len(records.committed_messages("images")) == 4
 
     def test_stay_where_they_are_in_a_dry_run(self, letters: list[DeadLetter]):
         for _ in range(2):

@@ -2,13 +2,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli.dead_letters import Selection, parse_time
-from services.cli.replay import Ledger, Letter, format_ranges, parse_ranges, replayable, without_deadline
+from services.cli.replay import (
+    Ledger,
+    Letter,
+    ReplayFenced,
+    format_ranges,
+    parse_ranges,
+    replayable,
+    send_back,
+    without_deadline,
+)
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
+from shared.kafka import BrokerUnavailable
+from shared.settings import KafkaSettings
 from shared.topics import load_topics
 from shared.wire.codec import Codec
 from tests.registry_double import RegistryInMemory
@@ -137,3 +149,61 @@ def test_a_payload_that_cannot_be_decoded_keeps_its_bytes():
     freed = without_deadline(LETTER, TOPICS, Codec(RegistryInMemory(), TOPICS))
 
     assert freed == replace(LETTER, headers=(Header(name="chip_id", value=b"c"),))
+
+
+class FailingProducer:
+    """A transactional producer whose calls fail as told."""
+
+    def __init__(self, **failures: KafkaError) -> None:
+        self._failures = failures
+        self.calls: list[str] = []
+
+    def __getattr__(self, call: str):
+        def answer(*_: object, **__: object) -> None:
+            self.calls.append(call)
+            if call in self._failures:
+                raise KafkaException(self._failures[call])
+
+        return answer
+
+
+class ConsumerDouble:
+    def consumer_group_metadata(self) -> None:
+        return None
+
+
+def send(producer: FailingProducer) -> None:
+    send_back(
+        [Letter(LETTER, partition=1, offset=2)],
+        Ledger(),
+        topic=TOPICS.topic_of(DeadLetter),
+        kept_from={},
+        consumer=ConsumerDouble(),
+        producer=producer,
+        settings=KafkaSettings(),
+    )
+
+
+ABORTABLE = KafkaError(KafkaError._TIMED_OUT, "no answer", txn_requires_abort=True)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        {"begin_transaction": KafkaError(KafkaError._FENCED, fatal=True)},
+        {"commit_transaction": KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, fatal=True)},
+        {"commit_transaction": ABORTABLE, "abort_transaction": KafkaError(KafkaError._FENCED, fatal=True)},
+    ],
+)
+def test_a_replay_in_whose_place_another_has_begun_says_so(failures: dict[str, KafkaError]):
+    with pytest.raises(ReplayFenced, match="another replay of these dead letters has begun"):
+        send(FailingProducer(**failures))
+
+
+def test_a_replay_whose_broker_went_away_leaves_no_transaction_open():
+    producer = FailingProducer(send_offsets_to_transaction=ABORTABLE)
+
+    with pytest.raises(BrokerUnavailable, match="no answer"):
+        send(producer)
+
+    assert producer.calls[-1] == "abort_transaction"
