@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from services.cli import dead_letters
 from services.cli import topics as topics_command
-from services.cli.replay import ReplayFenced, send_back
+from services.cli.replay import Ledger, ReplayFenced, send_back
 from services.cli.tail import tail
 from shared.events import DeadLetter, Event, Header, ImageCaptured, UninspectedReason, Verdict
 from shared.identity import Headers, identity_of, to_headers
@@ -269,17 +269,38 @@ class TestDeadLetters:
         (listed,) = documents("dead-letters", "list")
         assert [entry["replayed"] for entry in listed["dead_letters"]] == [True, True, True, True, False]
 
-    def test_go_back_once_where_another_replay_begins_before_the_first_is_sent(
+    def test_go_back_once_where_another_replay_runs_after_the_ledger_was_read(
+        self, letters: list[DeadLetter], records: Records, monkeypatch: pytest.MonkeyPatch
+    ):
+        others: list[dict[str, Any]] = []
+        read = Ledger.read
+
+        def read_before_another_replay(*arguments: Any) -> Ledger:
+            monkeypatch.setattr(Ledger, "read", read)
+            ledger = read(*arguments)
+            others.extend(documents("dead-letters", "replay"))
+            return ledger
+
+        monkeypatch.setattr(Ledger, "read", read_before_another_replay)
+        with pytest.raises(ReplayFenced, match="another replay"):
+            run("dead-letters", "replay")
+
+        assert [(done["replayed"], done["already_replayed"]) for done in others] == [(4, 0)]
+        assert len(records.committed_messages("images")) == 4
+
+    def test_go_back_once_where_another_replay_begins_before_the_first_commits(
         self, letters: list[DeadLetter], records: Records, monkeypatch: pytest.MonkeyPatch
     ):
         others: list[dict[str, Any]] = []
 
-        def send_after_another_replay(*arguments: Any, **named: Any) -> None:
-            monkeypatch.setattr(dead_letters, "send_back", send_back)
-            others.extend(documents("dead-letters", "replay"))
-            send_back(*arguments, **named)
+        class SlowProducer(Producer):
+            def commit_transaction(self, *timeout: float) -> None:
+                monkeypatch.setattr(dead_letters, "Producer", Producer)
+                self.flush(FLUSH_S)  # the broker has all of it
+                others.extend(documents("dead-letters", "replay"))
+                super().commit_transaction(*timeout)
 
-        monkeypatch.setattr(dead_letters, "send_back", send_after_another_replay)
+        monkeypatch.setattr(dead_letters, "Producer", SlowProducer)
         with pytest.raises(ReplayFenced, match="another replay"):
             run("dead-letters", "replay")
 
