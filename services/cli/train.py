@@ -135,6 +135,7 @@ def train(
         {
             "bundle": str(out),
             "normal pictures": summary["normals"],
+            "turned copies": _turns(summary.get("turned")),
             "threshold": manifest.threshold,
             "promise": summary["promise"],
             "mask promise": summary["mask_promise"],
@@ -203,6 +204,11 @@ def _print_search(report: dict[str, Any]) -> None:
         weight = "given up" if row["given_up"] else f"{row['weight']:.2f}" if row["weight"] else ""
         table.add_row(row["candidate"], _cell(row["auroc"]), *real, weight)
     messages.print(table)
+
+
+def _turns(report: list[dict[str, Any]] | None) -> str:
+    """Which copies of the normals joined the banks."""
+    return ", ".join(each["turn"] for each in report or () if each["taken"]) or "none"
 
 
 def _print_table(title: str, rows: dict[str, Any]) -> None:

@@ -46,6 +46,10 @@ class LayerPatches:
         scales = np.frombuffer(b"".join(grid.scales for grid in grids), "<f4").astype(np.float32)
         return cls(values.reshape(-1, height, width, channels), scales.reshape(-1, height, width))
 
+    def followed_by(self, others: "LayerPatches") -> "LayerPatches":
+        """These pictures' and the others'."""
+        return LayerPatches(np.concatenate([self.values, others.values]), np.concatenate([self.scales, others.scales]))
+
     def bank(self, chosen: NDArray[np.bool_], layer: Layer, seed: int) -> LayerBank:
         """A memory bank of the chosen (N,) pictures."""
         values = self.values[chosen]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.cross_fit import LayerPatches, remember_patches
+from services.trainer.cross_fit import LayerPatches, Remember, remember_patches
 from services.trainer.patch_teaching import Drawn, teach
 from services.trainer.pictures import PictureFile
 from services.trainer.progress import Progress
@@ -33,16 +33,24 @@ class DrawnPatches:
     """By `Layer.name`."""
     base: NDArray[np.intp]
     """(S,) which normal each is a copy of."""
+    others: Remember = remember_patches
+    """What layers keep that are not learnt."""
 
     def remember(self, layer: Layer, patches: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
-        """As `services.trainer.cross_fit.Remember`: a network for a learnt layer, a memory bank for the others."""
+        """As `services.trainer.cross_fit.Remember`: a network for a learnt layer."""
         if layer.metric != "learnt":
-            return remember_patches(layer, patches, chosen, seed)
+            return self.others(layer, patches, chosen, seed)
         return teach(self.layers[layer.name], chosen[self.base], patches, chosen, seed=seed)
 
 
 def draw_patches(
-    files: Sequence[PictureFile], recipe: Recipe, engine: Engine, *, seed: int, progress: Progress
+    files: Sequence[PictureFile],
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    seed: int,
+    progress: Progress,
+    others: Remember = remember_patches,
 ) -> DrawnPatches:
     """Draw defects into copies of normals, and look at them.
 
@@ -52,6 +60,7 @@ def draw_patches(
         engine: made for the recipe.
         seed: of what is drawn where.
         progress: told how far it is.
+        others: what layers keep that are not learnt.
     """
     random = np.random.default_rng(seed)
     base = np.concatenate([random.permutation(len(files)) for _ in range(COPIES)])[:MAX_COPIES]
@@ -76,7 +85,7 @@ def draw_patches(
     layers = {
         layer.name: Drawn(LayerPatches.of(grids, layer), np.stack(changes[layer.name])) for layer in recipe.layers
     }
-    return DrawnPatches(layers, base)
+    return DrawnPatches(layers, base, others)
 
 
 def change(copy: Picture, picture: Picture) -> NDArray[np.float32]:

@@ -30,6 +30,7 @@ from services.trainer.thresholds import (
     choose_threshold,
 )
 from services.trainer.turned import look_at_turned
+from services.trainer.turned_normals import turned_normals
 from shared.bank.bundle import check_writable, make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
@@ -169,6 +170,7 @@ def train(
         "folds": int(fold_of.max()) + 1,
         "seed": seed,
         "recipe_search": search,
+        "turned": learnt.turned,
         "int8": int8_report,
         "unreadable": [each.name for each in unreadable],
         "asked": asdict(asked),
@@ -202,6 +204,8 @@ class _Learnt:
     normals: Looked
     abnormals: Looked
     normality: Normality
+    turned: list[dict[str, Any]] | None
+    """What was found of turned copies, as plain JSON; None where none were looked at."""
 
     def scores(self) -> NDArray[np.float32]:
         """(N + A,) held-out anomaly scores of normals and abnormals."""
@@ -218,11 +222,12 @@ def _learn(
     seed: int,
     progress: Progress,
 ) -> _Learnt:
-    keep: Remember = remember_patches
+    copies = turned_normals(normals, recipe, engine, fold_of, seed=seed, progress=progress)
+    keep: Remember = copies.remember if copies else remember_patches
     if learnt_layers(recipe):
-        keep = draw_patches(normals.files, recipe, engine, seed=seed, progress=progress).remember
+        keep = draw_patches(normals.files, recipe, engine, seed=seed, progress=progress, others=keep).remember
     normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
-    return _Learnt(recipe, engine, normals, abnormals, normality)
+    return _Learnt(recipe, engine, normals, abnormals, normality, copies.report if copies else None)
 
 
 def _try_int8(

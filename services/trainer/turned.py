@@ -1,7 +1,8 @@
-"""Pictures mirrored: more to learn known defects from, where few of them are known.
+"""Pictures mirrored and turned: more to learn from, where few are given.
 
 A scratch is one whichever way it runs, and a network that has seen it mirrored knows the next one sooner. Good
-pictures are mirrored as well, or being mirrored would be what is learnt.
+pictures are mirrored as well, or being mirrored would be what is learnt. What good ones by themselves gain:
+`services.trainer.turned_normals`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,17 @@ from shared.vision.extraction import extract
 from shared.vision.picture import Picture, decode
 from shared.vision.recipe import Recipe
 
-TURNS = 3  # ways to mirror a picture: left to right, upside down, both
+TURN_NAMES = (
+    "left to right",
+    "upside down",
+    "half a turn",
+    "by its diagonal",
+    "a quarter turn right",
+    "a quarter turn left",
+    "by its other diagonal",
+)
+"""All ways to turn a picture into another one; turns are places in it."""
+TURNS = 3  # the first ones, which keep width and height
 
 
 class Turned(Protocol):
@@ -30,7 +41,7 @@ class Turned(Protocol):
 
         Args:
             pictures: (n,) which picture each is a copy of.
-            turns: (n,) how it is mirrored, below `TURNS`.
+            turns: (n,) how it is turned: places in `TURN_NAMES`.
         """
         ...
 
@@ -42,15 +53,20 @@ def look_at_turned(files: Sequence[PictureFile], recipe: Recipe, engine: Engine,
         for start in range(0, len(pictures), BATCH):
             of_batch = slice(start, start + BATCH)
             copies = [
-                mirrored(decode(files[picture].read()), turn)
+                turned(decode(files[picture].read()), turn)
                 for picture, turn in zip(pictures[of_batch], turns[of_batch], strict=True)
             ]
             yield extract(copies, recipe, engine)
-            progress("mirroring pictures to learn from", start + len(copies), len(pictures))
+            progress("turning pictures to learn from", start + len(copies), len(pictures))
 
     return look
 
 
-def mirrored(picture: Picture, turn: int) -> Picture:
-    """The picture left to right (0), upside down (1) or both (2)."""
+def turned(picture: Picture, turn: int) -> Picture:
+    """The picture, turned as this place in `TURN_NAMES` says."""
+    if turn >= TURNS:
+        picture = picture.transpose(1, 0, 2)
+        turn -= TURNS + 1
+        if turn < 0:
+            return np.ascontiguousarray(picture)
     return np.ascontiguousarray((picture[:, ::-1], picture[::-1], picture[::-1, ::-1])[turn])

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from services.trainer.picture_features import BATCH
 from services.trainer.pictures import find_pictures
-from services.trainer.turned import TURNS, look_at_turned, mirrored
+from services.trainer.turned import TURN_NAMES, TURNS, look_at_turned, turned
 from shared.events import FeatureGrid
 from shared.vision.inspection import layer_patches
 from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
@@ -13,14 +13,14 @@ from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
 PICTURE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 
 
-def test_a_picture_is_mirrored_left_to_right_upside_down_and_both() -> None:
-    assert [mirrored(PICTURE, turn)[0, 0].tolist() for turn in range(TURNS)] == [
-        PICTURE[0, -1].tolist(),
-        PICTURE[-1, 0].tolist(),
-        PICTURE[-1, -1].tolist(),
-    ]
-    for turn in range(TURNS):
-        assert np.array_equal(mirrored(mirrored(PICTURE, turn), turn), PICTURE)
+def test_a_picture_is_turned_in_all_ways_that_make_it_another() -> None:
+    copies = [turned(PICTURE, turn) for turn in range(len(TURN_NAMES))]
+    expected = [PICTURE[:, ::-1], PICTURE[::-1], np.rot90(PICTURE, 2), PICTURE.transpose(1, 0, 2)]
+    expected += [np.rot90(PICTURE, -1), np.rot90(PICTURE), np.rot90(PICTURE, 2).transpose(1, 0, 2)]
+    for copy, what in zip(copies, expected, strict=True):
+        assert np.array_equal(copy, what)
+        assert copy.flags.c_contiguous
+    assert {copy.shape for copy in copies[:TURNS]} == {PICTURE.shape}
 
 
 def features(batches: list[list[tuple[FeatureGrid, ...]]]) -> NDArray[np.float32]:
