@@ -33,7 +33,7 @@ class SchemaIds(Protocol):
         ...
 
     def schema_of(self, schema_id: int) -> dict[str, Any] | None:
-        """The schema with an id, None where there is none."""
+        """The Avro schema with an id, None where there is none."""
         ...
 
 
@@ -137,12 +137,17 @@ class Codec:
         schema = self._registry.schema_of(schema_id)
         if schema is None:
             raise MalformedRecord(
-                f"the registry knows no schema id {schema_id}; was the record meant for another registry?"
+                f"the registry knows no schema id {schema_id}, or it is none of Avro; "
+                "was the record meant for another registry or topic?"
             )
         event = str(schema.get("name")) if isinstance(schema, dict) else str(schema)
         ours = self._ours.get(event)
         same = ours is not None and schema == json.loads(schema_source(EVENTS[event]))
-        written = _Written(event, _parsed(schema) if ours else None, None if same or not ours else ours.schema)
+        try:
+            parsed = _parsed(schema) if ours else None
+        except Exception as error:  # whatever the part of it that is no Avro leads to
+            raise MalformedRecord(f"schema id {schema_id} cannot be read: {type(error).__name__}: {error}") from error
+        written = _Written(event, parsed, None if same or not ours else ours.schema)
         self._written[schema_id] = written
         return written
 

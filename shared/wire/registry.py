@@ -79,12 +79,18 @@ class SchemaRegistry:
         return int(registered.schema_id)
 
     def schema_of(self, schema_id: int) -> dict[str, Any] | None:
-        """The schema a record was written with, as parsed JSON; None where the registry knows no such id.
+        """The Avro schema a record was written with, as parsed JSON; None where the registry has none of that id.
 
-        Raises `RegistryUnavailable`.
+        Others may keep Protobuf and JSON schemas in the same registry. Raises `RegistryUnavailable`.
         """
         schema = self._ask(lambda: self._client.get_schema(schema_id))
-        return None if schema is None else json.loads(schema.schema_str or "null")
+        if schema is None or schema.schema_type not in (None, "AVRO"):  # Avro need not be named
+            return None
+        try:
+            parsed: dict[str, Any] | None = json.loads(schema.schema_str or "null")
+        except (ValueError, RecursionError):
+            return None
+        return parsed
 
     def register(self, topic: Topic, source: str | None = None) -> Registration:
         """Set the subject's compatibility, then register the topic's schema, or `source`, as its newest version.

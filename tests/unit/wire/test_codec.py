@@ -171,6 +171,25 @@ def test_a_record_of_a_foreign_schema_is_malformed(codec: Codec, registry: Regis
             codec.decode(struct.pack(">BI", 0, schema_id) + b"\x02", ImageCaptured)
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"name": "ImageCaptured"},
+        {"type": "record", "name": "ImageCaptured", "fields": 3},
+        {"type": "record", "name": "ImageCaptured", "fields": [{"name": "event_id", "type": "plant.Id"}]},
+        {"type": "string", "name": "ImageCaptured"},
+    ],
+    ids=["no type", "no fields", "a type that stands in another schema", "no record"],
+)
+def test_a_record_of_a_schema_that_only_bears_our_name_is_malformed(
+    codec: Codec, registry: RegistryInMemory, schema: dict[str, object]
+):
+    data = struct.pack(">BI", 0, registry.add(schema)) + b"\x02e"
+
+    with pytest.raises(MalformedRecord):
+        codec.decode(data, ImageCaptured)
+
+
 def test_every_truncation_of_a_record_is_malformed(codec: Codec):
     data = codec.encode(IMAGE)
 

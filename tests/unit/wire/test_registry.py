@@ -84,6 +84,22 @@ def test_a_schema_id_is_resolved(played: Played, registry: SchemaRegistry):
     assert registry.schema_of(7) == {"type": "string"}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"schemaType": "PROTOBUF", "schema": 'syntax = "proto3"; message Chip {}'},
+        {"schemaType": "JSON", "schema": '{"type": "object", "name": "ImageCaptured"}'},
+        {"schema": 'syntax = "proto3"; message Chip {}'},
+        {"schema": "[" * 100_000},
+    ],
+    ids=["Protobuf", "JSON", "another's, not named", "nested without end"],
+)
+def test_a_schema_that_is_none_of_avro_is_none(played: Played, registry: SchemaRegistry, answer: dict[str, str]):
+    played.answers["GET", "/schemas/ids/7"] = (200, answer)
+
+    assert registry.schema_of(7) is None
+
+
 def test_an_unknown_schema_id_is_none(played: Played, registry: SchemaRegistry):
     played.answers["GET", "/schemas/ids/7"] = (404, {"error_code": 40403, "message": "Schema not found"})
 
