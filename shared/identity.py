@@ -3,8 +3,9 @@
 Identity travels in the headers too, so that a payload which cannot be decoded still belongs to a chip.
 """
 
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,11 @@ UNKNOWN = "unknown"
 REPLAY_OF = "replay_of"
 """Header of a record that was sent back from the dead letters, and of what follows from it: the dead letter's id."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Ids stand in the payload and in the headers, in up to four bytes a character: all of them together stay far below the
+# 64 KiB that schemas/topics.yaml allows a record beside its payload.
+MAX_ID_LENGTH = 500
+DIGEST_BYTES = 16  # of an id that is cut: two of 2^30 that begin alike come out alike with a probability of 2^-69
+IDS = ("event_id", "chip_id", "line_id", "product")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,25 +81,67 @@ def from_headers(
     """The best identity that can be had without the payload; never fails.
 
     What the headers lack comes from the record itself: the line from its key, the event's id from its position
-    (``topic:partition:offset``, so that a record read again is the same event), the time from its timestamp.
+    (``topic:partition:offset``, so that a record read again is the same event), the time from its timestamp. Ids that
+    are too long to be carried on are cut.
     """
-    found = {name: value.decode("utf-8", "replace") for name, value in headers or () if value}
+    found = {name: value for name, value in headers or () if value}
     return Identity(
-        event_id=found.get("event_id") or position,
-        chip_id=found.get("chip_id") or UNKNOWN,
-        line_id=found.get("line_id") or (key or b"").decode("utf-8", "replace") or UNKNOWN,
-        product=found.get("product") or UNKNOWN,
+        event_id=_text(found.get("event_id")) or position,
+        chip_id=_text(found.get("chip_id")) or UNKNOWN,
+        line_id=_text(found.get("line_id")) or _text(key) or UNKNOWN,
+        product=_text(found.get("product")) or UNKNOWN,
         captured_at=_instant(found.get("captured_at")) or timestamp,
         verdict_by=_instant(found.get("verdict_by")),
     )
+
+
+def is_whole(identity: Identity) -> bool:
+    """Whether it holds what it says: an event that was written with another's schema may hold anything."""
+    return (
+        all(isinstance(getattr(identity, name), str) for name in IDS)
+        and _is_instant(identity.captured_at)
+        and (identity.verdict_by is None or _is_instant(identity.verdict_by))
+    )
+
+
+def overlong(identity: Identity) -> list[str]:
+    """The names of the ids that are too long to be carried on."""
+    return [name for name in IDS if len(getattr(identity, name)) > MAX_ID_LENGTH]
+
+
+def shortened(identity: Identity) -> Identity:
+    """The identity with its ids cut where they are too long."""
+    return replace(
+        identity,
+        event_id=cut(identity.event_id),
+        chip_id=cut(identity.chip_id),
+        line_id=cut(identity.line_id),
+        product=cut(identity.product),
+    )
+
+
+def cut(text: str) -> str:
+    """A text as an id that can be carried on: where it is too long, its beginning and a digest of the whole."""
+    if len(text) <= MAX_ID_LENGTH:
+        return text
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
+    return f"{text[: MAX_ID_LENGTH - len(digest) - 1]}…{digest}"
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _text(value: bytes | None) -> str:
+    return cut((value or b"").decode("utf-8", "replace"))
 
 
 def _milliseconds(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
-def _instant(milliseconds: str | None) -> datetime | None:
+def _instant(milliseconds: bytes | None) -> datetime | None:
     try:
-        return EPOCH + timedelta(milliseconds=int(milliseconds or ""))
+        return EPOCH + timedelta(milliseconds=int(milliseconds or b""))
     except (ValueError, OverflowError):
         return None

@@ -11,11 +11,8 @@ from pathlib import Path
 
 from services.gateway.errors import ChecksumMismatch, InvalidIdentity, OutsideRoot, OversizeImage
 from shared.events import ImageCaptured
-from shared.identity import Identity
+from shared.identity import MAX_ID_LENGTH, Identity
 
-# Ids stand in the payload and in the headers, in up to four bytes a character: all of them together stay far below the
-# 64 KiB that schemas/topics.yaml allows a record beside its picture.
-MAX_ID_LENGTH = 500
 # A year: past it a deadline is a mistake in the unit, and far before it time arithmetic could overflow.
 MAX_DEADLINE_MS = 366 * 24 * 3_600_000
 # Within what every consumer's clock can tell; also keeps arithmetic with deadlines from overflowing.

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.stream.dead_letter import DeadLetterTally
-from shared.stream.judgement import Settled
 from shared.stream.record import Output
+from shared.stream.settled import Settled
 from shared.stream.worker import Worker
 
 Commit = Callable[[Collection[Output], Mapping[int, int], Mapping[int, str], Any], None]

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 
 from shared.events import DeadLetter, Header, Uninspected
 from shared.identity import Identity
@@ -11,27 +12,46 @@ from shared.settings import StreamSettings
 from shared.stream.errors import TooManyDeadLetters
 from shared.stream.record import Received
 
+KEY_BYTES = 500  # of a key that is cut, as many as an id has characters
+
+
+class Extent(Enum):
+    """How much of a record its dead letter holds: the rest can be read at its place while its topic keeps it."""
+
+    WHOLE = ""
+    WITHOUT_VALUE = " [value left out: it does not fit the dead letters' topic]"
+    PLACE_ALONE = " [value and headers left out, key cut: they do not fit the dead letters' topic]"
+
+    @property
+    def remark(self) -> str:
+        """What the dead letter says of it."""
+        return self.value
+
 
 def dead_letter(
-    record: Received, identity: Identity, cause: Uninspected, *, error: str, now: datetime, whole: bool = True
+    record: Received,
+    identity: Identity,
+    cause: Uninspected,
+    *,
+    error: str,
+    now: datetime,
+    extent: Extent = Extent.WHOLE,
 ) -> DeadLetter:
-    """The record whole, with where and why it failed.
-
-    `whole=False` leaves the value out: the record can still be read at its place while its topic keeps it.
-    """
+    """The record, with where and why it failed."""
     source = record.source
+    headers = () if extent is Extent.PLACE_ALONE else record.headers
     return DeadLetter(
         dead_letter_id=f"{cause.stage}:{source}",
         stage=cause.stage,
         topic=source.topic,
         partition=source.partition,
         offset=source.offset,
-        key=record.key,
-        value=record.value if whole else None,
-        headers=tuple(Header(name=name, value=value) for name, value in record.headers),
+        key=record.key[:KEY_BYTES] if record.key and extent is Extent.PLACE_ALONE else record.key,
+        value=record.value if extent is Extent.WHOLE else None,
+        headers=tuple(Header(name=name, value=value) for name, value in headers),
         reason=cause.reason,
         error=error,
-        detail=cause.detail if whole else f"{cause.detail} [value left out: it does not fit the dead letters' topic]",
+        detail=cause.detail + extent.remark,
         event_id=identity.event_id,
         chip_id=identity.chip_id,
         line_id=identity.line_id,

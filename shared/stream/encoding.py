@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from shared import tracing
 from shared.events import ChipsSettled, Event
-from shared.identity import REPLAY_OF, ChipEvent, Identity, identity_of, to_headers
+from shared.identity import MAX_ID_LENGTH, REPLAY_OF, ChipEvent, Identity, cut, identity_of, to_headers
 from shared.stream.errors import OutputTooLarge
 from shared.stream.record import Output, Received
 from shared.stream.step import EventsByPartition
@@ -35,7 +35,7 @@ class Encoder:
 
     def following(self, received: Received, identity: Identity, events: Iterable[Event]) -> tuple[Output, ...]:
         """The records that follow from a record about a chip."""
-        carried = [(REPLAY_OF, of)] if (of := received.replay_of) else []
+        carried = [(REPLAY_OF, _carried(of))] if (of := received.replay_of) else []
         if trace := received.trace:
             carried.append(tracing.to_header(tracing.onward(trace, str(received.source))))
         outputs = []
@@ -66,3 +66,8 @@ class Encoder:
                 "(max_message_bytes in schemas/topics.yaml)"
             )
         return output
+
+
+def _carried(value: bytes) -> bytes:
+    """A header's value as what follows carries it on."""
+    return value if len(value) <= MAX_ID_LENGTH else cut(value.decode("utf-8", "replace")).encode()

@@ -7,6 +7,7 @@ StreamError                      (ChipsieveError)
 │   └── OutcomeUnknown           the broker went away: it knows by its committed offsets whether the batch took effect
 ├── InternalError                (Uninspectable) a step failed on one record with an exception it did not foresee
 ├── OutputTooLarge               (Uninspectable) a record's outcome is larger than its topic takes
+├── OverlongIdentity             (Uninspectable) an event's ids are longer than the headers carry on
 └── StageStopped                 the process must end; carries its exit status
     ├── Fenced                   another process has taken this worker's slot
     ├── ClientFailed             the Kafka client cannot go on
@@ -71,6 +72,12 @@ class OutputTooLarge(StreamError, Uninspectable):
     """A record's outcome is larger than its topic takes."""
 
     reason: ClassVar[UninspectedReason] = UninspectedReason.OTHER
+
+
+class OverlongIdentity(StreamError, Uninspectable):
+    """An event's ids are longer than the gateway lets any be, and than the headers of what follows carry on."""
+
+    reason: ClassVar[UninspectedReason] = UninspectedReason.MALFORMED_RECORD
 
 
 class StageStopped(StreamError):

@@ -11,87 +11,24 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from shared.errors import NotReady, Uninspectable
-from shared.events import ChipsSettled, DeadLetter, Event, Uninspected, Verdict
-from shared.identity import ChipEvent, Identity, identity_of
-from shared.stream.dead_letter import dead_letter
+from shared.events import ChipsSettled, DeadLetter, Event
+from shared.identity import MAX_ID_LENGTH, ChipEvent, Identity, identity_of, is_whole, overlong, shortened
+from shared.stream.dead_letter import Extent
 from shared.stream.deadline import NOTHING, overdue
 from shared.stream.encoding import Encoder, EventCodec
-from shared.stream.errors import InternalError, OutputTooLarge
+from shared.stream.errors import InternalError, OutputTooLarge, OverlongIdentity
+from shared.stream.giving_up import GivenUp, GivingUp, because_of
 from shared.stream.once import SettledChips, digest_of
 from shared.stream.recall import Recall
 from shared.stream.record import Output, Received
+from shared.stream.settled import Judgement, Settled, verdict_of
 from shared.stream.step import Outcome, Record, Source, Step
 from shared.topics import Topics
-from shared.wire.errors import UnwritableEvent
+from shared.wire.errors import MalformedRecord
 
 E = TypeVar("E", bound=ChipEvent)
 
-DETAIL_CHARACTERS = 500  # one sentence for people; an exception may carry a whole document
-
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A record whose outcome is known, ready to be committed."""
-
-    received: Received
-    identity: Identity
-    outputs: tuple[Output, ...]
-    verdict: str
-    """PASS, REJECT or UNINSPECTED where an event says so, else FORWARDED."""
-    given_up: Uninspected | None = None
-    """Why this stage could not judge the chip."""
-    dead_letter: bool = False
-    """Whether the record failed, as against having come too late."""
-    repeated: bool = False
-    """Whether it was dropped, because its chip had been dealt with."""
-
-    @property
-    def failure(self) -> str | None:
-        """What failed, where something did and the record is a dead letter."""
-        if self.given_up is None or not self.dead_letter:
-            return None
-        return f"{self.given_up.reason}: {self.given_up.detail} ({self.received.source})"
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether no work went into it: that it came too late or a second time says nothing about the stage."""
-        return self.repeated or (self.given_up is not None and not self.dead_letter)
-
-    @property
-    def uninspected(self) -> bool:
-        """Whether this stage or one before it could not judge the chip."""
-        return self.given_up is not None or self.verdict == Verdict.UNINSPECTED
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What became of a batch."""
-
-    settled: tuple[Settled, ...] = ()
-    """In the order of the batch."""
-    remaining: tuple[Received, ...] = ()
-    """Records that nothing can be said about now; they come again."""
-    waiting_for: str | None = None
-    """Why there are any remaining."""
-    due: tuple[Output, ...] = ()
-    """What the clock alone made due."""
-    kept: tuple[Output, ...] = ()
-    """What the stage must know of its partitions, with all of this done."""
-
-
-@dataclass(frozen=True, slots=True)
-class _GivenUp:
-    """A chip that this stage cannot judge."""
-
-    identity: Identity
-    event: Any
-    cause: Uninspected
-    error: str | None
-    """Type of the error; None where there was none and the chip is only late."""
-    whole: bool = True
-    """Whether the dead letter may carry the record's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +61,15 @@ class Judge(Generic[E]):
         self._step = step
         self._codec = codec
         self._encoder = Encoder(codec, topics)
+        self._giving_up = GivingUp(step, self._encoder, clock)
         self._clock = clock
         self._settled_chips = SettledChips(step.name, remembered_chips) if step.takes_each_chip_once else None
         self.recalls = _recalls(step, topics, remembered_chips)
+        """What `recall` must be given."""
         self.outputs = [
             topics.topic_of(event) for event in (*step.produces, DeadLetter, *(r.event for r in self.recalls))
         ]
         """The topics it may write to."""
-        """What `recall` must be given."""
 
     def recall(self, partition: int, kept: Mapping[type[Event], Sequence[Any]]) -> None:
         """Begin with a partition: `kept` is what was committed of it, by the events of `recalls`."""
@@ -164,7 +102,7 @@ class Judge(Generic[E]):
         waiting_for: str | None = None
         outcomes: dict[Source, Outcome] = {}
         try:
-            fresh = [_ready(chip) for chip in chips if not isinstance(chip, _GivenUp | _Repeated)]
+            fresh = [_ready(chip) for chip in chips if isinstance(chip, Record | NotReady)]
             if fresh:
                 outcomes = {record.source: outcome for record, outcome in zip(fresh, self._process(fresh), strict=True)}
         except NotReady as reason:
@@ -175,7 +113,7 @@ class Judge(Generic[E]):
         blocked: set[int] = set()
         for received, chip in zip(batch, chips, strict=True):
             partition = received.source.partition
-            unknown = not isinstance(chip, _GivenUp | _Repeated) and received.source not in outcomes
+            unknown = not isinstance(chip, GivenUp | _Repeated) and received.source not in outcomes
             if unknown or partition in blocked:
                 blocked.add(partition)
                 remaining.append(received)
@@ -185,21 +123,33 @@ class Judge(Generic[E]):
         return Judgement(tuple(settled), tuple(remaining), waiting_for, due, self._to_keep(settled))
 
     def _read(self, received: Received, refused: Container[Source], needed: timedelta) -> "_Chip[E]":
+        extent = Extent.WITHOUT_VALUE if received.source in refused else Extent.WHOLE
         try:
             event: E = self._codec.decode(received.value, self._step.consumes)  # type: ignore[assignment]
         except Uninspectable as error:
-            return self._give_up(received.identity, None, error)
+            return self._give_up(error, received.identity, None, extent)
         except NotReady as reason:
             return reason
         identity = identity_of(event)
+        if not is_whole(identity):
+            foreign = MalformedRecord(
+                f"the schema that the record names is not that of any {self._step.consumes.SCHEMA}"
+            )
+            return self._give_up(foreign, received.identity, None, extent)
+        if names := overlong(identity):
+            long = OverlongIdentity(f"{' and '.join(names)}: more than {MAX_ID_LENGTH} characters; use shorter ids")
+            return self._give_up(long, shortened(identity), None, extent)
         if received.source in refused:
             too_large = OutputTooLarge(
                 "the broker refused the outcome by its size; compare its limits with topics.yaml"
             )
-            return self._give_up(identity, event, too_large, whole=False)
-        if self._step.sheds_late_chips and (cause := overdue(identity, self._clock(), self._step.name, needed)):
-            return _GivenUp(identity, event, cause, error=None)
-        return Record(identity, event, received.source)
+            return self._give_up(too_large, identity, event, extent)
+        return self._on_time(Record(identity, event, received.source), needed)
+
+    def _on_time(self, record: Record[E], needed: timedelta) -> "Record[E] | GivenUp":
+        if self._step.sheds_late_chips and (cause := overdue(record.identity, self._clock(), self._step.name, needed)):
+            return GivenUp(record.identity, record.event, cause, error=None)
+        return record
 
     def _once_each(self, batch: Sequence[Received], chips: "Sequence[_Chip[E]]") -> "list[_Chip[E]]":
         """The chips of a batch, those set apart that were dealt with before or come twice in it."""
@@ -240,37 +190,20 @@ class Judge(Generic[E]):
             return Settled(received, chip.identity, (), "REPEATED", repeated=True)
         if isinstance(chip, Record):
             if isinstance(outcome, Uninspectable):
-                chip = self._give_up(chip.identity, chip.event, outcome)
+                chip = self._give_up(outcome, chip.identity, chip.event)
             else:
                 try:
                     outputs = self._encoder.following(received, chip.identity, outcome)
-                    return Settled(received, chip.identity, outputs, _verdict(outcome))
-                except (OutputTooLarge, UnwritableEvent) as error:
-                    chip = self._give_up(chip.identity, chip.event, error)
-        assert isinstance(chip, _GivenUp)  # noqa: S101 - judge() keeps back what is neither
-        events = self._step.uninspected(chip.identity, received.source, chip.cause, chip.event)
-        outputs = self._encoder.following(received, chip.identity, events)
-        if chip.error is not None:
-            outputs += self._dead_letter(received, chip)
-        return Settled(received, chip.identity, outputs, _verdict(events), chip.cause, chip.error is not None)
+                    return Settled(received, chip.identity, outputs, verdict_of(outcome))
+                except NotReady:
+                    raise
+                except Exception as error:  # too large, or what no schema carries, wherever the step had it from
+                    chip = self._give_up(error, chip.identity, chip.event)
+        assert isinstance(chip, GivenUp)  # noqa: S101 - judge() keeps back what is neither
+        return self._giving_up.settle(received, chip)
 
-    def _dead_letter(self, received: Received, chip: _GivenUp) -> tuple[Output, ...]:
-        def letter(*, whole: bool) -> DeadLetter:
-            error, now = chip.error or "", self._clock()
-            return dead_letter(received, chip.identity, chip.cause, error=error, now=now, whole=whole)
-
-        try:
-            return self._encoder.following(received, chip.identity, [letter(whole=chip.whole)])
-        except OutputTooLarge:
-            return self._encoder.following(received, chip.identity, [letter(whole=False)])
-
-    def _give_up(self, identity: Identity, event: E | None, error: Exception, *, whole: bool = True) -> _GivenUp:
-        reason = error.reason if isinstance(error, Uninspectable) else InternalError.reason
-        detail = str(error) or type(error).__name__
-        if len(detail) > DETAIL_CHARACTERS:
-            detail = detail[: DETAIL_CHARACTERS - 1] + "…"
-        cause = Uninspected(reason=reason, detail=detail, stage=self._step.name)
-        return _GivenUp(identity, event, cause, type(error.__cause__ or error).__name__, whole)
+    def _give_up(self, error: Exception, identity: Identity, event: E | None, extent: Extent = Extent.WHOLE) -> GivenUp:
+        return because_of(error, identity, event, stage=self._step.name, extent=extent)
 
     def _tick(self) -> tuple[Output, ...]:
         """What the clock made due. It fails quietly: verdicts do not stop for an alert."""
@@ -305,7 +238,7 @@ def _chips_in(event: Event) -> int:
     return len(event.chips) if isinstance(event, ChipsSettled) else 0
 
 
-_Chip = Record[E] | _GivenUp | _Repeated | NotReady
+_Chip = Record[E] | GivenUp | _Repeated | NotReady
 """A record of a batch before the step has seen it."""
 
 
@@ -313,8 +246,3 @@ def _ready(chip: Record[E] | NotReady) -> Record[E]:
     if isinstance(chip, NotReady):
         raise chip
     return chip
-
-
-def _verdict(events: Sequence[Event]) -> str:
-    said = (getattr(event, "verdict", None) for event in events)
-    return next((str(verdict) for verdict in said if verdict is not None), "FORWARDED")

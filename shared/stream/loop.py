@@ -35,12 +35,13 @@ from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.deadline import Pace, begin_by, shortest_allowance_s
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.intake import Intake
-from shared.stream.judgement import Judge, Judgement
+from shared.stream.judgement import Judge
 from shared.stream.membership import Membership
 from shared.stream.notes import Notes
 from shared.stream.partitions import Partitions
 from shared.stream.recall import Past
 from shared.stream.record import Received, next_offsets
+from shared.stream.settled import Judgement
 from shared.stream.step import Source, Step
 from shared.stream.transaction import Transactions, back_off
 from shared.stream.vitals import Vitals

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from shared import tracing
@@ -13,6 +14,9 @@ from shared.tracing import Trace
 
 # What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
 FRAMING_BYTES = 512
+HEADER_BYTES = 140  # of a received header beside its name and value: Python's pair, string and bytes
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,12 @@ class Received:
 
     @classmethod
     def from_message(cls, message: Message) -> "Received":
-        """Take a record over from the Kafka client; the message must not be an error."""
-        kind, milliseconds = message.timestamp()
-        known = kind != TIMESTAMP_NOT_AVAILABLE
-        return cls(
-            source=Source(message.topic(), message.partition(), message.offset()),
-            key=message.key(),
-            value=message.value(),
-            headers=tuple(message.headers() or ()),
-            timestamp=EPOCH + timedelta(milliseconds=milliseconds) if known else datetime.now(UTC),
-        )
+        """Take a record over from the Kafka client; the message must not be an error.
+
+        Any record: headers that the client cannot read are left out, and now stands for a time that is none.
+        """
+        source = Source(message.topic(), message.partition(), message.offset())
+        return cls(source, message.key(), message.value(), _headers_of(message, source), _time_of(message))
 
     @property
     def identity(self) -> Identity:
@@ -57,7 +57,8 @@ class Received:
     @property
     def size(self) -> int:
         """Bytes it holds in memory, nearly."""
-        return len(self.value or b"") + FRAMING_BYTES
+        headers = sum(len(name) + len(value or b"") + HEADER_BYTES for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers + FRAMING_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,24 @@ class Output:
         """Bytes that count against a topic's limit, a little too many rather than too few."""
         headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
         return len(self.key) + len(self.value) + headers + FRAMING_BYTES
+
+
+def _headers_of(message: Message, source: Source) -> tuple[tuple[str, bytes | None], ...]:
+    try:
+        return tuple(message.headers() or ())
+    except (SystemError, UnicodeError) as error:  # a name that is not UTF-8, which other clients may send
+        log.warning("headers_unreadable", source=str(source), error=str(error.__cause__ or error))
+        return ()
+
+
+def _time_of(message: Message) -> datetime:
+    kind, milliseconds = message.timestamp()
+    try:
+        if kind != TIMESTAMP_NOT_AVAILABLE:
+            return EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:  # before the year 1 or after 9999: its producer's clock, or another unit
+        pass
+    return datetime.now(UTC)
 
 
 def next_offsets(records: Iterable[Received]) -> dict[int, int]:

@@ -7,7 +7,7 @@ import structlog
 
 from shared import telemetry, tracing
 from shared.events import UninspectedReason, Verdict
-from shared.stream.judgement import Settled
+from shared.stream.settled import Settled
 
 EXEMPLAR_CHARACTERS = 70  # of an event's id: with a trace's id and the labels' names it stays below 128
 

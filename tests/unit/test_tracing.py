@@ -13,8 +13,8 @@ from shared.errors import ConfigurationError
 from shared.identity import Identity, to_headers
 from shared.settings import TraceSettings
 from shared.stream import report
-from shared.stream.judgement import Settled
 from shared.stream.record import Received
+from shared.stream.settled import Settled
 from shared.stream.step import Source
 
 NOW = datetime.now(UTC)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.capture import MAX_ID_LENGTH, capture, capture_by_reference, identify
+from services.gateway.capture import capture, capture_by_reference, identify
 from services.gateway.errors import ChecksumMismatch, InvalidIdentity, OutsideRoot, OversizeImage
-from shared.identity import Identity, from_headers, to_headers
+from shared.identity import MAX_ID_LENGTH, Identity, from_headers, to_headers
 
 PICTURE = b"the encoded picture"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -5,7 +5,8 @@ import pytest
 
 from shared.events import ChipsSettled, DeadLetter, FeaturesExtracted, ImageCaptured, UninspectedReason
 from shared.identity import identity_of, to_headers
-from shared.stream.judgement import DETAIL_CHARACTERS, Judge
+from shared.stream.giving_up import DETAIL_CHARACTERS
+from shared.stream.judgement import Judge
 from shared.stream.record import Received
 from shared.stream.step import Source
 from shared.topics import load_topics

@@ -10,9 +10,9 @@ from shared.identity import Identity
 from shared.settings import LogSettings
 from shared.stream import report
 from shared.stream.admin import metrics
-from shared.stream.judgement import Settled
 from shared.stream.record import Received
 from shared.stream.service import lag_of
+from shared.stream.settled import Settled
 from shared.stream.step import Source
 from shared.stream.vitals import Vitals
 from shared.telemetry import configure_logs
