@@ -38,6 +38,10 @@ class _Repeated:
     identity: Identity
 
 
+class _Behind:
+    """A record that can be dealt with only once those before it in its partition are settled."""
+
+
 class Judge(Generic[E]):
     """Takes a step's view of each batch. Used by one thread.
 
@@ -96,7 +100,8 @@ class Judge(Generic[E]):
 
         `refused` are records whose outcome the broker did not take the last time, `needed` is what a chip needs from
         here to its verdict. Where the step is not ready, what needs no step (late chips, malformed records) is settled
-        all the same, as far as each partition's order allows.
+        all the same, as far as each partition's order allows. What remains without waiting for anything comes again as
+        soon as this is done.
         """
         chips = self._once_each(batch, [self._read(received, refused, needed) for received in batch])
         waiting_for: str | None = None
@@ -152,20 +157,30 @@ class Judge(Generic[E]):
         return record
 
     def _once_each(self, batch: Sequence[Received], chips: "Sequence[_Chip[E]]") -> "list[_Chip[E]]":
-        """The chips of a batch, those set apart that were dealt with before or come twice in it."""
+        """The chips of a batch, those set apart that were dealt with before or come twice in it.
+
+        Whether a chip that is sent back is taken follows from what becomes of it before: where that is in this batch,
+        the rest of its partition has to wait.
+        """
         if self._settled_chips is None:
             return list(chips)
         once: list[_Chip[E]] = []
-        here: set[tuple[int, bytes]] = set()
+        taken: set[tuple[int, bytes]] = set()
+        waiting: set[int] = set()
         for received, chip in zip(batch, chips, strict=True):
-            if isinstance(chip, NotReady):
+            partition, replayed = received.source.partition, received.replay_of is not None
+            if isinstance(chip, NotReady | _Behind):
                 once.append(chip)
                 continue
-            partition, replayed = received.source.partition, received.replay_of is not None
             place = partition, digest_of(chip.identity)
-            takes = place not in here and self._settled_chips.takes(partition, chip.identity, replayed=replayed)
-            once.append(chip if takes else _Repeated(chip.identity))
-            here.add(place)
+            if partition in waiting or (replayed and place in taken):
+                waiting.add(partition)
+                once.append(_Behind())
+            elif place in taken or not self._settled_chips.takes(partition, chip.identity, replayed=replayed):
+                once.append(_Repeated(chip.identity))
+            else:
+                taken.add(place)
+                once.append(chip)
         return once
 
     def _process(self, records: Sequence[Record[E]]) -> Sequence[Outcome]:
@@ -238,7 +253,7 @@ def _chips_in(event: Event) -> int:
     return len(event.chips) if isinstance(event, ChipsSettled) else 0
 
 
-_Chip = Record[E] | GivenUp | _Repeated | NotReady
+_Chip = Record[E] | GivenUp | _Repeated | _Behind | NotReady
 """A record of a batch before the step has seen it."""
 
 

@@ -198,7 +198,7 @@ class Loop(Generic[E]):
     def _take_finished(self) -> Judgement | None:
         """The judgement of the batch in flight, if it is done and no commit is under way.
 
-        What could not be judged waits in the buffer again.
+        What could not be judged yet waits in the buffer again.
         """
         in_flight = self._in_flight
         if in_flight is None or not in_flight.judgement.done():
@@ -214,9 +214,9 @@ class Loop(Generic[E]):
             if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(seconds)
                 self._buffer.note(len(judged), seconds, shortest_allowance_s(judged))
-            self._deferred = bool(judgement.remaining)
+            self._deferred = judgement.waiting_for is not None
+            self._buffer.put_back(judgement.remaining)
             if judgement.waiting_for:
-                self._buffer.put_back(judgement.remaining)
                 self._hold(judgement.waiting_for)
         return judgement
 

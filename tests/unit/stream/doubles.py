@@ -20,10 +20,18 @@ TOPIC = "images"
 class MessageDouble:
     """A record as the client returns it."""
 
-    def __init__(self, partition: int, offset: int, value: bytes, key: bytes = b"line-1") -> None:
+    def __init__(
+        self,
+        partition: int,
+        offset: int,
+        value: bytes,
+        key: bytes = b"line-1",
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
         self._place = (partition, offset)
         self._value = value
         self._key = key
+        self._headers = headers
 
     def error(self) -> None:
         return None
@@ -43,8 +51,8 @@ class MessageDouble:
     def value(self) -> bytes:
         return self._value
 
-    def headers(self) -> None:
-        return None
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return self._headers
 
     def timestamp(self) -> tuple[int, int]:
         return (1, 1_767_225_600_000)
@@ -55,6 +63,8 @@ class ConsumerDouble:
 
     def __init__(self, log: dict[int, list[bytes]]) -> None:
         self.log = log
+        self.headers: dict[tuple[int, int], list[tuple[str, bytes]]] = {}
+        """Those of single records, by partition and offset."""
         self.position = dict.fromkeys(log, 0)
         self.committed_offsets: dict[int, int] = {}
         self.paused: set[int] = set()
@@ -101,7 +111,8 @@ class ConsumerDouble:
         for partition in sorted(self.assigned - self.paused):
             while len(found) < number and self.position[partition] < len(self.log[partition]):
                 offset = self.position[partition]
-                found.append(MessageDouble(partition, offset, self.log[partition][offset]))
+                headers = self.headers.get((partition, offset))
+                found.append(MessageDouble(partition, offset, self.log[partition][offset], headers=headers))
                 self.position[partition] += 1
         # After records were taken from the queue, as within a real poll.
         if self.between_polls:

@@ -205,6 +205,35 @@ def test_a_replayed_chip_is_judged_anew_and_what_follows_says_so():
     assert again.repeated
 
 
+def replay_of(event: ImageCaptured, offset: int) -> Received:
+    return replace(received(event, offset), headers=(("replay_of", b"toy:images:0:0"),))
+
+
+def test_a_chip_that_is_sent_back_waits_for_what_becomes_of_it_in_the_same_batch():
+    step = OnceStep()
+    judging = judge(step)
+    poison, repaired, other = (image_captured(b"p", n, product=p) for n, p in [(0, "poison"), (0, "p"), (1, "p")])
+    batch = [received(poison, 0), replay_of(repaired, 1), replay_of(repaired, 2), received(other, 3)]
+    elsewhere = received(other, 0, 1)
+
+    first = judging.judge([*batch, elsewhere])
+    assert ([record.received for record in first.settled], first.waiting_for) == ([batch[0], elsewhere], None)
+    assert step.batches == [["event-0", "event-1"]]
+    second = judging.judge(first.remaining)
+    assert [(record.received, record.repeated) for record in second.settled] == [(batch[1], False)]
+    third = judging.judge(second.remaining)
+    assert [(record.received, record.repeated) for record in third.settled] == [(batch[2], True), (batch[3], False)]
+    assert third.remaining == ()
+
+
+def test_a_chip_that_is_sent_back_is_judged_beside_a_repetition_that_was_dropped():
+    judging = judge(OnceStep())
+    poison = image_captured(b"p", 0, product="poison")
+    judging.judge([received(poison, 0)])
+    judgement = judging.judge([received(poison, 1), replay_of(replace(poison, product="p"), 2)])
+    assert [record.repeated for record in judgement.settled] == [True, False]
+
+
 def test_a_chip_that_waits_for_the_step_is_not_taken_for_its_own_repetition():
     step = OnceStep()
     step.ready.clear()

@@ -14,7 +14,7 @@ from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLette
 from shared.stream.step import Source
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
-from tests.toy_stage import ToyStep
+from tests.toy_stage import OnceStep, ToyStep
 from tests.unit.stream.doubles import TOPIC
 from tests.unit.stream.stage import CODEC, IMAGES, Stage, ids, log_of
 
@@ -105,6 +105,14 @@ def test_a_step_that_is_not_ready_gets_the_same_records_again_with_its_partition
     assert stage.step.batches[:3] == [ids(0, 1, 2, 3)] * 3
     assert {0} in paused
     assert stage.vitals.waiting_for is None
+
+
+def test_a_chip_that_is_sent_back_right_behind_its_failure_gets_its_verdict():
+    poison = CODEC.encode(image_captured(b"picture", 0, product="poison"))
+    stage = Stage({0: [poison, IMAGES[0], IMAGES[0], IMAGES[1]]}, OnceStep())
+    stage.consumer.headers = {(0, offset): [("replay_of", b"toy:images:0:0")] for offset in (1, 2)}
+    assert stage.run() == ids(0, 0, 1)
+    assert stage.committed("dead-letters") == ids(0)
 
 
 def test_on_revocation_the_batch_in_flight_is_committed_and_the_rest_dropped():
