@@ -221,12 +221,20 @@ class Judge(Generic[E]):
         return because_of(error, identity, event, stage=self._step.name, extent=extent)
 
     def _tick(self) -> tuple[Output, ...]:
-        """What the clock made due. It fails quietly: verdicts do not stop for an alert."""
+        """What the clock made due. It fails quietly: neither verdicts nor other alerts stop for an alert."""
         try:
-            return self._encoder.aside(self._step.tick(self._clock()))
+            due = self._step.tick(self._clock())
         except Exception:
             log.exception("tick_failed")
             return ()
+        outputs: list[Output] = []
+        for partition, events in due.items():
+            for event in events:
+                try:
+                    outputs += self._encoder.aside({partition: [event]})
+                except Exception:
+                    log.exception("due_event_lost", event_type=type(event).__name__, partition=partition)
+        return tuple(outputs)
 
     def _to_keep(self, settled: Iterable[Settled]) -> tuple[Output, ...]:
         kept = self._encoder.aside(self._step.to_keep())

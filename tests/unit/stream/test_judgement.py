@@ -3,7 +3,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.events import ChipsSettled, DeadLetter, FeaturesExtracted, ImageCaptured, UninspectedReason
+from shared.events import (
+    AlertKind,
+    AlertRaised,
+    ChipsSettled,
+    DeadLetter,
+    FeaturesExtracted,
+    ImageCaptured,
+    UninspectedReason,
+)
 from shared.identity import identity_of, to_headers
 from shared.stream.giving_up import DETAIL_CHARACTERS
 from shared.stream.judgement import Judge
@@ -159,6 +167,19 @@ def test_a_failing_tick_does_not_cost_a_verdict():
     step.tick = tick
     judgement = judge(step).judge(chips("p"), tick=True)
     assert (len(judgement.settled), judgement.due) == (1, ())
+
+
+def test_an_alert_that_cannot_be_written_does_not_cost_another():
+    step = ToyStep()
+    alerts = [
+        AlertRaised(
+            alert_id=alert_id, line_id="l", kind=AlertKind.LINE_SILENT, rule="r", message=message, raised_at=NOON
+        )
+        for alert_id, message in [("a", "too long" * 200_000), ("b", "no Unicode: \udcff"), ("c", "plain")]
+    ]
+    step.alerts = alerts
+    (due,) = judge(step).judge([], tick=True).due
+    assert CODEC.decode(due.value, AlertRaised) == alerts[2]
 
 
 def test_a_record_keeps_the_time_it_was_produced():
