@@ -136,6 +136,7 @@ class Loop(Generic[E]):
                 if finished:
                     self._commit(finished)
             self._drain()
+            self._raise_error()
         except BaseException:
             self._drop()  # what follows a batch that was not committed must not be committed either
             raise
@@ -157,6 +158,10 @@ class Loop(Generic[E]):
             wanted=not self._deferred,
             quick=bool(self._beginnings.awaited or self._commits.under_way),
         )
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        """What could not be raised where it came up."""
         if self._error:
             raise self._error
 
@@ -224,6 +229,7 @@ class Loop(Generic[E]):
 
     def _commit(self, judgement: Judgement) -> None:
         """Have outputs and offsets of a batch committed in one transaction, while no other one is under way."""
+        self._raise_error()  # the worker did not know what it had to of a partition, and judged all the same
         settled = judgement.settled
         aside = [*judgement.due, *judgement.kept]
         if not settled and not aside:
@@ -336,7 +342,7 @@ class Loop(Generic[E]):
             else:
                 self._take_committed(within_s=None)
         except Exception as error:  # must not cross the client's C code; `_receive` raises it
-            self._error = error
+            self._error = self._error or error
         self._forget(partitions)
         self._note_assignment("revoked", revoked)
 
@@ -348,7 +354,7 @@ class Loop(Generic[E]):
             if self._holds(partitions):
                 self._begin_anew()
         except Exception as error:  # as above
-            self._error = error
+            self._error = self._error or error
         self._forget(partitions)
         self._note_assignment("lost", lost)
 

@@ -1,6 +1,7 @@
 """The loop against a log in memory: what is committed, in which order, whatever fails on the way."""
 
 import time
+from threading import Event as Flag
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -243,6 +244,37 @@ class CountingStep(ToyStep):
             silence_armed=partition not in self.told,
             seen_at=NOON,
         )
+
+
+@pytest.mark.parametrize("end", ["told to stop", "revoked"])
+def test_what_was_judged_without_the_past_that_could_not_be_recalled_is_not_committed(end):
+    may_fail = Flag()
+
+    class Forgetful(CountingStep):
+        def recall(self, partition, kept):
+            may_fail.wait(timeout=60)
+            raise RuntimeError("an unforeseen past")
+
+    stage = Stage(log_of(range(4)), Forgetful())
+    finish = stage.loop._finish_in_flight
+
+    def fail_and_finish(budget_s: float) -> None:
+        may_fail.set()
+        finish(budget_s)
+
+    def end_once_a_batch_is_in_flight() -> None:
+        if stage.vitals.worker_busy_since is None:
+            stage.consumer.between_polls.append(end_once_a_batch_is_in_flight)
+        elif end == "revoked":
+            stage.consumer.revoke({0})
+        else:
+            stage.stopping.set()
+
+    stage.loop._finish_in_flight = fail_and_finish
+    stage.consumer.between_polls.append(end_once_a_batch_is_in_flight)
+    with pytest.raises(RuntimeError, match="an unforeseen past"):
+        stage.run()
+    assert (stage.committed(), stage.consumer.committed_offsets) == ([], {})
 
 
 def alert(partition: int) -> AlertRaised:
