@@ -34,6 +34,7 @@ from shared.stream.commits import Batch, Commits
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.deadline import Pace, begin_by, shortest_allowance_s
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
+from shared.stream.hold import Hold
 from shared.stream.intake import Intake
 from shared.stream.judgement import Judge
 from shared.stream.membership import Membership
@@ -43,7 +44,7 @@ from shared.stream.recall import Past
 from shared.stream.record import Received, next_offsets
 from shared.stream.settled import Judgement
 from shared.stream.step import Source, Step
-from shared.stream.transaction import Transactions, back_off
+from shared.stream.transaction import Transactions
 from shared.stream.vitals import Vitals
 from shared.stream.worker import Worker
 
@@ -109,10 +110,8 @@ class Loop(Generic[E]):
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
         self._refused: set[Source] = set()
-        self._held_until = 0.0  # monotonic; until then no batch is begun
-        self._back_off = back_off()
+        self._hold = Hold(vitals)
         self._tick_at = time.monotonic() + TICK_S
-        self._deferred = False  # the step was not ready for the last batch, which waits in the buffer
         self._worked_s = 0.0  # on the batch that is committed next
         self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
 
@@ -127,7 +126,10 @@ class Loop(Generic[E]):
                 if self._membership.is_out_of_touch(self._partitions.owned):
                     self._consumer.unsubscribe()
                     self._join()
+                idle = self._is_idle()
                 self._receive()
+                if idle and self._is_idle():
+                    self._hold.nothing_follows()
                 self._take_committed(within_s=0.0)
                 if not self._commits.under_way:  # else its transaction shows that it goes on; where it hangs, so do we
                     self._vitals.progress()
@@ -154,8 +156,8 @@ class Loop(Generic[E]):
         self._vitals.beginning = self._beginnings.awaited
         self._intake.receive(
             self._awaited(),
-            held_until=self._held_until,
-            wanted=not self._deferred,
+            held_until=self._hold.until,
+            wanted=not self._hold.by_step,
             quick=bool(self._beginnings.awaited or self._commits.under_way),
         )
         self._raise_error()
@@ -164,6 +166,11 @@ class Loop(Generic[E]):
         """What could not be raised where it came up."""
         if self._error:
             raise self._error
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to do: every partition is being read, if there is any, and nothing is in hand."""
+        in_hand = self._in_flight or self._commits.under_way or self._buffer
+        return self._hold.is_over and not in_hand and self._partitions.owned <= self._partitions.begun.keys()
 
     def _awaited(self) -> list[Future[Any]]:
         """What the batch in flight waits for: the worker, or the commit before it. Nothing where no batch is."""
@@ -181,7 +188,7 @@ class Loop(Generic[E]):
         if self._in_flight or self._stopping.is_set():
             return
         now = time.monotonic()
-        batch = self._buffer.take() if now >= self._held_until else ()
+        batch = self._buffer.take() if self._hold.is_over else ()
         tick = now >= self._tick_at and bool(self._partitions.begun)
         if not batch and not tick:
             return
@@ -219,10 +226,11 @@ class Loop(Generic[E]):
             if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(seconds)
                 self._buffer.note(len(judged), seconds, shortest_allowance_s(judged))
-            self._deferred = judgement.waiting_for is not None
             self._buffer.put_back(judgement.remaining)
-            if judgement.waiting_for:
-                self._hold(judgement.waiting_for)
+            if judgement.waiting_for is None:
+                self._hold.let_go()
+            else:
+                self._hold.for_step(judgement.waiting_for)
         return judgement
 
     # -- commit
@@ -260,20 +268,19 @@ class Loop(Generic[E]):
                 self._refused |= error.sources
             report.failed(self._step.name)
             self._begin_anew()
-            self._hold(str(error))
+            self._hold.for_transaction(str(error))
             return
         report.committed(self._step.name, batch.settled, ended.seconds, batch.worked_s, at=ended.at)
         self._partitions.begun |= batch.offsets
         self._tally = batch.tally
         self._refused -= {record.received.source for record in batch.settled}
-        if not self._deferred:
-            self._release()
+        self._hold.batch_committed()
 
     def _drop(self) -> None:
         """Let go of everything in hand."""
         self._in_flight = None  # the worker may still be at it; nobody takes its result
         self._vitals.worker_busy_since = None
-        self._deferred = False
+        self._hold.let_go()
         self._buffer.drop()
 
     def _begin_anew(self) -> None:
@@ -286,21 +293,6 @@ class Loop(Generic[E]):
         self._notes.forget(owned)
         self._submit(self._judge.forget, owned)
         self._beginnings.start(owned)
-
-    def _hold(self, reason: str) -> None:
-        """Begin no batch for a while, a longer one each time."""
-        wait_s = next(self._back_off)
-        self._held_until = time.monotonic() + wait_s
-        if self._vitals.waiting_for != reason:
-            log.warning("waiting", reason=reason)
-        self._vitals.waiting_for = reason
-
-    def _release(self) -> None:
-        if self._vitals.waiting_for:
-            log.info("going_on", after=self._vitals.waiting_for)
-        self._back_off = back_off()
-        self._held_until = 0.0
-        self._vitals.waiting_for = None
 
     def _drain(self) -> None:
         self._vitals.draining = True
@@ -363,9 +355,8 @@ class Loop(Generic[E]):
 
     def _forget(self, partitions: Collection[int]) -> None:
         self._buffer.drop(partitions)
-        if self._deferred and not self._buffer:  # those that the step was not ready for are another's now
-            self._deferred = False
-            self._release()
+        if not self._buffer:  # those that the step was not ready for are another's now
+            self._hold.let_go()
         self._partitions.lose(partitions)
         self._beginnings.drop(partitions)
         self._refused = {source for source in self._refused if source.partition not in partitions}

@@ -1,6 +1,6 @@
 """The loop against a log in memory: what is committed, in which order, whatever fails on the way."""
 
-import time
+from collections.abc import Callable
 from threading import Event as Flag
 
 import pytest
@@ -160,7 +160,7 @@ def test_a_partition_that_was_lost_while_paused_is_read_when_it_comes_back():
             stage.consumer.between_polls.append(lose_once_paused)
 
     def come_back() -> None:
-        if stage.loop._held_until > time.monotonic():
+        if not stage.loop._hold.is_over:
             stage.consumer.between_polls.append(come_back)
         else:
             stage.consumer.assign({0})
@@ -187,6 +187,47 @@ def test_records_that_the_step_was_not_ready_for_hold_up_nothing_once_they_are_a
     stage.consumer.between_polls.append(lose_once_waiting)
     assert stage.run() == ids(*range(10))
     assert stage.vitals.waiting_for is None
+
+
+def test_a_stage_is_ready_again_where_a_commit_took_effect_whose_answer_was_lost_and_nothing_follows():
+    stage = Stage(log_of(range(2)))
+    stage.transactions.failures.append(OutcomeUnknown("the broker went away"))
+    stage.transactions.takes_effect_though_it_fails = True
+    told = watch_what_it_waits_for(stage)
+    assert stage.run() == ids(0, 1)
+    assert told == [None, "the broker went away", None]
+
+
+def test_a_stage_is_ready_again_once_the_partitions_of_a_failed_commit_are_anothers():
+    stage = Stage(log_of(range(4)))
+    stage.transactions.failures.append(TransactionAborted("UNKNOWN_MEMBER_ID"))
+    told = watch_what_it_waits_for(stage, then=lambda: stage.consumer.lose({0}))
+    assert stage.run() == []
+    assert told == [None, "UNKNOWN_MEMBER_ID", None]
+
+
+def test_a_stage_whose_commits_go_on_failing_stays_unready_between_them():
+    stage = Stage(log_of(range(4)))
+    stage.transactions.failures.extend([TransactionAborted("no room")] * 3)
+    told = watch_what_it_waits_for(stage)
+    assert stage.run() == ids(*range(4))
+    assert told == [None, "no room", None]
+
+
+def watch_what_it_waits_for(stage: Stage, then: Callable[[], None] = lambda: None) -> list[str | None]:
+    """What `/readyz` would say, one change after the other; `then` is done once it waits. Ends with the wait."""
+    told: list[str | None] = [None]
+
+    def look() -> None:
+        if told[-1] != stage.vitals.waiting_for:
+            told.append(stage.vitals.waiting_for)
+            if told[-1]:
+                then()
+        if len(told) < 3:
+            stage.consumer.between_polls.append(look)
+
+    stage.consumer.between_polls.append(look)
+    return told
 
 
 class CountingStep(ToyStep):
