@@ -46,7 +46,7 @@ from shared.stream.settled import Judgement
 from shared.stream.step import Source, Step
 from shared.stream.transaction import Transactions
 from shared.stream.vitals import Vitals
-from shared.stream.worker import Worker
+from shared.stream.worker import Failure, Worker
 
 E = TypeVar("E", bound=ChipEvent)
 
@@ -113,7 +113,7 @@ class Loop(Generic[E]):
         self._hold = Hold(vitals)
         self._tick_at = time.monotonic() + TICK_S
         self._worked_s = 0.0  # on the batch that is committed next
-        self._error: BaseException | None = None  # raised where it could not be raised at once; ends the stage
+        self._failure = Failure()  # ends the stage
 
     def run(self) -> None:
         """Poll, judge, commit, until told to stop; then finish what is in flight.
@@ -138,7 +138,7 @@ class Loop(Generic[E]):
                 if finished:
                     self._commit(finished)
             self._drain()
-            self._raise_error()
+            self._failure.raise_it()
         except BaseException:
             self._drop()  # what follows a batch that was not committed must not be committed either
             raise
@@ -160,12 +160,7 @@ class Loop(Generic[E]):
             wanted=not self._hold.by_step,
             quick=bool(self._beginnings.awaited or self._commits.under_way),
         )
-        self._raise_error()
-
-    def _raise_error(self) -> None:
-        """What could not be raised where it came up."""
-        if self._error:
-            raise self._error
+        self._failure.raise_it()
 
     def _is_idle(self) -> bool:
         """Whether there is nothing to do: every partition is being read, if there is any, and nothing is in hand."""
@@ -189,7 +184,7 @@ class Loop(Generic[E]):
             return
         now = time.monotonic()
         batch = self._buffer.take() if self._hold.is_over else ()
-        tick = now >= self._tick_at and bool(self._partitions.begun)
+        tick = now >= self._tick_at and self._knows_only_what_is_begun()
         if not batch and not tick:
             return
         partitions = {record.source.partition for record in batch}
@@ -201,6 +196,14 @@ class Loop(Generic[E]):
         )
         self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
+
+    def _knows_only_what_is_begun(self) -> bool:
+        """Whether whatever the clock makes due can be committed: with the offset of a partition that has begun.
+
+        Between its past being recalled and the consumer being sent there, the step knows of one that has not.
+        """
+        begun = self._partitions.begun.keys()
+        return bool(begun) and self._partitions.owned - self._beginnings.awaited <= begun
 
     def _is_late(self, received: Received) -> bool:
         """Whether the judge will shed it, as far as its headers tell."""
@@ -237,7 +240,7 @@ class Loop(Generic[E]):
 
     def _commit(self, judgement: Judgement) -> None:
         """Have outputs and offsets of a batch committed in one transaction, while no other one is under way."""
-        self._raise_error()  # the worker did not know what it had to of a partition, and judged all the same
+        self._failure.raise_it()  # the worker did not know what it had to of a partition, and judged all the same
         settled = judgement.settled
         aside = [*judgement.due, *judgement.kept]
         if not settled and not aside:
@@ -334,7 +337,7 @@ class Loop(Generic[E]):
             else:
                 self._take_committed(within_s=None)
         except Exception as error:  # must not cross the client's C code; `_receive` raises it
-            self._error = self._error or error
+            self._failure.keep(error)
         self._forget(partitions)
         self._note_assignment("revoked", revoked)
 
@@ -346,7 +349,7 @@ class Loop(Generic[E]):
             if self._holds(partitions):
                 self._begin_anew()
         except Exception as error:  # as above
-            self._error = self._error or error
+            self._failure.keep(error)
         self._forget(partitions)
         self._note_assignment("lost", lost)
 
@@ -369,11 +372,7 @@ class Loop(Generic[E]):
 
     def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have the worker call a function in between batches; what it raises ends the stage."""
-
-        def keep_error(called: Future[None]) -> None:
-            self._error = self._error or called.exception()
-
-        self._worker.submit(function, *arguments).add_done_callback(keep_error)
+        self._worker.submit(function, *arguments).add_done_callback(self._failure.keep_of)
 
     def _note_assignment(self, change: str, partitions: list[TopicPartition]) -> None:
         owned = self._partitions.owned

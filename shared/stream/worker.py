@@ -45,3 +45,24 @@ class Worker:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+
+class Failure:
+    """The first error that could not be raised where it came up: on another thread, or within the client's C code."""
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+
+    def keep(self, error: BaseException) -> None:
+        """It is to be raised later."""
+        self._error = self._error or error
+
+    def keep_of(self, called: Future[Any]) -> None:
+        """What a call failed with, if it did."""
+        if error := called.exception():
+            self.keep(error)
+
+    def raise_it(self) -> None:
+        """Raise it, if there is one."""
+        if self._error:
+            raise self._error

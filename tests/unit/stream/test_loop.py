@@ -4,7 +4,7 @@ from collections.abc import Callable
 from threading import Event as Flag
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -285,6 +285,26 @@ class CountingStep(ToyStep):
             silence_armed=partition not in self.told,
             seen_at=NOON,
         )
+
+
+def test_the_clock_makes_nothing_due_of_a_partition_that_is_recalled_but_not_begun(monkeypatch):
+    monkeypatch.setattr(loop_module, "TICK_S", 0.0)
+
+    class Recalling(CountingStep):
+        def recall(self, partition, kept):
+            self.seen[partition] = 3 if partition == 1 else 0
+
+    stage = Stage(log_of(range(2), range(10, 11)), Recalling())
+    seek, refusals = stage.consumer.seek, iter(range(5))
+
+    def refuse_for_a_while(place: TopicPartition) -> None:
+        if place.partition == 1 and next(refusals, None) is not None:
+            raise KafkaException("erroneous state")
+        seek(place)
+
+    stage.consumer.seek = refuse_for_a_while
+    assert sorted(stage.run()) == sorted(ids(0, 1, 10))
+    assert [output.partition for output in stage.transactions.outputs if output.topic == "alerts"] == [1]
 
 
 @pytest.mark.parametrize("end", ["told to stop", "revoked"])
