@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,9 +12,9 @@ from confluent_kafka import Consumer, Message
 from services.cli.event_json import plain, plain_bytes
 from services.cli.reading import read
 from shared.events import AlertRaised, ChipInspected, ChipRejected, DeadLetter, Event, ImageCaptured
-from shared.identity import from_headers
 from shared.kafka import reader_config
 from shared.settings import Settings
+from shared.stream.record import Received
 from shared.topics import Topic, load_topics
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
@@ -71,20 +70,18 @@ def describe(message: Message, topic: Topic, codec: Codec) -> Document:
 
     Raises `RegistryUnavailable`.
     """
-    milliseconds = message.timestamp()[1]
-    timestamp = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    received = Received.from_message(message)
+    timestamp = received.timestamp
     place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
     value = message.value()
     try:
         event = codec.decode(value, topic.event)
     except MalformedRecord as error:
-        position = f"{place['topic']}:{place['partition']}:{place['offset']}"
-        identity = from_headers(message.headers(), key=message.key(), position=position, timestamp=timestamp)
         return {
             "event": None,
             **place,
             "timestamp": plain(timestamp),
-            **plain(identity),
+            **plain(received.identity),
             "error": type(error).__name__,
             "detail": str(error),
             "value": plain_bytes(value) if value is not None else None,

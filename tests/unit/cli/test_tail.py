@@ -77,6 +77,17 @@ def test_every_event_has_a_line_for_people(name: str):
     assert "\n" not in line
 
 
+def test_a_record_whose_headers_and_time_cannot_be_read_is_shown_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    def headers(_message: Message) -> None:
+        raise SystemError("returned a result with an exception set")
+
+    monkeypatch.setattr(Message, "headers", headers)
+    monkeypatch.setattr(Message, "timestamp", lambda _message: (1, -(10**15)))
+    topic = TOPICS.by_name["images"]
+
+    assert describe(Message(topic.name, b"garbage"), topic, CODEC)["event_id"] == "images:3:17"
+
+
 @pytest.mark.parametrize("value", [None, b"", b"garbage"])
 def test_a_record_that_cannot_be_decoded_is_shown_with_what_its_headers_tell(value: bytes | None):
     topic = TOPICS.by_name["images"]
