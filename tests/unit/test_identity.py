@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.events import ImageCaptured
-from shared.identity import EPOCH, UNKNOWN, Identity, from_headers, identity_of, to_headers
+from shared.identity import (
+    EPOCH,
+    IDS,
+    MAX_ID_LENGTH,
+    UNKNOWN,
+    Identity,
+    from_headers,
+    identity_of,
+    overlong,
+    shortened,
+    to_headers,
+)
 
 NOW = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -50,6 +61,29 @@ def test_a_record_without_headers_is_known_by_its_key_and_place():
 
 def test_a_record_without_headers_and_key_belongs_to_an_unknown_line():
     assert read(None, key=None).line_id == UNKNOWN
+
+
+def test_ids_of_any_length_come_out_short_and_apart():
+    def ids(end: bytes) -> Identity:
+        return read([(name, b"x" * 10_000 + end) for name in IDS], key=None)
+
+    assert [len(getattr(ids(b""), name)) for name in IDS] == [MAX_ID_LENGTH] * 4
+    assert ids(b"1") == ids(b"1") != ids(b"2")
+    assert overlong(ids(b"")) == []
+
+
+def test_a_long_key_names_a_line_in_short():
+    assert len(read([], key=b"\xf0\x9f\x94\xa5" * 10_000).line_id) == MAX_ID_LENGTH
+
+
+def test_an_id_that_is_just_short_enough_stays_as_it_is():
+    given = Identity(
+        event_id="e" * MAX_ID_LENGTH, chip_id="c" * (MAX_ID_LENGTH + 1), line_id="l", product="p", captured_at=NOW
+    )
+
+    assert overlong(given) == ["chip_id"]
+    assert shortened(given).event_id == given.event_id
+    assert shortened(shortened(given)) == shortened(given)
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"9" * 30, b"\xff\xfe"])
