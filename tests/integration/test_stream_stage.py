@@ -1,14 +1,20 @@
 """One stage in this process, against the real broker."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from shared.events import AlertKind, AlertRaised, UninspectedReason
+from shared.identity import MAX_ID_LENGTH
+from shared.settings import Settings
 from shared.stream.errors import ExitStatus
+from shared.wire.codec import PREFIX
 from tests.events_of_chips import image_captured
 from tests.kafka_records import wait_for
+from tests.raw_producer import send_raw
 from tests.toy_stage import ToyStep
 
 
@@ -77,6 +83,47 @@ def test_a_record_without_headers_is_named_by_its_position(start, records):
     records.send_bytes("images", b"text")
     (event,) = records.wait_for("features", 1)
     assert event.event_id == f"{event.image.topic}:{event.image.partition}:{event.image.offset}"
+
+
+def test_a_record_with_a_header_whose_name_is_no_text_keeps_key_and_value(start, records, topics):
+    images = topics.by_name["images"].name
+    start()
+    records.send(chips(200, lines=20))  # the interpreter takes another way with what it has done often
+    records.wait_for("features", 200)
+    send_raw(Settings().kafka.bootstrap_servers, images, b"text", headers=[(b"\xff\xfe", b"x"), (b"chip_id", b"c")])
+    records.wait_for("features", 201)
+    (letter,) = records.committed("dead-letters")
+    assert letter.event_id.startswith(f"{images}:0:")
+    assert (letter.value, letter.headers) == (b"text", ())
+
+
+@pytest.mark.parametrize("milliseconds", [-62_135_596_800_001, -(10**14)])
+def test_a_record_from_before_the_year_1_is_of_now(start, records, topics, milliseconds):
+    before = datetime.now(UTC).replace(microsecond=0)
+    send_raw(Settings().kafka.bootstrap_servers, topics.by_name["images"].name, b"text", timestamp=milliseconds)
+    start()
+    (event,) = records.wait_for("features", 1)
+    assert event.captured_at >= before
+
+
+def test_a_record_of_anothers_schema_in_the_same_registry_is_malformed(start, records, topics):
+    subject = f"anothers-{topics.by_name['images'].name}"
+    protobuf = Schema('syntax = "proto3"; message Chip { string id = 1; }', "PROTOBUF")
+    with closing(SchemaRegistryClient({"url": Settings().registry.url})) as registry:
+        schema_id = registry.register_schema(subject, protobuf)
+    records.send_bytes("images", PREFIX.pack(0, schema_id) + b"rest", b"line-0")
+    start()
+    (event,) = records.wait_for("features", 1)
+    assert event.uninspected.reason is UninspectedReason.MALFORMED_RECORD
+
+
+def test_ids_of_any_length_lead_to_short_ones(start, records):
+    records.send_bytes("images", b"text", b"l" * 100_000, headers=[("event_id", b"x" * 4_300_000)])
+    start()
+    (event,) = records.wait_for("features", 1)
+    assert (len(event.event_id), len(event.line_id)) == (MAX_ID_LENGTH, MAX_ID_LENGTH)
+    (letter,) = records.committed("dead-letters")
+    assert letter.event_id == event.event_id
 
 
 def test_an_outcome_too_large_for_its_topic_is_a_dead_letter(start, records):
