@@ -61,7 +61,6 @@ def settle(record: Received, step: Step[Any] | None = None) -> Settled:
     (settled,) = judgement.settled
     for output in (*settled.outputs, *judgement.kept, *judgement.due):
         assert output.size <= LIMITS[output.topic]
-    report.committed("toy", judgement.settled, 0.1)
     return settled
 
 
@@ -174,6 +173,13 @@ def test_a_malformed_record_whose_dead_letter_the_broker_refused_leaves_one_with
     record = text_record()
     (settled,) = Judge(OnceStep(), CODEC, TOPICS).judge([record], refused={record.source}).settled
     assert letter_of(settled).value is None
+
+
+@pytest.mark.parametrize("milliseconds", [-62_135_596_800_000, 253_402_300_799_999], ids=["the year 1", "9999"])
+def test_a_chip_of_any_time_is_told_of(milliseconds: int):
+    times = [(name, b"%d" % milliseconds) for name in ("captured_at", "verdict_by")]
+    record = replace(text_record("images", b"line-1", *times), timestamp=datetime.max.replace(tzinfo=UTC))
+    report.committed("timeless", [settle(record)], 0.1)
 
 
 class AnyMessage(MessageDouble):
