@@ -23,6 +23,7 @@ E = TypeVar("E", bound=Event)
 
 MAGIC = 0
 PREFIX = struct.Struct(">BI")  # magic byte, schema id
+MAX_SCHEMA_ID = 2**31 - 1  # asked for more, a registry whose ids are Java's may not even answer as one
 
 
 class SchemaIds(Protocol):
@@ -128,6 +129,8 @@ class Codec:
                 "(00, schema id); produce with a registry-aware Avro serializer"
             )
         _, schema_id = PREFIX.unpack_from(data)
+        if schema_id > MAX_SCHEMA_ID:
+            raise MalformedRecord(f"no registry gives a schema the id {schema_id}, which the record begins with")
         written = self._written.get(schema_id) or self._ask(schema_id)
         if written.event != expect:
             raise MalformedRecord(f"schema id {schema_id} is of {written.event}, {expect} is expected here")

@@ -145,6 +145,7 @@ def test_a_prepared_codec_writes_every_event_without_the_registry(codec: Codec, 
         (b'{"chip": 7}', "not in Confluent's wire format"),
         (b"\x01\x00\x00\x00\x06rest", "not in Confluent's wire format"),
         (b"\x00\x00\x00\x03\xe7rest", "no schema id 999"),
+        (b"\x00\x80\x00\x00\x00rest", "no registry gives a schema the id 2147483648"),
         (
             PREFIX.pack(0, RegistryInMemory().id_of(load_topics().topic_of(ImageCaptured))),
             "no ImageCaptured in 5 bytes",
