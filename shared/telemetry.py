@@ -38,6 +38,13 @@ DEAD_LETTERS = Counter("chipsieve_dead_letters", "Failed records written to the 
 # Records dropped because their chip was dealt with before: its sender repeated it. They count in no other metric.
 REPEATED = Counter("chipsieve_repeated", "Records of chips that were dealt with before", ["stage"])
 
+# Offsets of the input topic that expired, or were deleted, before this stage read them. Markers of transactions count
+# as one each: after a pause longer than the retention in which stages were started, that may be all there was.
+RECORDS_EXPIRED = Counter("chipsieve_records_expired", "Records that were gone before they were read", ["stage"])
+
+# Partitions whose log ends below the offset that this stage had committed: the broker lost acknowledged records.
+LOGS_CUT_SHORT = Counter("chipsieve_logs_cut_short", "Partitions that lost records this stage had read", ["stage"])
+
 # How full the micro-batches are: near 1 the stage idles, at 16 and more chips wait for it.
 BATCH_SIZE = Histogram(
     "chipsieve_batch_size", "Records in a micro-batch", ["stage"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

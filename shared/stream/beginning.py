@@ -19,8 +19,8 @@ log = structlog.get_logger()
 class Pasts(Protocol):
     """What is asked of `shared.stream.recall.PastReader`."""
 
-    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
-        """Read a partition's past, after a wait."""
+    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
+        """Read a partition's past, after a wait; `cut_short` where its log has lost records that were read."""
         ...
 
 
@@ -36,6 +36,7 @@ class Beginnings:
         self._partitions = partitions
         self._recollect = recollect
         self._awaited: dict[int, Future[Past]] = {}
+        self._cut_short: set[int] = set()  # of those
 
     @property
     def awaited(self) -> frozenset[int]:
@@ -44,14 +45,16 @@ class Beginnings:
 
     def start(self, partitions: Collection[int]) -> None:
         """Take nothing of these owned partitions until what was kept of them has been read, from now on."""
+        self._cut_short |= self._partitions.cut_short & set(partitions)
         self._partitions.stop(partitions)
         for partition in sorted(partitions):
-            self._awaited[partition] = self._pasts.begin(partition)
+            self._awaited[partition] = self._pasts.begin(partition, cut_short=partition in self._cut_short)
 
     def drop(self, partitions: Collection[int]) -> None:
         """These are another's from now on."""
         for partition in partitions:
             self._awaited.pop(partition, None)
+        self._cut_short -= set(partitions)
 
     def go_on(self) -> None:
         """Begin with the partitions whose past has been read; read again what could not be."""
@@ -60,8 +63,10 @@ class Beginnings:
                 past = reading.result()
             except (KafkaException, NotReady) as error:
                 log.warning("past_unknown", partition=partition, reason=str(error), next_attempt_in_s=RETRY_S)
-                self._awaited[partition] = self._pasts.begin(partition, after_s=RETRY_S)
+                cut_short = partition in self._cut_short
+                self._awaited[partition] = self._pasts.begin(partition, after_s=RETRY_S, cut_short=cut_short)
                 continue
             del self._awaited[partition]
+            self._cut_short.discard(partition)
             self._recollect(partition, past)
             self._partitions.begin(partition, past.position)

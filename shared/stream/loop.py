@@ -98,7 +98,7 @@ class Loop(Generic[E]):
         self._settings = settings
         self._vitals = vitals
         self._stopping = stopping
-        self._partitions = Partitions(consumer, topic)
+        self._partitions = Partitions(consumer, topic, stage=step.name)
         self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
         self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000, is_late=self._is_late)
         self._intake = Intake(consumer, self._partitions, self._buffer, vitals, stage=step.name)
@@ -131,6 +131,8 @@ class Loop(Generic[E]):
                 if idle and self._is_idle():
                     self._hold.nothing_follows()
                 self._take_committed(within_s=0.0)
+                if self._partitions.adrift and not self._commits.under_way:
+                    self._begin_anew()
                 if not self._commits.under_way:  # else its transaction shows that it goes on; where it hangs, so do we
                     self._vitals.progress()
                 finished = self._take_finished()

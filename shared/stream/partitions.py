@@ -1,9 +1,16 @@
 """The partitions of the input topic that this worker reads: owned, begun, paused."""
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from shared.stream.reach import tell_expired
+
+# The client may come back to what it was looking up as long as a request takes, 60 s; after that, nothing but a log
+# that was cut short sends it back from where it was reading.
+LOOKED_UP_AFTER_S = 60.0
 
 log = structlog.get_logger()
 
@@ -18,15 +25,28 @@ class Partitions:
     elsewhere (its issue 2256: 45 of 240 partitions that were sent within a second of their assignment), and then
     delivers again what it has delivered before. So it is given an offset at once, at which there is nothing to look up
     but where records have expired; and what comes from further back than expected is not taken.
+
+    It also goes there, without a word, where the log does not have the offset that it asks for: records have expired,
+    or the log was cut short (`shared.stream.reach`). In the latter case the partition is `adrift`: it is to begin anew.
     """
 
-    def __init__(self, consumer: Consumer, topic: str) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, *, stage: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
+        self._stage = stage
+        self._clock = clock
         self._paused: set[int] = set()
         self._to_begin: dict[int, int] = {}  # at an offset, as soon as the consumer can be sent there
         self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
         self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
+        self._resent: set[int] = set()  # sent there again, and nothing has been taken since
+        self._sent_at: dict[int, float] = {}  # when a begun partition was sent to where it began
+        self.adrift: set[int] = set()
+        """The begun partitions of which nothing is taken until they begin anew."""
+        self.cut_short: set[int] = set()
+        """Those of them whose log has lost records that were read."""
         self.owned: set[int] = set()
         self.begun: dict[int, int] = {}
         """The owned partitions whose records are taken, with the offset up to which they are committed."""
@@ -49,7 +69,9 @@ class Partitions:
             self.begun.pop(partition, None)
             self._to_begin.pop(partition, None)
             self._next.pop(partition, None)
-        self._astray -= set(partitions)
+            self._sent_at.pop(partition, None)
+        for known in (self._astray, self._resent, self.adrift, self.cut_short):
+            known -= set(partitions)
 
     def begin(self, partition: int, offset: int) -> None:
         """Take an owned partition's records from an offset on, as soon as `seek` is called.
@@ -64,9 +86,11 @@ class Partitions:
             if self._sent(partition, offset):
                 del self._to_begin[partition]
                 self.begun[partition] = self._next[partition] = offset
+                self._sent_at[partition] = self._clock()
         for partition in sorted(self._astray):
             if self._sent(partition, self._next[partition]):
                 self._astray.discard(partition)
+                self._resent.add(partition)
 
     def _sent(self, partition: int, offset: int) -> bool:
         """Whether the consumer could be sent there."""
@@ -79,15 +103,35 @@ class Partitions:
 
     def takes(self, partition: int, offset: int) -> bool:
         """Whether a record that a poll returned is one to go on with; asked once for each, in the order of a poll."""
-        if partition not in self.begun:
+        if partition not in self.begun or partition in self.adrift:
             return False
-        if offset < self._next[partition]:
+        expected = self._next[partition]
+        if offset < expected:
             if partition not in self._astray:
-                log.warning("delivered_again", partition=partition, offset=offset, expected=self._next[partition])
-                self._astray.add(partition)
+                log.warning("delivered_again", partition=partition, offset=offset, expected=expected)
+                self._send_back(partition)
             return False
+        if offset > expected and (first := self._first(partition)) > expected:  # else it passed over mere markers
+            tell_expired(f"{self._topic}:{partition}", expected, first, stage=self._stage)
         self._next[partition] = offset + 1
+        self._resent.discard(partition)
         return True
+
+    def _send_back(self, partition: int) -> None:
+        if self._clock() - self._sent_at[partition] > LOOKED_UP_AFTER_S:
+            self.cut_short.add(partition)
+            self.adrift.add(partition)
+        elif partition in self._resent:  # the log does not have what it is sent to
+            self.adrift.add(partition)
+        else:
+            self._astray.add(partition)
+
+    def _first(self, partition: int) -> int:
+        """The log's first offset, as the client heard with the latest records."""
+        bounds: tuple[int, int] | None = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), cached=True
+        )
+        return bounds[0] if bounds else 0
 
     def pause(self) -> None:
         """Fetch no more of what is owned; polling goes on, so that the group keeps this worker.

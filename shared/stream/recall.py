@@ -10,6 +10,9 @@ A stage writes what it keeps in the same transaction as its outcomes and offsets
 
 What the note holds came after all of these records.
 
+The input topic's own log is asked for its bounds as well: it may not reach to the offset any more
+(`shared.stream.reach`).
+
 A predecessor that is not dead, only slow, can write on, but no longer commit: the broker refuses its offsets.
 """
 
@@ -25,6 +28,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from shared.events import Event
 from shared.stream.notes import UnreadableNote, outputs_in
+from shared.stream.reach import Reach, beginning
 from shared.stream.record import Output
 from shared.stream.worker import Worker
 from shared.wire.codec import Codec
@@ -58,7 +62,7 @@ class Past:
     """What is known of a partition."""
 
     position: int
-    """The offset to begin at: the group's committed one, 0 where there is none."""
+    """The offset to begin at: the group's committed one, as far as the log has it."""
     kept: Mapping[type[Event], Sequence[Event]]
     """What was read back, oldest first, the note's at the end."""
     noted: tuple[Output, ...] = ()
@@ -92,9 +96,11 @@ class PastReader:
     Args:
         new_consumer: makes a consumer of the stage's group that joins no group and reads committed records.
         new_admin: makes a client that tells the end of a topic.
+        stage: its name.
         topic: the stage's input topic, as Kafka names it.
         recalls: what to read back.
         codec: decodes it.
+        again: how many offsets to go back where the log was cut short below the committed one.
     """
 
     def __init__(
@@ -102,26 +108,30 @@ class PastReader:
         new_consumer: Callable[[], Consumer],
         new_admin: Callable[[], AdminClient],
         *,
+        stage: str,
         topic: str,
         recalls: Sequence[Recall],
         codec: Codec,
+        again: int,
     ) -> None:
         self._new_consumer = new_consumer
         self._new_admin = new_admin
+        self._stage = stage
         self._topic = topic
         self._recalls = recalls
         self._codec = codec
+        self._again = again
         self._ended = Flag()
         self._worker = Worker("past")
         self._worker.submit(self._connect)
 
-    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
-        """Read a partition's past, after a wait.
+    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
+        """Read a partition's past, after a wait; `cut_short` as in `shared.stream.reach.beginning`.
 
         The future fails with `KafkaException` where the broker, or with `NotReady` where the registry cannot be
         reached: begin again.
         """
-        return self._worker.submit(self._read, partition, after_s)
+        return self._worker.submit(self._read, partition, after_s, cut_short)
 
     def close(self) -> None:
         """Read no more."""
@@ -136,11 +146,14 @@ class PastReader:
     def _close(self) -> None:
         self._consumer.close()
 
-    def _read(self, partition: int, after_s: float) -> Past:
+    def _read(self, partition: int, after_s: float, cut_short: bool) -> Past:
         self._ended.wait(after_s)
         try:
-            position, noted = self._committed(partition)
+            committed, noted = self._committed(partition)
+            reach = self._reach(TopicPartition(self._topic, partition))
             kept = {recall.event: self._kept(recall, partition, noted) for recall in self._recalls}
+            where = f"{self._topic}:{partition}"
+            position = beginning(where, committed, reach, stage=self._stage, again=self._again, cut_short=cut_short)
             return Past(position, kept, noted)
         except KafkaException:
             # It goes on asking with the leader's epoch as it was before a broker's restart, and is refused for ever
@@ -148,11 +161,11 @@ class PastReader:
             self._admin = self._new_admin()
             raise
 
-    def _committed(self, partition: int) -> tuple[int, tuple[Output, ...]]:
+    def _committed(self, partition: int) -> tuple[int | None, tuple[Output, ...]]:
         (place,) = self._consumer.committed([TopicPartition(self._topic, partition)], CALL_TIMEOUT_S)
         if place.error:
             raise KafkaException(place.error)
-        position = max(0, int(place.offset))  # negative where nothing was committed
+        position = None if place.offset < 0 else int(place.offset)  # negative where nothing was committed
         try:
             return position, outputs_in(place.metadata or "", [recall.topic for recall in self._recalls], partition)
         except UnreadableNote as error:  # nobody but this stage should commit offsets of its group
@@ -161,8 +174,8 @@ class PastReader:
 
     def _kept(self, recall: Recall, partition: int, noted: Iterable[Output]) -> Sequence[Event]:
         place = TopicPartition(recall.topic, partition)
-        first = self._offset(place, OffsetSpec.earliest())
-        end = self._offset(place, OffsetSpec.latest())
+        reach = self._reach(place)
+        first, end = reach.first, reach.end
         of_note = [_Value(output.key, output.value) for output in noted if output.topic == recall.topic]
         if recall.latest is None:
             values = [*map(_Value.of, self._records(place, first, end)), *of_note]
@@ -175,6 +188,9 @@ class PastReader:
             kept = [*self._decoded(recall, map(_Value.of, chosen)), *kept]
             end, distance = begin, distance * 2
         return kept
+
+    def _reach(self, place: TopicPartition) -> Reach:
+        return Reach(self._offset(place, OffsetSpec.earliest()), self._offset(place, OffsetSpec.latest()))
 
     def _offset(self, place: TopicPartition, spec: OffsetSpec) -> int:
         # Uncommitted: the consumer's own notion of the end leaves open transactions out.

@@ -21,7 +21,13 @@ def begun(stage: str) -> None:
 
     A series that appears with its first event shows Prometheus no increase, and no alert would tell of that event.
     """
-    for counter in (telemetry.DEAD_LETTERS, telemetry.REPEATED, telemetry.TRANSACTIONS_ABORTED):
+    for counter in (
+        telemetry.DEAD_LETTERS,
+        telemetry.REPEATED,
+        telemetry.TRANSACTIONS_ABORTED,
+        telemetry.RECORDS_EXPIRED,
+        telemetry.LOGS_CUT_SHORT,
+    ):
         counter.labels(stage)
     for reason in UninspectedReason:
         telemetry.UNINSPECTED.labels(stage, reason)

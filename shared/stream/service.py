@@ -193,9 +193,11 @@ class Service(Generic[E]):
         pasts = PastReader(
             lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
             new_admin,
+            stage=self._step.name,
             topic=topic,
             recalls=judge.recalls,
             codec=codec,
+            again=stream.remembered_chips,
         )
         loop = Loop(
             step=self._step,

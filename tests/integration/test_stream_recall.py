@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from shared.events import ChipsSettled, LineObserved, SettledChip, Verdict
-from shared.kafka import admin_config, past_reader_config, transactional_producer_config
+from shared.kafka import admin_config, past_reader_config, producer_config, transactional_producer_config
 from shared.settings import Settings
 from shared.stream.notes import Notes
 from shared.stream.recall import Past, PastReader, Recall
@@ -46,15 +46,23 @@ class Bench:
         if commit:
             producer.commit_transaction(30)
 
+    def write_pictures(self, number: int) -> None:
+        producer = Producer(producer_config(self.settings.kafka, self.topics))
+        for _ in range(number):
+            producer.produce(self.topics.by_name["images"].name, b"picture", partition=PARTITION)
+        assert producer.flush(30) == 0
+
     def reader(self, *recalls: Recall) -> PastReader:
         kafka, topics = self.settings.kafka, self.topics
         self._readers.append(
             PastReader(
                 lambda: Consumer(past_reader_config(kafka, topics, self.group)),
                 lambda: AdminClient(admin_config(kafka)),
+                stage="toy",
                 topic=topics.by_name["images"].name,
                 recalls=recalls,
                 codec=self.codec,
+                again=100,
             )
         )
         return self._readers[-1]
@@ -124,6 +132,7 @@ def test_a_partition_waits_for_the_transaction_that_is_open_in_it(bench: Bench):
 
 
 def test_a_partition_waits_for_offsets_that_are_pending(bench: Bench):
+    bench.write_pictures(17)
     producer = bench.producer()
     topic = bench.topics.by_name["images"].name
     consumer = Consumer(past_reader_config(bench.settings.kafka, bench.topics, bench.group))
@@ -140,6 +149,7 @@ def test_a_partition_waits_for_offsets_that_are_pending(bench: Bench):
 
 
 def commit_note(bench: Bench, note: str) -> None:
+    bench.write_pictures(17)
     consumer = Consumer(past_reader_config(bench.settings.kafka, bench.topics, bench.group))
     producer = bench.producer()
     producer.begin_transaction()

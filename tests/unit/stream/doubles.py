@@ -66,6 +66,7 @@ class ConsumerDouble:
         self.headers: dict[tuple[int, int], list[tuple[str, bytes]]] = {}
         """Those of single records, by partition and offset."""
         self.position = dict.fromkeys(log, 0)
+        self.first: dict[int, int] = {}
         self.committed_offsets: dict[int, int] = {}
         self.paused: set[int] = set()
         self.assigned: set[int] = set()
@@ -119,6 +120,10 @@ class ConsumerDouble:
             self.between_polls.popleft()()
         return found
 
+    def get_watermark_offsets(self, place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached, "asking the broker would hold up the loop"
+        return self.first.get(place.partition, 0), len(self.log[place.partition])
+
     def seek(self, place: TopicPartition) -> None:
         if self.seek_fails:
             self.seek_fails -= 1
@@ -155,8 +160,11 @@ class PastsDouble:
         self._codec = codec
         self.recalls: Sequence[Recall] = ()
         self.failures: deque[Exception] = deque()
+        self.cut_short: list[int] = []
 
-    def begin(self, partition: int, *, after_s: float = 0.0) -> Future[Past]:
+    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
+        if cut_short:
+            self.cut_short.append(partition)
         future: Future[Past] = Future()
         if self.failures:
             future.set_exception(self.failures.popleft())

@@ -25,7 +25,7 @@ class PolledConsumer(ConsumerDouble):
 
 def intake_of(consumer: Any, linger_s: float) -> Intake:
     """One partition, begun; the buffer's clock stands still."""
-    partitions = Partitions(consumer, TOPIC)
+    partitions = Partitions(consumer, TOPIC, stage="toy")
     partitions.gain([0])
     partitions.begin(0, 0)
     return Intake(consumer, partitions, Buffer(4, linger_s, clock=lambda: 0.0), Vitals(lambda: None), stage="extractor")

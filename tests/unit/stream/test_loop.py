@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
 from shared.stream import loop as loop_module
-from shared.stream import notes
+from shared.stream import notes, partitions
 from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
 from shared.stream.step import Source
 from shared.wire.errors import RegistryUnavailable
@@ -64,6 +64,37 @@ def test_records_that_the_client_delivers_again_are_not_taken_again():
     assert stage.run() == ids(*range(40))
     begun, sent_on = stage.consumer.sought
     assert begun == 0 < sent_on
+
+
+def test_records_that_expire_before_they_are_read_do_not_stop_the_rest():
+    stage = Stage(log_of(range(40)))
+
+    def expire() -> None:
+        if not stage.committed():
+            stage.consumer.between_polls.append(expire)
+            return
+        expired.extend(range(stage.consumer.position[0], stage.consumer.position[0] + 5))
+        stage.consumer.first[0] = stage.consumer.position[0] = expired[-1] + 1
+
+    expired: list[int] = []
+    stage.consumer.between_polls.append(expire)
+    assert stage.run() == ids(*(number for number in range(40) if number not in expired))
+    assert len(expired) == 5
+
+
+def test_a_partition_whose_log_was_cut_short_is_begun_as_such(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(partitions, "LOOKED_UP_AFTER_S", -1.0)
+    stage = Stage(log_of(range(40)))
+
+    def go_back_to_the_beginning() -> None:
+        if not stage.committed():
+            stage.consumer.between_polls.append(go_back_to_the_beginning)
+        else:
+            stage.consumer.position[0] = 0
+
+    stage.consumer.between_polls.append(go_back_to_the_beginning)
+    assert stage.run() == ids(*range(40))
+    assert stage.pasts.cut_short == [0]
 
 
 def test_a_worker_out_of_touch_with_its_group_joins_it_anew_and_repeats_nothing():

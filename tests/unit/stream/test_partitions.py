@@ -1,0 +1,88 @@
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from shared.stream.partitions import LOOKED_UP_AFTER_S, Partitions
+from tests.unit.stream.doubles import TOPIC, ConsumerDouble
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def consumer() -> ConsumerDouble:
+    return ConsumerDouble({0: [b"chip"] * 40})
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def partitions(consumer: ConsumerDouble, clock: Clock) -> Partitions:
+    """One partition, begun at offset 10."""
+    begun = Partitions(consumer, TOPIC, stage="parts", clock=clock)
+    begun.gain([0])
+    begun.begin(0, 10)
+    begun.seek()
+    return begun
+
+
+def test_each_record_from_where_it_begins_is_taken_once(partitions: Partitions) -> None:
+    assert [partitions.takes(0, offset) for offset in (9, 10, 11, 11, 12)] == [False, True, True, False, True]
+
+
+def test_markers_of_transactions_are_passed_over(partitions: Partitions) -> None:
+    assert [partitions.takes(0, offset) for offset in (11, 14)] == [True, True]
+    assert partitions.adrift == set()
+
+
+def test_a_client_that_goes_back_is_sent_on_once(partitions: Partitions, consumer: ConsumerDouble) -> None:
+    assert not partitions.takes(0, 3)
+    partitions.seek()
+    assert consumer.sought == [10, 10]
+    assert partitions.takes(0, 10)
+    assert partitions.adrift == set()
+
+
+def test_where_it_goes_back_again_the_log_does_not_have_what_comes_next(partitions: Partitions) -> None:
+    assert not partitions.takes(0, 3)
+    partitions.seek()
+    assert not partitions.takes(0, 3)
+    assert (partitions.adrift, partitions.cut_short) == ({0}, set())
+    assert not partitions.takes(0, 10), "nothing is taken until it begins anew"
+
+
+def test_a_client_that_goes_back_long_after_it_began_met_a_log_cut_short(partitions: Partitions, clock: Clock) -> None:
+    assert partitions.takes(0, 10)
+    clock.now += LOOKED_UP_AFTER_S + 1
+    assert not partitions.takes(0, 3)
+    assert (partitions.adrift, partitions.cut_short) == ({0}, {0})
+
+
+def test_records_that_expired_before_they_came_are_told_of_and_counted(
+    partitions: Partitions, consumer: ConsumerDouble
+) -> None:
+    assert partitions.takes(0, 10)
+    consumer.first[0] = 15
+    with capture_logs() as told:
+        assert partitions.takes(0, 15)
+        assert partitions.takes(0, 17)
+    assert [(line["event"], line["expected"], line["first"]) for line in told] == [("records_expired", 11, 15)]
+    assert REGISTRY.get_sample_value("chipsieve_records_expired_total", {"stage": "parts"}) == 4
+
+
+def test_a_partition_that_begins_anew_is_adrift_no_more(partitions: Partitions, clock: Clock) -> None:
+    clock.now += LOOKED_UP_AFTER_S + 1
+    partitions.takes(0, 3)
+    partitions.stop([0])
+    assert partitions.adrift == partitions.cut_short == set()
+    partitions.begin(0, 5)
+    partitions.seek()
+    assert partitions.takes(0, 5)
