@@ -67,3 +67,40 @@ def test_a_broker_that_dies_amid_transactions_costs_no_chip_and_no_process(
         of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
         assert of_line == [event.event_id for event in sent if event.line_id == f"line-{line}"]
     assert len(records.committed("features")) == CHIPS
+
+
+def test_a_power_cut_that_takes_acknowledged_pictures_keeps_no_later_one_from_being_judged(
+    own_stack: Path, own_topics: Topics, tmp_path: Path
+):
+    """What the broker had acknowledged and not yet on its disk is gone, though the group's offset is beyond it."""
+    records = Records(own_topics)
+    workers = Workers(tmp_path / "workers.log", once=True)
+    chips = [image_captured(b"picture", number, line_id="line-0") for number in range(60)]
+    try:
+        workers.start("0")
+        for chip in chips[:40]:
+            records.send([chip])  # one by one: the log can be cut between any two
+        records.wait_for("features", 40)
+        partition = records.committed_messages("images")[0].partition()
+        broker = process.read_record(own_stack / "run" / "kafka.json").process()
+        broker.kill()
+        psutil.wait_procs([broker])
+        lose_the_end_of(own_stack / "kafka" / "data" / f"{own_topics.by_name['images'].name}-{partition}")
+        local_stack.up(own_stack)
+        assert len(records.committed_messages("images")) < 30
+        records = Records(own_topics)  # the broker does not know the one before as it was
+        records.send(chips[40:50])  # get offsets that the group has been at
+        records.wait_for("features", 50)
+        records.send(chips[50:])
+        forwarded = records.wait_for("features", 60)
+    finally:
+        statuses = workers.stop()
+    assert statuses == [ExitStatus.DRAINED]
+    assert [event.event_id for event in forwarded] == [chip.event_id for chip in chips]
+    assert "log_cut_short" in (tmp_path / "workers.log").read_text()
+
+
+def lose_the_end_of(partition: Path) -> None:
+    (segment,) = partition.glob("*.log")
+    with segment.open("r+b") as log:
+        log.truncate(segment.stat().st_size * 3 // 5)
