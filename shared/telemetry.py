@@ -55,7 +55,8 @@ BATCH_SECONDS = Histogram(
     "chipsieve_batch_seconds", "Seconds the worker took for a micro-batch", ["stage"], buckets=_LATENCY_BUCKETS
 )
 
-# From a record's production to the commit of its outcome: waiting, batching, work and transaction.
+# From a record's arrival at the broker, by the broker's clock, to the commit of its outcome: waiting, batching, work
+# and transaction.
 STAGE_SECONDS = Histogram(
     "chipsieve_stage_seconds", "Seconds a record spent in a stage", ["stage"], buckets=_LATENCY_BUCKETS
 )

@@ -25,6 +25,9 @@ COMPACTION = {
     "segment.ms": str(HOUR_MS),
     "min.cleanable.dirty.ratio": "0.1",
 }
+# A record's age is reckoned by the broker's clock. By its producer's, a slow clock would have acknowledged records
+# expire within minutes, and the broker would refuse whatever one writes that is an hour fast.
+TIMESTAMPS = {"message.timestamp.type": "LogAppendTime"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class Topic:
             if self.retention_hours is None
             else {"cleanup.policy": "delete", "retention.ms": str(self.retention_hours * HOUR_MS)}
         )
-        return {**cleanup, "max.message.bytes": str(self.max_message_bytes)}
+        return {**cleanup, **TIMESTAMPS, "max.message.bytes": str(self.max_message_bytes)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,11 @@ class Topics:
     def topic_of(self, event: type[Event]) -> Topic:
         """The topic that carries an event."""
         return next(topic for topic in self.by_name.values() if topic.event is event)
+
+    @property
+    def longest_retention_hours(self) -> int:
+        """How long the oldest record is kept that expires at all."""
+        return max(topic.retention_hours or 0 for topic in self.by_name.values())
 
     @property
     def max_message_bytes(self) -> int:

@@ -34,7 +34,7 @@ class Received:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     timestamp: datetime
-    """When it was produced (UTC)."""
+    """When the broker took it, by the broker's clock (UTC)."""
 
     @classmethod
     def from_message(cls, message: Message) -> "Received":

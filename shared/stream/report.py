@@ -104,7 +104,7 @@ def _exemplar(record: Settled) -> dict[str, str] | None:
 
 
 def _trace(stage: str, settled: Iterable[Settled], now: datetime, began: datetime) -> None:
-    """A span for each traced chip, from its record's production to its commit, and one for the batch, both linked."""
+    """A span for each traced chip, from its record's arrival to its commit, and one for the batch, both linked."""
     traced = [(record, trace) for record in settled if (trace := record.received.trace)]
     if not traced:
         return

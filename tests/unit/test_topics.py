@@ -4,6 +4,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from services.cli.local_stack.kafka import broker_settings
 from shared.errors import ConfigurationError
 from shared.events import ChipInspected, Event, ImageCaptured
 from shared.topics import SCHEMAS, load_topics
@@ -39,8 +40,15 @@ def test_a_topics_settings_are_kafkas():
     assert load_topics().by_name["images"].config() == {
         "cleanup.policy": "delete",
         "retention.ms": "86400000",
+        "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": "8454144",
     }
+
+
+def test_the_brokers_keep_offsets_far_longer_than_any_record():
+    minutes = int(broker_settings(load_topics())["offsets.retention.minutes"])
+
+    assert minutes > 2 * 60 * load_topics().longest_retention_hours
 
 
 def test_a_compacted_topic_keeps_the_latest_record_of_each_key_in_small_segments():
