@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.errors import ConfigurationError
 from shared.topics import SCHEMAS, Topics
 
-ResourceKind = Literal["topic", "group", "transactional_id"]
+ResourceKind = Literal["topic", "group", "transactional_id", "cluster"]
 PatternKind = Literal["literal", "prefixed"]
 Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs"]
 """As Kafka and Strimzi spell them. Kafka's Read and Write imply Describe."""
@@ -31,6 +31,8 @@ BANK_WRITE_COMMANDS = (
     *("+multi", "+exec", "+watch", "+unwatch", "+discard"),
 )
 
+CLUSTER = "kafka-cluster"
+"""What Kafka calls the one cluster, whose right to describe configurations is for those of brokers."""
 REGISTRY_PATH = "/apis/ccompat/v7"
 """Where Apicurio speaks Confluent's language."""
 
@@ -124,6 +126,7 @@ def _rules(principal: Principal, topics: Topics, prefix: str) -> Iterator[Access
         for topic in topics.by_name.values():
             for operation in operations:
                 yield AccessRule("topic", topic.name, "literal", operation)
+        yield AccessRule("cluster", CLUSTER, "literal", "DescribeConfigs")
 
 
 def _rule(resource: ResourceKind, name: str, operation: Operation) -> AccessRule:

@@ -18,6 +18,7 @@ ClientConfig = dict[str, str | int | bool]
 ADMIN_TIMEOUT_S = 15.0  # a broker that has just started answers metadata within 3 s; several clients may queue at once
 METADATA_WAIT_S = 0.05  # a broker hears of a new topic within a few of these
 PREFETCH_KB = 32 * 1024  # three of the largest records ahead of the worker; the default of 64 MiB is memory, not speed
+OFFSETS_RETENTION = "offsets.retention.minutes"
 UNSENT_KB = 128 * 1024  # a full batch of the largest records; the default of 1 GiB would outgrow a container first
 
 
@@ -117,6 +118,8 @@ class CreatedTopics:
 
     created: tuple[str, ...]
     existing: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What the brokers should have set otherwise, for people."""
 
 
 def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
@@ -142,7 +145,30 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
                 raise ConfigurationError(f"topic {topic.name} cannot be created: {error.args[0].str()}") from error
             existing.append(topic)
     _check_existing(admin, settings, existing)
-    return CreatedTopics(tuple(created), tuple(topic.name for topic in existing))
+    warning = _offsets_expire_early(admin, settings, topics)
+    return CreatedTopics(tuple(created), tuple(topic.name for topic in existing), (warning,) if warning else ())
+
+
+def _offsets_expire_early(admin: AdminClient, settings: KafkaSettings, topics: Topics) -> str | None:
+    """Why a group's offsets may be forgotten while records are kept, if so.
+
+    No more than a warning: it does harm only where no worker of a stage is there for so long.
+    """
+    needed = topics.longest_retention_hours * 60
+    try:
+        broker = next(iter(admin.list_topics(timeout=ADMIN_TIMEOUT_S).brokers))
+        resource = ConfigResource(ResourceType.BROKER, str(broker))
+        described = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource]
+        minutes = int(_result(described, settings)[OFFSETS_RETENTION].value)
+    except KafkaException as error:  # older rights do not let the operator ask
+        return f"whether the brokers' {OFFSETS_RETENTION} is {needed} at least is not known: {error.args[0].str()}"
+    if minutes >= needed:
+        return None
+    return (
+        f"the brokers' {OFFSETS_RETENTION} is {minutes}, and records are kept for {needed} minutes: where no worker of "
+        f"a stage runs for {minutes // 60} hours, the broker forgets where the stage stands, and all that is left is "
+        "judged again; set it to 86400"
+    )
 
 
 def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[Topic]) -> None:

@@ -20,7 +20,12 @@ CLUSTER = {"strimzi.io/cluster": "chipsieve"}
 NOTICE = "# Made by `make k8s` from {source}; change that, not this.\n"
 
 # As Strimzi spells them.
-RESOURCES: dict[ResourceKind, str] = {"topic": "topic", "group": "group", "transactional_id": "transactionalId"}
+RESOURCES: dict[ResourceKind, str] = {
+    "topic": "topic",
+    "group": "group",
+    "transactional_id": "transactionalId",
+    "cluster": "cluster",
+}
 PATTERNS = {"literal": "literal", "prefixed": "prefix"}
 
 Resource = dict[str, Any]
@@ -71,7 +76,8 @@ def _user(name: str, principal: Principal, topics: Topics) -> Resource:
         operations.setdefault((rule.resource, rule.name, rule.pattern), []).append(rule.operation)
     acls = [
         {
-            "resource": {"type": RESOURCES[kind], "name": resource, "patternType": PATTERNS[pattern]},
+            "resource": {"type": RESOURCES[kind]}
+            | ({} if kind == "cluster" else {"name": resource, "patternType": PATTERNS[pattern]}),
             "operations": allowed,
         }
         for (kind, resource, pattern), allowed in operations.items()

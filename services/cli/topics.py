@@ -43,8 +43,10 @@ def create(
         for topic in topics.by_name.values()
     ]
     if as_json:
-        typer.echo(json.dumps({"topics": rows}))
+        typer.echo(json.dumps({"topics": rows, "warnings": done.warnings}))
         return
+    for warning in done.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
     for row in rows:
         kept = "compacted" if row["retention_hours"] is None else f"{row['retention_hours']} h"
         typer.echo(

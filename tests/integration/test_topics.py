@@ -103,6 +103,18 @@ class TestTopics:
         assert done.created == ()
         assert set(done.existing) == {topic.name for topic in topics.by_name.values()}
 
+    def test_a_broker_that_forgets_offsets_before_records_is_warned_of(
+        self, topics: Topics, monkeypatch: pytest.MonkeyPatch
+    ):
+        assert create_topics(Settings().kafka, topics).warnings == ()
+        monkeypatch.setattr(Topics, "longest_retention_hours", 24 * 90)
+
+        (warning,) = create_topics(Settings().kafka, topics).warnings
+
+        assert "offsets.retention.minutes is 86400, and records are kept for 129600 minutes" in warning
+        (document,) = documents("topics", "create")
+        assert document["warnings"] == [warning]
+
     def test_the_command_says_what_it_did(self, topics: Topics):
         (document,) = documents("topics", "create")
 
@@ -136,6 +148,26 @@ class TestTopics:
         assert codec.decode(message.value(), ImageCaptured) == event
         with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
             produce("images", bytes(topics.max_message_bytes + 1))
+
+    def test_a_records_age_is_reckoned_by_the_brokers_clock(self, topics: Topics):
+        """Whatever its producer's says: by a slow one it would expire at once, and a fast one would be refused."""
+        producer = Producer(producer_config(Settings().kafka, topics))
+        refused: list[Any] = []
+        now = datetime.now(UTC).timestamp()
+        for differs_s in (-30 * 86400, 2 * 3600):
+            producer.produce(
+                topics.by_name["images"].name,
+                EXAMPLES["ImageCaptured"].SCHEMA.encode(),
+                timestamp=int((now + differs_s) * 1000),
+                on_delivery=lambda error, _message: refused.append(error) if error else None,
+            )
+        assert producer.flush(FLUSH_S) == 0
+
+        shown = documents("tail", "images", "--from-beginning", "--max", "2")
+
+        assert refused == []
+        for document in shown:
+            assert abs(datetime.fromisoformat(document["timestamp"]).timestamp() - now) < 60
 
 
 class TestTail:

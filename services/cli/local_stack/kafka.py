@@ -32,6 +32,10 @@ def broker_settings(topics: Topics) -> dict[str, str]:
         "message.max.bytes": str(topics.max_message_bytes),
         "replica.fetch.max.bytes": str(topics.max_message_bytes),
         "replica.fetch.response.max.bytes": str(max(10 * 1024 * 1024, topics.max_message_bytes)),
+        # Where a stage stands, and what it noted there, must not be forgotten before the records are (14 days at most):
+        # it would judge again whatever is left. The default of a week runs from the last commit, once no worker is
+        # there.
+        "offsets.retention.minutes": str(60 * 24 * 60),
         # A mistyped topic is an error, not a new topic with default limits.
         "auto.create.topics.enable": "false",
         # One node holds the only copy.

@@ -31,6 +31,7 @@ RESOURCES: dict[ResourceKind, ResourceType] = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,
     "transactional_id": ResourceType.TRANSACTIONAL_ID,
+    "cluster": ResourceType.BROKER,  # as the client calls it in a rule
 }
 PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefixed": ResourcePatternType.PREFIXED}
 OPERATIONS: dict[Operation, AclOperation] = {

@@ -223,6 +223,15 @@ def test_strimzis_brokers_take_the_largest_record(name: str) -> None:
         assert str(config[setting]) == wanted[setting]
 
 
+def test_every_broker_keeps_offsets_longer_than_records() -> None:
+    wanted = kafka.broker_settings(load_topics())["offsets.retention.minutes"]
+    for name in ("edge", "factory"):
+        config = of_kind(overlay(name), "Kafka")["chipsieve"]["spec"]["kafka"]["config"]
+        assert str(config["offsets.retention.minutes"]) == wanted
+    [broker] = of_kind(overlay("dev"), "StatefulSet")["kafka"]["spec"]["template"]["spec"]["containers"]
+    assert _environment(broker)["KAFKA_OFFSETS_RETENTION_MINUTES"]["value"] == wanted
+
+
 def test_a_plants_records_survive_a_broker() -> None:
     resources = overlay("factory")
     config = of_kind(resources, "Kafka")["chipsieve"]["spec"]["kafka"]["config"]
