@@ -39,7 +39,8 @@ DEAD_LETTERS = Counter("chipsieve_dead_letters", "Failed records written to the 
 REPEATED = Counter("chipsieve_repeated", "Records of chips that were dealt with before", ["stage"])
 
 # Offsets of the input topic that expired, or were deleted, before this stage read them. Markers of transactions count
-# as one each: after a pause longer than the retention in which stages were started, that may be all there was.
+# as one each: after a pause longer than the retention in which workers of the stage before were started, that may be
+# all there was.
 RECORDS_EXPIRED = Counter("chipsieve_records_expired", "Records that were gone before they were read", ["stage"])
 
 # Partitions whose log ends below the offset that this stage had committed: the broker lost acknowledged records.

@@ -138,7 +138,7 @@ class Loop(Generic[E]):
                 finished = self._take_finished()
                 self._begin_next()
                 if finished:
-                    self._commit(finished)
+                    self._commit(finished, between_polls=True)
             self._drain()
             self._failure.raise_it()
         except BaseException:
@@ -240,11 +240,12 @@ class Loop(Generic[E]):
 
     # -- commit
 
-    def _commit(self, judgement: Judgement) -> None:
+    def _commit(self, judgement: Judgement, *, between_polls: bool = False) -> None:
         """Have outputs and offsets of a batch committed in one transaction, while no other one is under way."""
         self._failure.raise_it()  # the worker did not know what it had to of a partition, and judged all the same
         settled = judgement.settled
-        aside = [*judgement.due, *judgement.kept]
+        written = self._notes.enter(judgement.kept, self._partitions.begun)
+        aside = [*judgement.due, *judgement.kept, *written]
         if not settled and not aside:
             return
         tally = self._tally.after((record.failure for record in settled if not record.says_nothing), self._settings)
@@ -252,7 +253,8 @@ class Loop(Generic[E]):
         # lost them.
         offsets = {output.partition: self._partitions.begun[output.partition] for output in aside}
         offsets |= next_offsets(record.received for record in settled)
-        written = self._notes.enter(judgement.kept)
+        if between_polls:
+            offsets = {number: self._partitions.past_markers(number, offset) for number, offset in offsets.items()}
         notes = {partition: self._notes.of(partition) for partition in offsets}
         outputs = [output for record in settled for output in record.outputs] + [*judgement.due, *written]
         batch = Batch(settled, offsets, notes, tally, self._worked_s)

@@ -3,13 +3,15 @@
 A record in one more partition costs a transaction a request, the broker's leave and a marker, far more than its bytes:
 written out after each batch, what the stages keep would be half of all that they send. The offset of the partition is
 committed anyway, with up to 4 kB of metadata: what is kept goes there first, and to its topic once that is full or has
-stood there for a while. Both take effect with the transaction, and are read back together (`shared.stream.recall`).
+stood there for a while, whether or not another chip comes. Both take effect with the transaction, and are read back
+together (`shared.stream.recall`).
 """
 
+import math
 import struct
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from shared.stream.record import Output
@@ -17,7 +19,7 @@ from shared.stream.record import Output
 # Of the 4096 characters that a broker takes at its default (offset.metadata.max.bytes). Longer ones would be written
 # out less often, and each commit would carry more: the log of the offsets is read whole by a broker that starts.
 NOTE_CHARACTERS = 2000
-# How long a note grows at most: so much is unknown to whoever reads the topic alone, as a worker of an older version.
+# How long a note stands at most: so much is unknown to whoever reads the topic alone, as a worker of an older version.
 NOTE_AGE_S = 10.0
 NOTE_BYTES = NOTE_CHARACTERS * 3 // 4  # base64
 VERSION = "1:"
@@ -53,28 +55,37 @@ class Notes:
         self._notes: dict[int, _Note] = {}
 
     def begin(self, partition: int, noted: Iterable[Output]) -> None:
-        """Begin with a partition: this is what its note held when it was committed last."""
-        self._notes[partition] = _Note(self._clock(), list(noted))
+        """Begin with a partition: this is what its note held when it was committed last.
+
+        Nobody knows for how long, so it is due: over rebalances and failed transactions it would else never be.
+        """
+        self._notes.pop(partition, None)
+        if outputs := list(noted):
+            self._notes[partition] = _Note(-math.inf, outputs)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop what is noted of partitions: they go elsewhere, or are read again from the last commit."""
         for partition in partitions:
             self._notes.pop(partition, None)
 
-    def enter(self, kept: Sequence[Output]) -> tuple[Output, ...]:
-        """Note what is to be kept; what comes back is to be written to its topics in the same transaction."""
+    def enter(self, kept: Sequence[Output], begun: Container[int]) -> tuple[Output, ...]:
+        """Note what is to be kept; what comes back is to be written to its topics in the same transaction.
+
+        That is what grew too long, and of all partitions that have `begun` what is too old.
+        """
         for output in kept:
             note = self._notes.setdefault(output.partition, _Note(self._clock()))
             if output.topic in self._compacted:
                 note.outputs = [each for each in note.outputs if (each.topic, each.key) != (output.topic, output.key)]
             note.outputs.append(output)
-        written: list[Output] = []
-        for partition in sorted({output.partition for output in kept}):
-            note = self._notes[partition]
-            size = sum(_HEAD.size + len(output.key) + len(output.value) for output in note.outputs)
-            if size > NOTE_BYTES or self._clock() - note.since >= NOTE_AGE_S:
-                written += self._notes.pop(partition).outputs
-        return tuple(written)
+        due = {partition for partition in {output.partition for output in kept} if self._is_long(partition)}
+        latest = self._clock() - NOTE_AGE_S
+        due |= {partition for partition, note in self._notes.items() if note.since <= latest and partition in begun}
+        return tuple(output for partition in sorted(due) for output in self._notes.pop(partition).outputs)
+
+    def _is_long(self, partition: int) -> bool:
+        outputs = self._notes[partition].outputs
+        return sum(_HEAD.size + len(output.key) + len(output.value) for output in outputs) > NOTE_BYTES
 
     def of(self, partition: int) -> str:
         """The note to commit with the partition's offset; empty where there is none."""

@@ -42,6 +42,7 @@ class Partitions:
         self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
         self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
         self._resent: set[int] = set()  # sent there again, and nothing has been taken since
+        self._reading: set[int] = set()  # something was taken since it began: the client's position is ours
         self._sent_at: dict[int, float] = {}  # when a begun partition was sent to where it began
         self.adrift: set[int] = set()
         """The begun partitions of which nothing is taken until they begin anew."""
@@ -70,7 +71,7 @@ class Partitions:
             self._to_begin.pop(partition, None)
             self._next.pop(partition, None)
             self._sent_at.pop(partition, None)
-        for known in (self._astray, self._resent, self.adrift, self.cut_short):
+        for known in (self._astray, self._resent, self._reading, self.adrift, self.cut_short):
             known -= set(partitions)
 
     def begin(self, partition: int, offset: int) -> None:
@@ -115,6 +116,7 @@ class Partitions:
             tell_expired(f"{self._topic}:{partition}", expected, first, stage=self._stage)
         self._next[partition] = offset + 1
         self._resent.discard(partition)
+        self._reading.add(partition)
         return True
 
     def _send_back(self, partition: int) -> None:
@@ -132,6 +134,18 @@ class Partitions:
             TopicPartition(self._topic, partition), cached=True
         )
         return bounds[0] if bounds else 0
+
+    def past_markers(self, partition: int, offset: int) -> int:
+        """Where to commit instead of at `offset`: after the markers of transactions there, where no more was taken.
+
+        A marker that is left would be taken for a record that nobody read, once it has expired. To be called outside
+        of any poll: within one, the client stands after records that nobody has taken yet.
+        """
+        astray = partition in self._astray or partition in self.adrift
+        if astray or partition not in self._reading or self._next[partition] > offset:
+            return offset
+        (place,) = self._consumer.position([TopicPartition(self._topic, partition)])
+        return max(offset, int(place.offset))
 
     def pause(self) -> None:
         """Fetch no more of what is owned; polling goes on, so that the group keeps this worker.

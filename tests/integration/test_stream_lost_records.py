@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 
-from shared.kafka import past_reader_config
+from shared.identity import identity_of, to_headers
+from shared.kafka import past_reader_config, transactional_producer_config
 from shared.settings import Settings
 from shared.topics import Topics
 from tests.events_of_chips import image_captured
-from tests.kafka_records import Records
+from tests.kafka_records import Records, wait_for
 from tests.running_stage import RunningStage
 from tests.toy_stage import OnceStep, ToyStep
 
@@ -77,6 +78,30 @@ def test_a_log_that_ends_below_the_offset_is_gone_back_in_and_no_chip_is_judged_
     records.send(chips(range(10, 20)))
     assert forwarded(records, 20) == ids(range(20))
     assert counted("logs_cut_short") - cut_short == 1
+
+
+def test_markers_of_transactions_after_the_last_record_are_not_left_to_be_told_of_as_lost(
+    start: Start, records: Records, topics: Topics
+):
+    settings = Settings()
+    stage = start(OnceStep())
+    stage.wait_until_it_owns(6)
+    upstream = Producer(transactional_producer_config(settings.kafka, topics, f"{settings.topic_prefix}upstream"))
+    upstream.init_transactions(30)
+    images = topics.by_name["images"].name
+    for chip in chips(range(3)):
+        upstream.begin_transaction()
+        upstream.produce(images, records.encode(chip), partition=2, headers=to_headers(identity_of(chip)))
+        upstream.commit_transaction(30)
+    records.wait_for("features", 3)
+    reader = Consumer(past_reader_config(settings.kafka, topics, f"{settings.topic_prefix}chipsieve-toy"))
+    place = TopicPartition(images, 2)
+
+    def is_at_the_end() -> bool:
+        return reader.committed([place], 30)[0].offset == reader.get_watermark_offsets(place, 30)[1]
+
+    wait_for(is_at_the_end, "the marker to be passed")
+    reader.close()
 
 
 def move_offset_keeping_its_note(admin: AdminClient, topics: Topics, partition: int, offset: int) -> None:

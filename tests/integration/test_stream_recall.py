@@ -167,7 +167,8 @@ def test_what_was_noted_beside_the_offset_comes_after_what_was_written(bench: Be
     notes = Notes([chips, lines], {lines})
     later = {lines: line("line-a", 8), chips: settled("toy", 3)}
     notes.enter(
-        [Output(topic, PARTITION, b"line-a", bench.codec.encode(event), [], None) for topic, event in later.items()]
+        [Output(topic, PARTITION, b"line-a", bench.codec.encode(event), [], None) for topic, event in later.items()],
+        {PARTITION},
     )
     commit_note(bench, notes.of(PARTITION))
     past = bench.past(Recall(chips, ChipsSettled, b"toy", latest=2), Recall(lines, LineObserved))

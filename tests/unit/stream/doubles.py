@@ -58,6 +58,13 @@ class MessageDouble:
         return (1, 1_767_225_600_000)
 
 
+class Positions(dict[int, int]):
+    """Where a consumer stands, by partition; called as the client's method of the same name is."""
+
+    def __call__(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(place.topic, place.partition, self[place.partition]) for place in places]
+
+
 class ConsumerDouble:
     """A log of each partition, read from a position; between polls the test acts through `between_polls`."""
 
@@ -65,7 +72,7 @@ class ConsumerDouble:
         self.log = log
         self.headers: dict[tuple[int, int], list[tuple[str, bytes]]] = {}
         """Those of single records, by partition and offset."""
-        self.position = dict.fromkeys(log, 0)
+        self.position = Positions(dict.fromkeys(log, 0))
         self.first: dict[int, int] = {}
         self.committed_offsets: dict[int, int] = {}
         self.paused: set[int] = set()

@@ -446,6 +446,30 @@ def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths
     assert sorted(told) == sorted(partition for partition, event in kept.items() if not event.silence_armed)
 
 
+def test_what_is_noted_is_written_by_the_clock_once_though_no_chip_comes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop_module, "TICK_S", 0.0)
+    monkeypatch.setattr(notes, "NOTE_AGE_S", 0.05)
+    stage = Stage(log_of(range(3), range(3, 5)), OnceStep())
+    commits: list[None] = []
+    stage.transactions.before_commit = lambda: commits.append(None)
+
+    def settled() -> list[int]:
+        return [output.partition for output in stage.transactions.outputs if output.topic == "settled"]
+
+    def go_on_until_written() -> None:
+        if len(set(settled())) < 2:
+            stage.consumer.between_polls.append(go_on_until_written)
+        else:
+            written.append(len(commits))
+            stage.consumer.between_polls.extend([lambda: None] * 20)
+
+    written: list[int] = []
+    stage.consumer.between_polls.append(go_on_until_written)
+    stage.run()
+    assert stage.transactions.notes == {0: "", 1: ""}
+    assert [len(commits)] == written, "with nothing noted there is nothing to commit"
+
+
 def test_a_partition_whose_past_cannot_be_read_now_is_asked_for_again():
     stage = Stage(log_of(range(6)), CountingStep())
     stage.pasts.failures.extend([KafkaException(KafkaError(KafkaError._TRANSPORT)), RegistryUnavailable("down")])

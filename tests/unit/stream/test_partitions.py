@@ -78,6 +78,32 @@ def test_records_that_expired_before_they_came_are_told_of_and_counted(
     assert REGISTRY.get_sample_value("chipsieve_records_expired_total", {"stage": "parts"}) == 4
 
 
+def test_markers_after_the_last_record_are_committed_with_it(partitions: Partitions, consumer: ConsumerDouble) -> None:
+    assert partitions.takes(0, 10)
+    consumer.position[0] = 12
+    assert partitions.past_markers(0, 11) == 12
+
+
+def test_what_was_taken_and_is_not_committed_yet_is_not_passed_over(
+    partitions: Partitions, consumer: ConsumerDouble
+) -> None:
+    assert partitions.takes(0, 10)
+    assert partitions.takes(0, 12)
+    consumer.position[0] = 14
+    assert partitions.past_markers(0, 11) == 11
+
+
+def test_where_the_client_stood_before_a_partition_began_anew_means_nothing(
+    partitions: Partitions, consumer: ConsumerDouble
+) -> None:
+    assert partitions.takes(0, 10)
+    partitions.stop([0])
+    partitions.begin(0, 10)
+    partitions.seek()
+    consumer.position[0] = 30
+    assert partitions.past_markers(0, 10) == 10
+
+
 def test_a_partition_that_begins_anew_is_adrift_no_more(partitions: Partitions, clock: Clock) -> None:
     clock.now += LOOKED_UP_AFTER_S + 1
     partitions.takes(0, 3)
