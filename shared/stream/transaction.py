@@ -138,6 +138,7 @@ class Transactions:
             if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE and output.source:
                 self._refused.add(output.source)
 
+        began = time.monotonic()
         while True:
             try:
                 self._producer.produce(
@@ -149,6 +150,10 @@ class Transactions:
                     on_delivery=delivered,
                 )
             except BufferError:
+                # Else the client gives up by itself, once the records have waited for the transaction's timeout.
+                if self._stopping.is_set() and time.monotonic() - began >= CALL_TIMEOUT_S:
+                    reason = f"the send queue has been full for {CALL_TIMEOUT_S:g} s"
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, reason, retriable=True)) from None
                 self._alive()
                 self._asked(lambda: self._producer.poll(QUEUE_FULL_WAIT_S))
             except KafkaException as error:
@@ -163,6 +168,9 @@ class Transactions:
         Brokers of Kafka 4.3 and 4.4 that start again leave partitions out whose leader they do not know yet when they
         end what was prepared (KAFKA-20734). Open records hold up every reader for ever, and pending offsets keep every
         member from being told where to begin, until the same producer ends another transaction there.
+
+        A process that is killed in here leaves open what it began: readers of these partitions wait until its successor
+        in the slot comes by here, or the broker ends the transaction by its timeout.
         """
         self._producer.begin_transaction()
         for topic, partition in self._outputs:

@@ -104,6 +104,15 @@ def test_a_full_queue_is_waited_for():
     assert setup.calls[:4] == ["begin_transaction", "produce", "poll", "produce"]
 
 
+def test_a_full_queue_keeps_no_worker_that_is_told_to_stop(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transaction, "CALL_TIMEOUT_S", 0.05)
+    setup = Setup(produce=[BufferError()] * 100_000)
+    setup.stopping.set()
+    with pytest.raises(OutcomeUnknown, match="send queue has been full"):
+        setup.commit()
+    assert setup.producers == 1
+
+
 def test_a_worker_that_is_no_longer_a_member_aborts():
     setup = Setup(send_offsets_to_transaction=[ABORTABLE])
     with pytest.raises(TransactionAborted, match="not a member"):
