@@ -197,7 +197,8 @@ def _version_row(store: BankStore, product: str, version: str, active: str | Non
         "mask_threshold": manifest.mask_threshold,
         "layers": [layer.name for layer in manifest.recipe.layers],
         "bytes": manifest.size,
-        "training": manifest.training,
+        # Digests tell a picture that comes again, and nothing to a person.
+        "training": {name: value for name, value in manifest.training.items() if name != "digests"},
     }
 
 

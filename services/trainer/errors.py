@@ -3,6 +3,7 @@
 ConfigurationError
 └── TrainingError
     ├── NoPictures          a folder has no usable picture
+    ├── AmbiguousPictures   the same pictures are given as good and as defective, or once more
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
     ├── PromiseRefused      the pictures cannot carry the promise that was asked for
@@ -24,6 +25,10 @@ class TrainingError(ConfigurationError):
 
 class NoPictures(TrainingError):
     """A folder that is not there, or has no picture that can be used."""
+
+
+class AmbiguousPictures(TrainingError):
+    """Pictures that are given both as good and as defective, or that a bundle knows already."""
 
 
 class TooFewNormals(TrainingError):

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.cross_fit import Remember, remember_patches, split_into_folds
+from services.trainer.doubts import doubts
 from services.trainer.drawn_patches import draw_patches, learnt_layers
-from services.trainer.errors import NoPictures
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.heads import Heads, learn_from_defects
 from services.trainer.int8 import Agreement, quantise
 from services.trainer.known_defects import remember
+from services.trainer.material import Material
 from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Looked, Unreadable, look_at_all, sort_out
-from services.trainer.pictures import find_pictures, groups_of_abnormals, kind_of, read_groups
+from services.trainer.picture_features import Looked, Unreadable, look_at_all
+from services.trainer.pictures import groups_of_abnormals, kind_of, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.recipe_search import search_recipe
 from services.trainer.thresholds import (
@@ -66,7 +67,8 @@ def train(
 
     Args:
         product: the product's name.
-        normal: folder of good pictures, walked recursively; all of them serve the bank and the calibration.
+        normal: folder of good pictures, walked recursively; all of them serve the bank and the calibration, but for
+            copies: of files with the same bytes the first counts.
         out: the bundle's folder, written whole or not at all.
         abnormal: folder of defective pictures; a first-level subfolder names their kind of defect. Two supervised
             heads learn from them, and each joins the score where it helps on held-out ones.
@@ -86,6 +88,7 @@ def train(
         The bundle's manifest; ``training`` in it tells how it was made and warns of what is weak.
 
     Raises:
+        AmbiguousPictures: the same pictures are given as good and as defective.
         TrainingError: pictures or groups cannot be used as they are.
         PromiseRefused: what was asked for by name cannot be promised.
         NothingAffordable: no recipe keeps `max_ms`.
@@ -94,15 +97,9 @@ def train(
         VisionConfigurationError: the recipe cannot be computed.
     """
     check_writable(out.resolve())
-    normal_files, unreadable_normals = sort_out("reading pictures", given := find_pictures(normal), progress)
-    if not normal_files:
-        raise NoPictures(f"not one of {len(given)} pictures in {normal} can be read: {unreadable_normals[0].why}")
-    abnormal_files, unreadable_abnormals = sort_out(
-        "reading defective pictures", find_pictures(abnormal) if abnormal else (), progress
-    )
-    # What cannot work is refused before the long work.
+    material = Material.gather(normal, abnormal, groups, asked, progress)
+    normal_files, abnormal_files = material.normals.files, material.abnormals.files
     file_groups = read_groups(groups, normal_files) if groups else None
-    asked.refuse_early(len(normal_files), file_groups)
     search: dict[str, Any] | None = None
     precision = precision or (recipe.precision if recipe else best_precision(engine))
     if precision == "int8":
@@ -160,8 +157,8 @@ def train(
         product=product,
         feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
     )
-    unreadable = (*unreadable_normals, *unreadable_abnormals)
     odd = odd_normals([file.name for file in normals.files], held_out.scores)
+    on_abnormals = _on_abnormals(held_out, defects, threshold) if abnormals.files else None
     summary = {
         "normals": len(normals.files),
         "abnormals": len(abnormals.files),
@@ -172,14 +169,19 @@ def train(
         "recipe_search": search,
         "turned": learnt.turned,
         "int8": int8_report,
-        "unreadable": [each.name for each in unreadable],
+        **material.summary,
         "asked": asdict(asked),
         "promise": str(threshold.promise),
         "mask_promise": str(bank.calibration.mask_promise),
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
-        "on_abnormals": _on_abnormals(held_out, defects, threshold) if abnormals.files else None,
+        "on_abnormals": on_abnormals,
         "head": heads.report,
-        "warnings": [*threshold.warnings, *_warnings(len(normals.files), odd, unreadable, int8_report)],
+        "warnings": [
+            *threshold.warnings,
+            *material.warnings,
+            *doubts(anomaly_auroc=_anomaly_auroc(learnt), on_abnormals=on_abnormals),
+            *_warnings(len(normals.files), odd, material.unreadable, int8_report),
+        ],
     }
     upkeep = remember(
         normality,
@@ -324,6 +326,12 @@ def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) ->
     defective = np.arange(len(scores)) >= len(normals.scores)
     confusion = Confusion.of(scores > threshold.value, defective)
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
+
+
+def _anomaly_auroc(learnt: _Learnt) -> float | None:
+    """Of what is normal alone: what was learnt from defects has no share in it."""
+    scores = learnt.scores()
+    return auroc(scores, np.arange(len(scores)) >= len(learnt.normals.files))
 
 
 def _warnings(

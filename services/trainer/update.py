@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.additions import Additions
 from services.trainer.cross_fit import LayerPatches, split_into_folds
 from services.trainer.errors import CannotUpdate, NoPictures, SwallowsDefects, UnusableGroups
 from services.trainer.head import Refitted, describe_all, refit
@@ -20,7 +21,7 @@ from services.trainer.judging import refuse_if_stale
 from services.trainer.known_defects import anomaly_scores
 from services.trainer.normality import peaks_of
 from services.trainer.patch_head import answers_to
-from services.trainer.picture_features import Looked, look_at_all
+from services.trainer.picture_features import Looked, Unreadable, look_at_all, sort_out
 from services.trainer.pictures import find_pictures, read_groups
 from services.trainer.progress import Progress, silent
 from services.trainer.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
@@ -55,7 +56,8 @@ def update(
 
     Args:
         bundle: folder of the bundle.
-        normal: folder of the normals to add, walked recursively.
+        normal: folder of the normals to add, walked recursively; copies, and pictures that the bundle has learnt from,
+            are left out.
         out: the new bundle's folder, written whole or not at all; may be `bundle`.
         groups: CSV of ``file,group`` for the normals to add; needed where the bundle was calibrated by groups.
         asked: what the threshold is to promise; where nothing is asked for by name, what the bundle was asked for.
@@ -64,7 +66,8 @@ def update(
         progress: told how far each stage is.
 
     Raises:
-        CannotUpdate: the bundle remembers no scores to calibrate with.
+        CannotUpdate: the bundle remembers no scores to calibrate with, or has learnt from all these pictures already.
+        AmbiguousPictures: some of the pictures are defects that the bundle has learnt from.
         SwallowsDefects: known defects would pass afterwards that are rejected now.
         PromiseRefused: what was asked for by name cannot be promised.
         TrainingError: pictures or groups cannot be used as they are.
@@ -78,13 +81,14 @@ def update(
     if upkeep.groups and not groups:
         raise UnusableGroups(f"{bundle} was calibrated by groups: give --groups for the new pictures too")
     refuse_if_stale(before.bank, backbone_weights_sha256(before.bank.recipe.backbone))
-    files = find_pictures(normal)
+    files, unreadable = sort_out("reading pictures", found := find_pictures(normal), progress)
+    if not files:
+        raise NoPictures(f"not one of {len(found)} pictures in {normal} can be read: {unreadable[0].why}")
+    additions = Additions.of(normal, files, was)
     if groups:
-        read_groups(groups, files)
+        read_groups(groups, additions.distinct.files)
     loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)
-    added = look_at_all("normal pictures", files, before.bank.recipe, loaded, progress)
-    if not added.files:
-        raise NoPictures(f"not one of {len(files)} pictures in {normal} can be read: {added.unreadable[0].why}")
+    added = look_at_all("normal pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
     names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
     grown = _grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
     normals = _joined_groups(upkeep, names if groups else None, grown.scores)
@@ -115,11 +119,14 @@ def update(
         "groups": len(set(normals.groups)) if normals.groups else None,
         "updated_from": before.manifest.version,
         "added": len(added.files),
-        "unreadable": [each.name for each in added.unreadable],
+        "unreadable": [each.name for each in unreadable],
+        "copies": len(additions.distinct.copies),
+        "known": len(additions.known),
+        "digests": additions.digests,
         "promise": str(threshold.promise),
         "mask_promise": str(mask_promise),
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
-        "warnings": [*threshold.warnings, *_warnings(upkeep, added)],
+        "warnings": [*threshold.warnings, *additions.warnings, *_warnings(upkeep, unreadable)],
     }
     result = make_bundle(
         bank,
@@ -248,14 +255,14 @@ def _remembered(upkeep: Upkeep, normals: HeldOut, grown: _Grown) -> Upkeep:
     )
 
 
-def _warnings(upkeep: Upkeep, added: Looked) -> list[str]:
+def _warnings(upkeep: Upkeep, unreadable: Sequence[Unreadable]) -> list[str]:
     warnings = []
     if not upkeep.figures.defects:
         warnings.append(
             "the bundle knows no defects, so that nothing guards it from normals that are none: evaluate it on "
             "defective pictures, or train with --abnormal"
         )
-    if added.unreadable:
-        first = added.unreadable[0]
-        warnings.append(f"{len(added.unreadable)} files were left out, for instance {first.name}: {first.why}")
+    if unreadable:
+        first = unreadable[0]
+        warnings.append(f"{len(unreadable)} files were left out, for instance {first.name}: {first.why}")
     return warnings

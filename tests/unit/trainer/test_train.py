@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.errors import NoPictures, TooFewNormals, UnusableGroups
+from services.trainer.errors import AmbiguousPictures, NoPictures, TooFewNormals, UnusableGroups
 from services.trainer.pictures import PictureFile
 from services.trainer.recipe_search import Found
 from services.trainer.train import train
@@ -55,9 +55,9 @@ def test_few_normals_are_warned_of_with_the_rate_that_can_be_promised(tmp_path: 
     assert not manifest.calibration.promise.kept
 
 
-def test_two_copies_of_one_picture_make_no_degenerate_bank(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        draw(tmp_path / "normal" / f"{name}.png", 0)
+def test_one_picture_in_two_formats_makes_no_degenerate_bank(tmp_path: Path) -> None:
+    for name in ("a.png", "b.bmp"):
+        draw(tmp_path / "normal" / name, 0)
     manifest = learn(tmp_path / "normal", tmp_path / "bundle")
     assert manifest.calibration.layers[0].patch.std > 0
     assert manifest.calibration.map_level > 0
@@ -159,3 +159,53 @@ def test_progress_of_every_stage_ends_at_its_total(normal: Path, tmp_path: Path)
         "turning pictures to learn from": (24 * len(TURN_NAMES), 24 * len(TURN_NAMES)),
         "calibrating": (10, 10),
     }
+
+
+def told(manifest: Manifest) -> str:
+    """All warnings."""
+    return json.dumps(manifest.training["warnings"])
+
+
+def test_copies_are_left_out_and_no_promise_rests_on_them(normal: Path, tmp_path: Path) -> None:
+    alone = learn(normal, tmp_path / "alone")
+    for seed in range(24):
+        draw(normal / "again" / f"x{seed:02}.png", seed)
+    copied = learn(normal, tmp_path / "copied")
+    assert copied.calibration.promise.pictures == 24
+    assert copied.calibration.promise == alone.calibration.promise
+    assert (copied.training["normals"], copied.training["copies"]) == (24, 24)
+    assert "24 pictures are copies of others, for instance tray0/00.png of again/x00.png" in told(copied)
+    assert "copies" not in told(alone)
+
+
+def test_a_copy_in_another_group_is_in_none(normal: Path, tmp_path: Path) -> None:
+    draw(normal / "z-again.png", 0)
+    table = tmp_path / "groups.csv"
+    table.write_text(
+        "\n".join(["file,group", "z-again.png,elsewhere", *(f"{seed:02}.png,{seed % 4}" for seed in range(24))])
+    )
+    assert learn(normal, tmp_path / "bundle", groups=table).training["groups"] == 4
+
+
+def test_folders_that_overlap_are_refused_before_any_picture_is_read(normal: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    for folders in ((normal, normal), (normal, normal / "tray0"), (normal / "tray0", normal)):
+        with pytest.raises(AmbiguousPictures, match=r"same folder|lies below"):
+            learn(folders[0], tmp_path / "bundle", abnormal=folders[1], progress=lambda stage, *_: told.append(stage))
+    assert told == []
+
+
+def test_a_picture_that_is_given_as_good_and_as_defective_is_refused_by_name(normal: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))
+    draw(tmp_path / "abnormal" / "blot" / "good.png", 5)
+    with pytest.raises(AmbiguousPictures, match=r"1 picture.*tray2/05.png, which is the same as .*blot/good.png"):
+        learn(normal, tmp_path / "bundle", abnormal=tmp_path / "abnormal")
+
+
+def test_mixed_up_folders_are_doubted(normal: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for seed in range(24):
+        spot = (int(random.integers(70)), int(random.integers(100)))
+        draw(tmp_path / "defects" / f"{seed}.png", 500 + seed, defect=spot)
+    assert "mixed up?" in told(learn(tmp_path / "defects", tmp_path / "wrong", abnormal=normal))
+    assert "mixed up?" not in told(learn(normal, tmp_path / "right", abnormal=tmp_path / "defects"))

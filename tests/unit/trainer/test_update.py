@@ -6,7 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, SwallowsDefects, UnusableGroups
+from services.trainer.errors import (
+    AmbiguousPictures,
+    CannotUpdate,
+    NoPictures,
+    PromiseRefused,
+    SwallowsDefects,
+    UnusableGroups,
+)
 from services.trainer.evaluate import evaluate
 from services.trainer.known_defects import anomaly_scores
 from services.trainer.picture_features import look_at_all
@@ -208,6 +215,35 @@ def test_pictures_that_cannot_be_read_add_nothing(folder: Path) -> None:
     (folder / "broken" / "x.png").write_bytes(b"no picture")
     with pytest.raises(NoPictures):
         update(bundle=folder / "bundle", normal=folder / "broken", out=folder / "updated")
+
+
+def test_pictures_that_the_bundle_knows_are_left_out_and_nothing_new_is_refused(folder: Path) -> None:
+    with pytest.raises(CannotUpdate, match="learnt from all 40 pictures"):
+        update(bundle=folder / "bundle", normal=folder / "normal", out=folder / "updated")
+    for seed in range(5):
+        draw(folder / "stamped" / f"again{seed}.png", seed)
+    stamp(folder / "stamped" / "z.png", 3000)
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    training = manifest.training
+    assert (training["normals"], training["added"], training["known"], training["copies"]) == (48, 8, 5, 1)
+    assert manifest.calibration.promise.pictures == 48
+    assert "5 pictures are known to the bundle already" in str(training["warnings"])
+    with pytest.raises(CannotUpdate, match="learnt from all 13 pictures"):
+        update(bundle=folder / "updated", normal=folder / "stamped", out=folder / "again")
+
+
+def test_defects_that_the_bundle_knows_are_no_good_pictures(folder: Path) -> None:
+    draw(folder / "stamped" / "slipped.png", 2000, defect=SPOTS[0])
+    with pytest.raises(AmbiguousPictures, match=r"defects that the bundle has learnt from, for instance slipped.png"):
+        update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+
+
+def test_a_bundle_without_digests_is_updated_as_before(folder: Path) -> None:
+    bundle = read_bundle(folder / "bundle")
+    training = {name: value for name, value in bundle.manifest.training.items() if name != "digests"}
+    old = make_bundle(bundle.bank, weights_sha256="0" * 64, training=training, upkeep=bundle.upkeep)
+    write_bundle(folder / "bundle", old)
+    assert update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated").training["added"] == 8
 
 
 def test_the_same_seed_updates_the_same(folder: Path) -> None:
