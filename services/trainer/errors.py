@@ -3,7 +3,7 @@
 ConfigurationError
 └── TrainingError
     ├── NoPictures          a folder has no usable picture
-    ├── AmbiguousPictures   the same pictures are given as good and as defective, or once more
+    ├── AmbiguousPictures   pictures are given as good ones and as defects
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
     ├── PromiseRefused      the pictures cannot carry the promise that was asked for
@@ -12,6 +12,7 @@ ConfigurationError
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
     ├── CannotUpdate        a bundle that does not remember what an update needs
     ├── SwallowsDefects     an update after which known defects would pass
+    ├── StrangePictures     an update with pictures that are not like the bundle's own
     ├── QuantisationFailed  no int8 graphs could be made
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
@@ -28,7 +29,7 @@ class NoPictures(TrainingError):
 
 
 class AmbiguousPictures(TrainingError):
-    """Pictures that are given both as good and as defective, or that a bundle knows already."""
+    """Pictures that are given both as good and as defective."""
 
 
 class TooFewNormals(TrainingError):
@@ -69,3 +70,7 @@ class CannotUpdate(TrainingError):
 
 class SwallowsDefects(TrainingError):
     """An update after which defects would pass that are rejected today."""
+
+
+class StrangePictures(TrainingError):
+    """An update with pictures of another product, or with defects as good ones."""

@@ -24,6 +24,7 @@ from services.trainer.patch_head import answers_to
 from services.trainer.picture_features import Looked, Unreadable, look_at_all, sort_out
 from services.trainer.pictures import find_pictures, read_groups
 from services.trainer.progress import Progress, silent
+from services.trainer.strangers import refuse_strangers
 from services.trainer.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
 from shared.bank.bundle import Bundle, make_bundle, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
@@ -68,6 +69,7 @@ def update(
     Raises:
         CannotUpdate: the bundle remembers no scores to calibrate with, or has learnt from all these pictures already.
         AmbiguousPictures: some of the pictures are defects that the bundle has learnt from.
+        StrangePictures: the pictures are too unlike those that the bundle remembers, and the threshold would rise far.
         SwallowsDefects: known defects would pass afterwards that are rejected now.
         PromiseRefused: what was asked for by name cannot be promised.
         TrainingError: pictures or groups cannot be used as they are.
@@ -98,6 +100,7 @@ def update(
         asked = replace(before_asked, best_effort=asked.best_effort or before_asked.best_effort)
     threshold = choose_threshold(normals, defects, asked)
     _refuse_to_swallow(before, upkeep, defects.scores, threshold.value)
+    raised = refuse_strangers(before.bank, upkeep.scores, added, threshold.value)
     mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, normals.groups), asked)
     bank = replace(
         before.bank,
@@ -126,7 +129,7 @@ def update(
         "promise": str(threshold.promise),
         "mask_promise": str(mask_promise),
         "escape_promise": str(threshold.escapes) if threshold.escapes else None,
-        "warnings": [*threshold.warnings, *additions.warnings, *_warnings(upkeep, unreadable)],
+        "warnings": [*threshold.warnings, *raised, *additions.warnings, *_warnings(upkeep, unreadable)],
     }
     result = make_bundle(
         bank,

@@ -11,6 +11,7 @@ from services.trainer.errors import (
     CannotUpdate,
     NoPictures,
     PromiseRefused,
+    StrangePictures,
     SwallowsDefects,
     UnusableGroups,
 )
@@ -107,6 +108,25 @@ def test_an_update_that_swallows_known_defects_is_refused_by_their_names(folder:
     with pytest.raises(SwallowsDefects, match=r"of 8 known defects .* for instance blot/"):
         update(bundle=folder / "bundle", normal=folder / "slipped", out=folder / "updated")
     assert not (folder / "updated").exists()
+
+
+def test_another_products_pictures_are_refused_with_the_numbers(folder: Path) -> None:
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE)
+    for seed in range(12):
+        pixels = np.random.default_rng(seed).normal(60, 25, (96, 128, 3))
+        pixels[20:60, 20 : 60 + seed] = (200, 50, 50)
+        (folder / "other").mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / "other" / f"{seed}.png"), np.clip(pixels, 0, 255).astype(np.uint8))
+    with pytest.raises(StrangePictures, match=r"12 of 12 new pictures are rejected .* would rise from 0.\d+ to \d+"):
+        update(bundle=folder / "bundle", normal=folder / "other", out=folder / "updated", asked=Asked(best_effort=True))
+    assert not (folder / "updated").exists()
+
+
+def test_a_rising_threshold_is_warned_of_by_the_oddest_pictures_name(folder: Path) -> None:
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    assert "the threshold rises from" in str(manifest.training["warnings"])
+    manifest = update(bundle=folder / "updated", normal=folder / "later", out=folder / "again")
+    assert "the threshold rises from" not in str(manifest.training["warnings"])
 
 
 def test_a_head_learns_of_the_new_normals_too(folder: Path) -> None:
@@ -265,7 +285,11 @@ def test_what_is_usual_at_each_place_stays_and_known_defects_keep_their_scores(f
     )
     before = read_bundle(folder / "placed")
     assert before.upkeep is not None
-    update(bundle=folder / "placed", normal=folder / "stamped", out=folder / "updated")
+    for seed in range(8):
+        draw(folder / "more" / f"{seed}.png", 7000 + seed)
+    with pytest.raises(StrangePictures):  # a place does not learn of a stamp, and the threshold would lie above it
+        update(bundle=folder / "placed", normal=folder / "stamped", out=folder / "updated")
+    update(bundle=folder / "placed", normal=folder / "more", out=folder / "updated")
     after = read_bundle(folder / "updated")
     assert after.upkeep is not None
     assert_same_layers(after.bank.layers, before.bank.layers)
