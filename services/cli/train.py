@@ -32,7 +32,7 @@ PrecisionOption = Annotated[
     ),
 ]
 
-KNOWN_OTHERWISE = {"unreadable", "recipe", "ci95", "broken_promises"}
+KNOWN_OTHERWISE = {"unreadable", "recipe", "ci95", "broken_promises", "warnings"}
 """What the table of an evaluation leaves out."""
 
 messages = Console(stderr=True, highlight=False)
@@ -179,9 +179,7 @@ def evaluate(
             engine=engine.value,
             progress=progress,
         )
-    if figures["unreadable"]:
-        messages.print(f"[yellow]warning:[/yellow] {len(figures['unreadable'])} files could not be inspected")
-    for sentence in figures["broken_promises"]:
+    for sentence in (*figures["warnings"], *figures["broken_promises"]):
         messages.print(f"[yellow]warning:[/yellow] {sentence}")
     if report:
         typer.echo(f"report: {report / 'index.html'}", err=True)
@@ -192,6 +190,8 @@ def evaluate(
     for name, ends in figures["ci95"].items():
         if ends is not None:
             shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"
+    if figures["unreadable"]:
+        shown["not inspected"] = f"{len(figures['unreadable'])}: in no figure, the line would reject them"
     _print_table(str(bundle), shown)
 
 

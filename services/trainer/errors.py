@@ -13,6 +13,7 @@ ConfigurationError
     ├── CannotUpdate        a bundle that does not remember what an update needs
     ├── SwallowsDefects     an update after which known defects would pass
     ├── StrangePictures     an update with pictures that are not like the bundle's own
+    ├── UnwritableOutput    nothing can be written where an evaluation's outcome is to go
     ├── QuantisationFailed  no int8 graphs could be made
     └── StaleBundle         made with other weights or preprocessing than this version's
 """
@@ -74,3 +75,7 @@ class SwallowsDefects(TrainingError):
 
 class StrangePictures(TrainingError):
     """An update with pictures of another product, or with defects as good ones."""
+
+
+class UnwritableOutput(TrainingError):
+    """A report or scores that cannot be written where they are to go."""

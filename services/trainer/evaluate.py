@@ -9,13 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.errors import TrainingError
+from services.trainer.copies import Distinct, refuse_shared
+from services.trainer.doubts import swapped
+from services.trainer.errors import NoPictures, TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.promises import broken_promises
-from services.trainer.evaluation.report import Evaluated, refuse_to_overwrite, write_report
+from services.trainer.evaluation.report import Evaluated, write_report
+from services.trainer.folders import refuse_overlap
 from services.trainer.judging import Inspected, inspect_files, refuse_if_stale
-from services.trainer.pictures import find_masks, find_pictures, groups_of_abnormals, kind_of, read_groups, read_mask
+from services.trainer.outputs import refuse_file, refuse_folder, told
+from services.trainer.picture_features import Unreadable
+from services.trainer.pictures import (
+    PictureFile,
+    find_masks,
+    find_pictures,
+    groups_of_abnormals,
+    kind_of,
+    read_groups,
+    read_mask,
+)
 from services.trainer.progress import Progress, silent
 from shared.bank.bundle import read_bundle
 from shared.events import Verdict
@@ -26,6 +39,7 @@ from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 
 PIXEL_FIGURES = ("pixel_auroc", "au_pro")
+NAMED = 3  # files that could not be inspected, with what is wrong with each
 
 
 def evaluate(
@@ -57,17 +71,25 @@ def evaluate(
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
         bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
-        or over groups. ``broken_promises`` has a sentence for each rate that was promised and is exceeded here.
+        or over groups; that of a rate of 0 or 1 is the exact binomial one. ``broken_promises`` has a sentence for each
+        rate that was promised and is exceeded here, ``warnings`` one for each other doubt. ``unreadable`` names the
+        files that could not be inspected; they count in no figure.
         ``images_per_second`` counts reading, decoding, extracting and matching.
 
     Raises:
+        NoPictures: not one picture of a folder can be read.
+        AmbiguousPictures: the same pictures are given as good and as defective.
+        UnwritableOutput: scores or report cannot be written where they are to go.
         TrainingError: the folders cannot be used as they are.
         NotABundle, CorruptBundle: the bundle cannot be used.
     """
     read = read_bundle(bundle)
     bank = read.bank
+    if abnormal:
+        refuse_overlap(normal, abnormal)
     normal_files = find_pictures(normal)
     abnormal_files = find_pictures(abnormal) if abnormal else ()
+    refuse_shared(_not_empty(normal_files), _not_empty(abnormal_files))
     if masks and not abnormal_files:
         raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
     if masks:
@@ -76,19 +98,25 @@ def evaluate(
         raise TrainingError(f"scores are written as {' or '.join(SCORE_WRITERS)}, not to {scores}: choose such a name")
     if groups:
         read_groups(groups, normal_files)
+    if scores:
+        refuse_file("scores", scores)
     if report:
-        refuse_to_overwrite(report)
+        refuse_folder("report", report)
     refuse_if_stale(bank, backbone_weights_sha256(bank.recipe.backbone))
     loaded = load_engine(engine, bank.recipe, graphs=read.graphs)
     normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
+    _refuse_nothing(normals, normal)
     abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
+    if abnormal:
+        _refuse_nothing(abnormals, abnormal)
     if scores:
-        SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
+        with told("scores", scores):
+            SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
     normal_groups = read_groups(groups, normals.files) if groups else None
-    draws = resample(
-        len(normals.files), len(abnormals.files), normal_groups, groups_of_abnormals(groups, abnormals.files)
-    )
-    figures, intervals = _picture_figures(normals, abnormals, bank, draws)
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files)
+    draws = resample(len(normals.files), len(abnormals.files), normal_groups, abnormal_groups)
+    units = (*(normal_groups or _alone(normals)), *(abnormal_groups or _alone(abnormals))) if groups else None
+    figures, intervals = _picture_figures(normals, abnormals, bank, draws, units)
     truths = find_masks(masks, abnormals.files) if masks else (None,) * len(abnormals.files)
     pixel_figures, pixel_intervals = (
         _pixel_figures(normals, abnormals, truths, draws, progress)
@@ -98,15 +126,40 @@ def evaluate(
     figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
     figures["ci95"] = intervals | pixel_intervals
     figures["broken_promises"] = broken_promises(bank.calibration, figures)
+    figures["warnings"] = [*swapped(figures["image_auroc"]), *_warnings((*normals.unreadable, *abnormals.unreadable))]
     if report:
         progress("writing the report", 0, 1)
-        write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))
+        with told("report", report):
+            write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))
         progress("writing the report", 1, 1)
     return figures
 
 
+def _not_empty(files: Sequence[PictureFile]) -> Distinct:
+    """Files by their bytes; all empty ones have the same, and are no pictures."""
+    return Distinct.of([file for file in files if file.path.stat().st_size])
+
+
+def _refuse_nothing(inspected: Inspected, folder: Path) -> None:
+    if not inspected.files:
+        first = inspected.unreadable[0]
+        raise NoPictures(
+            f"not one of {len(inspected.unreadable)} pictures in {folder} can be read, {first.name} for instance: "
+            f"{first.why}"
+        )
+
+
+def _warnings(unreadable: Sequence[Unreadable]) -> list[str]:
+    if not unreadable:
+        return []
+    named = "; ".join(f"{each.name}: {each.why}" for each in unreadable[:NAMED])
+    return [
+        f"{len(unreadable)} files could not be inspected and count in no figure, the line would reject them: {named}"
+    ]
+
+
 def _picture_figures(
-    normals: Inspected, abnormals: Inspected, bank: Bank, draws: NDArray[np.intp]
+    normals: Inspected, abnormals: Inspected, bank: Bank, draws: NDArray[np.intp], groups: Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures over pictures, and their intervals."""
     scores = np.concatenate([normals.scores, abnormals.scores])
@@ -134,7 +187,12 @@ def _picture_figures(
         "images_per_second": len(scores) / seconds if seconds else None,
         "unreadable": [each.name for each in (*normals.unreadable, *abnormals.unreadable)],
     }
-    return figures, picture_intervals(scores, rejected, defective, draws)
+    return figures, picture_intervals(scores, rejected, defective, draws, groups=groups)
+
+
+def _alone(inspected: Inspected) -> tuple[str, ...]:
+    """A group for each picture, named as `groups_of_abnormals` names those that a table leaves out."""
+    return tuple(f"file {file.name}" for file in inspected.files)
 
 
 def _recall_by_kind(abnormals: Inspected) -> dict[str, float]:

@@ -1,17 +1,20 @@
-"""How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike."""
+"""How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike.
+
+A rate of 0 or 1 stays what it is however pictures are drawn; its interval is the exact binomial one
+(`services.trainer.evaluation.binomial`).
+"""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.evaluation.binomial import Counts, Interval
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, histogram_au_pro, histogram_auroc
 
 RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
 CONFIDENCE = 0.95
 PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
-
-Interval = tuple[float, float]
 
 
 def resample(
@@ -31,9 +34,22 @@ def resample(
 
 
 def picture_intervals(
-    scores: NDArray[np.float32], rejected: NDArray[np.bool_], defective: NDArray[np.bool_], draws: NDArray[np.intp]
+    scores: NDArray[np.float32],
+    rejected: NDArray[np.bool_],
+    defective: NDArray[np.bool_],
+    draws: NDArray[np.intp],
+    *,
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Interval | None]:
-    """Intervals of the figures over pictures, by their names in the report."""
+    """Intervals of the figures over pictures, by their names in the report.
+
+    Args:
+        scores: (N,).
+        rejected: (N,).
+        defective: (N,).
+        draws: (RESAMPLES, N) from `resample`.
+        groups: each picture's group, its own where it stands for itself; None where all do.
+    """
     samples = [np.repeat(np.arange(len(scores)), counts) for counts in draws]
     confusions = [Confusion.of(rejected[sample], defective[sample]) for sample in samples]
     figures: dict[str, Callable[[Confusion], float | None]] = {
@@ -44,9 +60,18 @@ def picture_intervals(
         "false_reject_rate": lambda confusion: confusion.false_reject_rate,
         "escape_rate": lambda confusion: confusion.escape_rate,
     }
+    here, counts = Confusion.of(rejected, defective), Counts.of(rejected, defective, groups)
+    at_ends = {
+        name: counts.at_an_end(name, rate, CONFIDENCE)
+        for name, figure in figures.items()
+        if (rate := figure(here)) is not None
+    }
     return {
         "image_auroc": interval([auroc(scores[sample], defective[sample]) for sample in samples]),
-        **{name: interval([figure(each) for each in confusions]) for name, figure in figures.items()},
+        **{
+            name: at_ends.get(name) or interval([figure(each) for each in confusions])
+            for name, figure in figures.items()
+        },
     }
 
 

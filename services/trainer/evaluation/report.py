@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from services.trainer.errors import TrainingError
 from services.trainer.evaluation.charts import curve, histogram, precision_recall, roc
 from services.trainer.evaluation.metrics import Confusion
 from services.trainer.evaluation.overlays import overlaid, plain
@@ -58,16 +57,6 @@ class Evaluated:
     """Of each abnormal picture, where there is one."""
 
 
-def refuse_to_overwrite(folder: Path) -> None:
-    """Before the long work.
-
-    Raises:
-        TrainingError: the report cannot be written to `folder`.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise TrainingError(f"the report cannot be written to {folder}, which is a file: name a folder")
-
-
 def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = None) -> Path:
     """Write `folder`/index.html and return its path; `at` is the time it bears, now where not given."""
     manifest, figures = evaluated.manifest, evaluated.figures
@@ -77,7 +66,7 @@ def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = No
     sections = [
         f"<h1>{escape(title)}</h1><p class=note>{at or datetime.now(UTC):%Y-%m-%d %H:%M} UTC</p>",
         _section("What was judged, and by what", _rows(_origin(evaluated)) + _split_note(evaluated)),
-        _section("Figures", _figures(figures)),
+        _section("Figures", _figures(figures) + _warnings(figures)),
         _section(
             "Scores, threshold and promise", _threshold(evaluated, histogram(normal, abnormal, manifest.threshold))
         ),
@@ -120,7 +109,7 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
         "recipe": f"{recipe.backbone} ({recipe.precision}): {layers}; feature space {manifest.feature_space}",
         "trained on": trained + grouped,
         "judged here": f"{figures['normal_images']} normal and {figures['abnormal_images']} defective pictures"
-        + (f"; {unreadable} files could not be inspected" if unreadable else ""),
+        + (f"; {unreadable} files could not be inspected, the line would reject them" if unreadable else ""),
         "intervals by": f"group ({figures['groups']} groups of normals)" if figures["groups"] else "picture",
         "time": f"{1000 / speed:.1f} ms a picture ({speed:.0f} a second): reading, decoding, features, matching"
         if speed
@@ -147,7 +136,13 @@ def _figures(figures: dict[str, Any]) -> str:
         ends = figures["ci95"].get(name)
         between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "-"
         rows.append((escape(label), f"{figures[name]:.4f}", between))
-    return _table(("figure", "value", "95 % interval"), rows)
+    return _table(("figure", "value", "95 % interval"), rows) + _note(
+        "Intervals are by bootstrap; those of rates of 0 or 1, which no drawing changes, are the exact binomial ones."
+    )
+
+
+def _warnings(figures: dict[str, Any]) -> str:
+    return "".join(f"<p class=warn>{escape(sentence)}.</p>" for sentence in figures["warnings"])
 
 
 def _threshold(evaluated: Evaluated, chart: str) -> str:

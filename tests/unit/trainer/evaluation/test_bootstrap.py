@@ -39,6 +39,21 @@ def test_nineteen_intervals_in_twenty_hold_the_true_rate() -> None:
     assert held >= 52
 
 
+def test_a_rate_at_an_end_has_an_interval_of_some_width_and_a_wider_one_over_groups() -> None:
+    defective = np.arange(40) >= 30
+    scores, draws = defective.astype(np.float32), resample(30, 10, None, None)
+    alone = picture_intervals(scores, defective, defective, draws)
+    assert alone["false_reject_rate"] == pytest.approx((0, 0.1157), abs=1e-4)
+    assert alone["recall"] == pytest.approx((0.6915, 1), abs=1e-4)
+    for name in ("accuracy", "precision", "f1", "escape_rate"):
+        ends = alone[name]
+        assert ends is not None
+        assert ends[1] - ends[0] > 0.05, name
+    groups = [str(picture // 5) for picture in range(40)]
+    grouped = picture_intervals(scores, defective, defective, draws, groups=groups)
+    assert grouped["false_reject_rate"] == pytest.approx((0, 0.4593), abs=1e-4)
+
+
 def test_a_figure_that_is_not_defined_has_no_interval() -> None:
     ends = picture_intervals(
         np.zeros(5, np.float32), np.zeros(5, np.bool_), np.zeros(5, np.bool_), resample(5, 0, None, None)
