@@ -105,7 +105,7 @@ def train(
             "progress": progress,
         }
         if update:
-            if product or abnormal or recipe or max_ms or precision is not PrecisionChoice.AUTO:
+            if product is not None or abnormal or recipe or max_ms or precision is not PrecisionChoice.AUTO:
                 raise typer.BadParameter(
                     "an update keeps product, recipe, precision and defects of the bundle: give --normal and --out, "
                     "and train without --update to change more"

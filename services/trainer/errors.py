@@ -8,6 +8,7 @@ ConfigurationError
     ├── UnusableGroups      the groups CSV does not fit the pictures
     ├── PromiseRefused      the pictures cannot carry the promise that was asked for
     ├── NothingAffordable   no recipe keeps the bound on its cost
+    ├── UnusableProduct     no bundle can bear the product's name
     ├── UnusableRecipe      a recipe's file cannot be read
     ├── UnusableMasks       no mask fits an abnormal picture, or a mask cannot be read
     ├── CannotUpdate        a bundle that does not remember what an update needs
@@ -47,6 +48,10 @@ class PromiseRefused(TrainingError):
 
 class NothingAffordable(TrainingError):
     """A bound on a picture's cost that not even the cheapest recipe keeps."""
+
+
+class UnusableProduct(TrainingError):
+    """A name that a product cannot have."""
 
 
 class UnusableRecipe(TrainingError):

@@ -39,10 +39,12 @@ class Material:
             AmbiguousPictures: the same pictures are given as good and as defective.
             NoPictures: a folder has none that can be read.
             UnusableGroups: the groups do not fit the pictures.
-            PromiseRefused: the pictures are too few for what was asked for by name.
+            PromiseRefused: the pictures cannot carry what was asked for by name.
         """
         if abnormal:
             refuse_overlap(normal, abnormal)
+        else:
+            asked.refuse_without_defects("give --abnormal")
         found = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
         normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
         abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)

@@ -72,6 +72,18 @@ class Asked:
                 f"where pictures are alike; {needed} independent ones would do. {REMEDY}"
             )
 
+    def refuse_without_defects(self, remedy: str) -> None:
+        """Where not one defect is known.
+
+        Raises:
+            PromiseRefused: a limit on escapes is asked for, which needs some; `remedy` says what to do.
+        """
+        if self.max_escape_rate is not None:
+            raise PromiseRefused(
+                f"a limit on the escape rate (--max-escape-rate {self.max_escape_rate:g}) needs defective pictures to "
+                f"measure it by: {remedy}"
+            )
+
 
 NOTHING_ASKED = Asked()
 REMEDY = "Give more, ask for less, or take what comes nearest with --best-effort"
@@ -112,17 +124,15 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
     Raises:
         PromiseRefused: what was asked for by name cannot be promised, and best effort was not asked for.
     """
-    if abnormals is not None and len(abnormals.scores) and not asked.names_anything:
+    if abnormals is None or not len(abnormals.scores):
+        asked.refuse_without_defects("give --abnormal")
+    elif not asked.names_anything:
         return _best_f1(normals, abnormals, asked.level)
     value, promise = promised_threshold(normals.scores, asked.rate, asked.level, groups=normals.groups)
     refused = [] if promise.kept or not asked.names_rejects else [promise.complaint]
     warned = [] if promise.kept else [str(promise)]
     escapes = None
-    if asked.max_escape_rate is not None:
-        if abnormals is None or not len(abnormals.scores):
-            raise PromiseRefused(
-                "a limit on the escape rate needs defective pictures to measure it by: give --abnormal"
-            )
+    if asked.max_escape_rate is not None and abnormals is not None:
         escapes = _escapes(abnormals, value, asked.max_escape_rate, asked.level)
         if not escapes.kept:
             conflict = _conflict(escapes, normals, abnormals, value, asked)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.blank_frames import passing_blanks
 from services.trainer.cross_fit import Remember, remember_patches, split_into_folds
 from services.trainer.doubts import doubts
 from services.trainer.drawn_patches import draw_patches, learnt_layers
@@ -20,6 +21,7 @@ from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
 from services.trainer.picture_features import Looked, Unreadable, look_at_all
 from services.trainer.pictures import groups_of_abnormals, kind_of, read_groups
+from services.trainer.product_name import refuse_unusable_name
 from services.trainer.progress import Progress, silent
 from services.trainer.recipe_search import search_recipe
 from services.trainer.thresholds import (
@@ -88,6 +90,7 @@ def train(
         The bundle's manifest; ``training`` in it tells how it was made and warns of what is weak.
 
     Raises:
+        UnusableProduct: the product cannot be called so.
         AmbiguousPictures: the same pictures are given as good and as defective.
         TrainingError: pictures or groups cannot be used as they are.
         PromiseRefused: what was asked for by name cannot be promised.
@@ -96,6 +99,7 @@ def train(
         NotABundle: `out` holds something else.
         VisionConfigurationError: the recipe cannot be computed.
     """
+    refuse_unusable_name(product)
     check_writable(out.resolve())
     material = Material.gather(normal, abnormal, groups, asked, progress)
     normal_files, abnormal_files = material.normals.files, material.abnormals.files
@@ -180,6 +184,7 @@ def train(
             *threshold.warnings,
             *material.warnings,
             *doubts(anomaly_auroc=_anomaly_auroc(learnt), on_abnormals=on_abnormals),
+            *passing_blanks(bank, learnt.engine, normals),
             *_warnings(len(normals.files), odd, material.unreadable, int8_report),
         ],
     }

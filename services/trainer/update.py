@@ -83,6 +83,8 @@ def update(
     if upkeep.groups and not groups:
         raise UnusableGroups(f"{bundle} was calibrated by groups: give --groups for the new pictures too")
     refuse_if_stale(before.bank, backbone_weights_sha256(before.bank.recipe.backbone))
+    if not upkeep.figures.defects:
+        asked.refuse_without_defects("the bundle knows none, so train again with --abnormal")
     files, unreadable = sort_out("reading pictures", found := find_pictures(normal), progress)
     if not files:
         raise NoPictures(f"not one of {len(found)} pictures in {normal} can be read: {unreadable[0].why}")

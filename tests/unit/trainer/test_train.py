@@ -5,9 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.trainer.errors import AmbiguousPictures, NoPictures, TooFewNormals, UnusableGroups
+from services.trainer.errors import (
+    AmbiguousPictures,
+    NoPictures,
+    PromiseRefused,
+    TooFewNormals,
+    TrainingError,
+    UnusableGroups,
+    UnusableProduct,
+)
 from services.trainer.pictures import PictureFile
 from services.trainer.recipe_search import Found
+from services.trainer.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.turned import TURN_NAMES
 from shared.bank.bundle import read_bundle
@@ -209,3 +218,30 @@ def test_mixed_up_folders_are_doubted(normal: Path, tmp_path: Path) -> None:
         draw(tmp_path / "defects" / f"{seed}.png", 500 + seed, defect=spot)
     assert "mixed up?" in told(learn(tmp_path / "defects", tmp_path / "wrong", abnormal=normal))
     assert "mixed up?" not in told(learn(normal, tmp_path / "right", abnormal=tmp_path / "defects"))
+
+
+def test_options_that_cannot_work_are_refused_before_any_picture_is_read(normal: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "empty").mkdir()
+    for product in ("", "two\nlines", "x" * 201):
+        with pytest.raises(UnusableProduct, match="--product"):
+            train(product=product, normal=normal, out=tmp_path / "bundle", recipe=RECIPE)
+    refused: list[tuple[dict[str, object], type[TrainingError], str]] = [
+        ({"asked": Asked(max_escape_rate=0.1, best_effort=True)}, PromiseRefused, r"--max-escape-rate 0.1.*--abnormal"),
+        ({"abnormal": tmp_path / "empty"}, NoPictures, "empty has no picture"),
+    ]
+    for options, error, message in refused:
+        with pytest.raises(error, match=message):
+            learn(normal, tmp_path / "bundle", progress=lambda stage, *_: told.append(stage), **options)
+    assert told == []
+
+
+def test_defects_none_of_which_can_be_read_are_a_clear_error(normal: Path, tmp_path: Path) -> None:
+    (tmp_path / "abnormal").mkdir()
+    (tmp_path / "abnormal" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(NoPictures, match=r"not one of 1 pictures in .*abnormal can be read"):
+        learn(normal, tmp_path / "bundle", abnormal=tmp_path / "abnormal")
+
+
+def test_blank_frames_that_would_pass_are_warned_of(normal: Path, tmp_path: Path) -> None:
+    assert "frame would pass" not in told(learn(normal, tmp_path / "bundle"))

@@ -186,6 +186,17 @@ def test_what_is_asked_for_by_name_is_kept_or_refused(folder: Path) -> None:
     assert manifest.calibration.promise.kept
 
 
+def test_a_limit_on_escapes_needs_known_defects(folder: Path) -> None:
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE)
+    with pytest.raises(PromiseRefused, match=r"--max-escape-rate 0.1\) .* the bundle knows none"):
+        update(
+            bundle=folder / "bundle",
+            normal=folder / "stamped",
+            out=folder / "updated",
+            asked=Asked(max_escape_rate=0.1, best_effort=True),
+        )
+
+
 def test_what_a_bundle_was_asked_for_it_keeps(folder: Path) -> None:
     asked = Asked(false_reject_rate=0.2, confidence=0.9)
     train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, asked=asked)
