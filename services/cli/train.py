@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from services.cli.precision import PrecisionChoice
@@ -126,7 +127,7 @@ def train(
     if summary["recipe_search"] and not update:
         _print_search(summary["recipe_search"])
     for warning in summary["warnings"]:
-        messages.print(f"[yellow]warning:[/yellow] {warning}")
+        messages.print(f"[yellow]warning:[/yellow] {escape(warning)}")
     if as_json:
         typer.echo(manifest.to_json())
         return
@@ -180,7 +181,7 @@ def evaluate(
             progress=progress,
         )
     for sentence in (*figures["warnings"], *figures["broken_promises"]):
-        messages.print(f"[yellow]warning:[/yellow] {sentence}")
+        messages.print(f"[yellow]warning:[/yellow] {escape(sentence)}")
     if report:
         typer.echo(f"report: {report / 'index.html'}", err=True)
     if as_json:
@@ -196,9 +197,16 @@ def evaluate(
 
 
 def _print_search(report: dict[str, Any]) -> None:
-    """What was tried, on standard error."""
+    """What was tried, on standard error; the weight is what a layer has in the score, none where it is left out."""
     has_real = bool(report["abnormals"])
-    table = Table("recipe", "AUROC", *(["on real defects"] if has_real else []), "weight", title="what was tried")
+    auroc = "AUROC, on real ones too" if has_real else "AUROC"
+    table = Table(
+        "layer",
+        auroc,
+        *(["on real ones alone"] if has_real else []),
+        "weight in the score",
+        title="what was tried, on defects drawn into the good pictures",
+    )
     for row in report["tried"]:
         real = [_cell(row["auroc_on_real"])] if has_real else []
         weight = "given up" if row["given_up"] else f"{row['weight']:.2f}" if row["weight"] else ""

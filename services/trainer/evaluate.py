@@ -128,9 +128,11 @@ def evaluate(
     figures["broken_promises"] = broken_promises(bank.calibration, figures)
     figures["warnings"] = [*swapped(figures["image_auroc"]), *_warnings((*normals.unreadable, *abnormals.unreadable))]
     if report:
+        places = {"bundle": bundle, "good pictures": normal, "defective pictures": abnormal, "masks": masks}
+        used = {what: place for what, place in places.items() if place}
         progress("writing the report", 0, 1)
         with told("report", report):
-            write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths))
+            write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths, used))
         progress("writing the report", 1, 1)
     return figures
 

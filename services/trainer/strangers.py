@@ -90,8 +90,8 @@ def refuse_strangers(bank: Bank, remembered: NDArray[np.float32], added: Looked,
         raise StrangePictures(
             f"{above} of {len(scores)} new pictures are rejected by the bundle as it is; their median score is "
             f"{found.added:.4g}, that of its own good pictures {found.middle:.4g} with a spread of {found.spread:.2g}, "
-            f"and {moved}. See whether they show good parts of {bank.product}, foremost {oddest}; if it has "
-            "changed that much, train it anew"
+            f"and {moved}. See whether they show good parts of {bank.product}, foremost {oddest}; if "
+            "the product has changed that much, train it anew"
         )
     if found.rise > WARNED_RISE:
         return [f"{moved}, so that more defects may pass: see whether all new pictures are good, foremost {oddest}"]

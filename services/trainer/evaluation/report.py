@@ -55,6 +55,8 @@ class Evaluated:
     abnormals: Inspected
     masks: Sequence[Path | None]
     """Of each abnormal picture, where there is one."""
+    places: dict[str, Path]
+    """What lay where: the bundle, and the folders that were judged."""
 
 
 def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = None) -> Path:
@@ -105,6 +107,7 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
     speed = figures["images_per_second"]
     unreadable = len(figures["unreadable"])
     return {
+        **{f"{what} read from": str(place.absolute()) for what, place in evaluated.places.items()},
         "bundle": f"{manifest.product} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC",
         "recipe": f"{recipe.backbone} ({recipe.precision}): {layers}; feature space {manifest.feature_space}",
         "trained on": trained + grouped,

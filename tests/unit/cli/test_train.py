@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
+from services.cli.train import _print_search
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
 
@@ -87,3 +88,24 @@ def test_a_report_is_written_where_asked(folder: Path) -> None:
     _, err = chipsieve("evaluate", *options)
     assert f"report: {folder / 'report' / 'index.html'}" in err
     assert (folder / "report" / "index.html").is_file()
+
+
+def test_what_was_not_inspected_is_in_the_table_and_named(folder: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    (folder / "normal" / "broken.png").write_bytes(b"no picture")
+    out, err = chipsieve("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal")
+    assert "1: in no figure, the line would reject them" in out
+    assert "broken.png: " in " ".join(err.split())
+
+
+def test_swapped_folders_are_warned_of(folder: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    options = ("--bundle", folder / "bundle", "--normal", folder / "abnormal", "--abnormal", folder / "normal")
+    _, err = chipsieve("evaluate", *options)
+    assert "are the folders swapped" in " ".join(err.split())
+
+
+def test_the_table_of_what_was_tried_says_on_which_defects(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"candidate": "b12@256", "auroc": 0.9, "auroc_on_real": None, "given_up": False, "weight": 0.5}
+    _print_search({"abnormals": 0, "tried": [row]})
+    assert "on defects drawn into the good pictures" in " ".join(capsys.readouterr().err.split())

@@ -70,6 +70,8 @@ def test_the_page_holds_the_figures_and_loads_nothing(material: dict[str, Any], 
     for name in ("image_auroc", "pixel_auroc", "au_pro", "accuracy", "precision", "recall", "f1", "false_reject_rate"):
         assert f"{figures[name]:.4f}" in text, name
         assert "{:.4f} to {:.4f}".format(*figures["ci95"][name]) in text, name
+    for place in material.values():
+        assert str(place) in text
     assert page.addresses
     assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses)
     assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
