@@ -1,11 +1,12 @@
 """`chipsieve token`: a token with which a camera sends pictures of its lines to the gateway."""
 
-import hashlib
 import json
 import secrets
 from typing import Annotated
 
 import typer
+
+from services.gateway.tokens import token_record
 
 
 def token(
@@ -13,9 +14,12 @@ def token(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Draw a token: the camera keeps it, the gateway's file of tokens gets its hash."""
+    """Draw a token: the camera keeps it, the gateway's file of tokens gets its hash.
+
+    A line whose name a blank would cut in two is quoted in that file.
+    """
     drawn = secrets.token_urlsafe(32)
-    record = f"{hashlib.sha256(drawn.encode()).hexdigest()} {' '.join(lines)}"
+    record = token_record(drawn, lines)
     if as_json:
         typer.echo(json.dumps({"token": drawn, "record": record}))
         return

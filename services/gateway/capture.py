@@ -46,7 +46,7 @@ def identify(
     """
     for name, value in (("line", line_id), ("product", product), ("chip", chip_id), ("event_id", event_id)):
         if value is not None:
-            _check_id(name, value)
+            check_id(name, value)
     captured_at = _to_milliseconds(captured_at or datetime.now(UTC))
     if captured_at >= LATEST:
         raise InvalidIdentity(f"captured_at is {captured_at.isoformat()}: set the clock it comes from")
@@ -64,6 +64,16 @@ def identify(
         captured_at=captured_at,
         verdict_by=_to_milliseconds(verdict_by) if verdict_by else None,
     )
+
+
+def check_id(name: str, value: str) -> None:
+    """Whether `value` can name a line, product, chip or event. Raises `InvalidIdentity`."""
+    if not value.strip():
+        raise InvalidIdentity(f"{name} is empty: name it")
+    if len(value) > MAX_ID_LENGTH:
+        raise InvalidIdentity(f"{name} has {len(value)} characters: use at most {MAX_ID_LENGTH}")
+    if value != value.strip() or not value.isprintable():
+        raise InvalidIdentity(f"{name} is {value!r}: use printable characters without spaces at either end")
 
 
 def capture(
@@ -111,12 +121,3 @@ def oversize(size: int, limit: int) -> OversizeImage:
 def _to_milliseconds(instant: datetime) -> datetime:
     """What the schema carries, so that an event is the same before Kafka and after."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
-
-
-def _check_id(name: str, value: str) -> None:
-    if not value.strip():
-        raise InvalidIdentity(f"{name} is empty: name it")
-    if len(value) > MAX_ID_LENGTH:
-        raise InvalidIdentity(f"{name} has {len(value)} characters: use at most {MAX_ID_LENGTH}")
-    if value != value.strip() or not value.isprintable():
-        raise InvalidIdentity(f"{name} is {value!r}: use printable characters without spaces at either end")

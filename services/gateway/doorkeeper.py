@@ -1,53 +1,21 @@
-"""Who may send pictures of which line, and how many a second.
-
-The file of tokens has one line each: the SHA-256 of the token in hex, then the lines that it is good for, or an
-asterisk for all of them. Whoever reads the file cannot send with it. A changed file counts within a second.
-
-    # camera of line 1
-    3f0c…9a line-1
-    77b2…e4 line-2 line-3
-"""
+"""Who may send pictures of which line, and how many a second. A changed file of tokens counts within a second."""
 
 import hashlib
-import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from services.gateway.errors import ForbiddenLine, RateLimited, Unauthorized
+from services.gateway.tokens import ALL, Tokens, read_tokens
 from shared.errors import ConfigurationError
 
-ALL = "*"
 LOOK_AGAIN_S = 1.0
 LINES_REMEMBERED = 10_000  # more than any plant has; a sender that invents names must not fill the memory
 
 log = structlog.get_logger(__name__)
-
-Tokens = Mapping[str, frozenset[str]]
-"""Lines that a token is good for, by the token's SHA-256 in hex."""
-
-
-def read_tokens(file: Path) -> Tokens:
-    """The tokens in a file. Raises `ConfigurationError` that names the line where one cannot be."""
-    try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"CHIPSIEVE_GATEWAY__TOKENS_FILE is {file}, which cannot be read: {error}") from error
-    tokens: dict[str, frozenset[str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        digest, *lines = line.partition("#")[0].split() or [""]
-        if not digest:
-            continue
-        if not re.fullmatch(r"[0-9a-f]{64}", digest) or not lines:
-            raise ConfigurationError(
-                f"{file}:{number} is no token: write the token's SHA-256 in hex and the lines it is good for "
-                "(`chipsieve token LINE` makes one)"
-            )
-        tokens[digest] = tokens.get(digest, frozenset()) | frozenset(lines)
-    return tokens
 
 
 class Doorkeeper:

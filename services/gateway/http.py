@@ -8,7 +8,7 @@ Query: ``line``, ``product``, ``chip``; optional ``captured_at`` and ``verdict_b
 milliseconds since 1970), ``deadline_ms`` (instead of ``verdict_by``, counted from ``captured_at``), ``event_id`` (the
 sender's own, so that a request which is sent again is not stored again), ``sha256`` (of the body, lower-case hex).
 
-Where the gateway has a file of tokens (`services.gateway.doorkeeper`), the header ``Authorization: Bearer TOKEN`` must
+Where the gateway has a file of tokens (`services.gateway.tokens`), the header ``Authorization: Bearer TOKEN`` must
 be one that is good for the line: 401 and 403 otherwise. 429 with ``Retry-After`` says that the line sends more than it
 may. All of this comes before the body is read.
 

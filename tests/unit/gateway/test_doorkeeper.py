@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from services.gateway.doorkeeper import LINES_REMEMBERED, LOOK_AGAIN_S, Doorkeeper, read_tokens
+from services.gateway.doorkeeper import LINES_REMEMBERED, LOOK_AGAIN_S, Doorkeeper
 from services.gateway.errors import RateLimited, Unauthorized
 from services.gateway.http import application
 from services.gateway.settings import DoorSettings
@@ -129,13 +129,6 @@ def test_a_file_that_broke_leaves_the_tokens_that_were_known(tokens: Path) -> No
     os.utime(tokens, ns=(1, 1))
     now[0] += LOOK_AGAIN_S
     assert keeper.authenticate("Bearer one") == {"line-1"}
-
-
-@pytest.mark.parametrize("text", ["one line-1", "g" * 64 + " line-1", "0" * 64])
-def test_a_line_that_is_no_token_is_named(tmp_path: Path, text: str) -> None:
-    (tmp_path / "tokens").write_text(f"# cameras\n{text}\n")
-    with pytest.raises(ConfigurationError, match="tokens:2 is no token"):
-        read_tokens(tmp_path / "tokens")
 
 
 def test_a_gateway_whose_tokens_cannot_be_read_does_not_open(tmp_path: Path, producer: FakeProducer) -> None:
