@@ -53,7 +53,9 @@ class Brokers:
             (self._home / str(node)).mkdir(parents=True, exist_ok=True)
             with (self._home / f"{node}.log").open("ab") as log:
                 self._servers[node].prepare(log.fileno())
-                self._running[node] = subprocess.Popen(self._servers[node].command, stdout=log, stderr=log)
+                self._running[node] = subprocess.Popen(
+                    self._servers[node].command, cwd=self._home / str(node), stdout=log, stderr=log
+                )
 
     def kill(self, *nodes: int) -> None:
         """SIGKILL, all at once."""

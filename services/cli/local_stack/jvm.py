@@ -2,6 +2,9 @@
 
 from services.cli.local_stack.artifacts import Artifacts
 
+# In a locale without UTF-8 Java cannot open a path with a letter beyond ASCII; Python writes paths in UTF-8 in any.
+ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
+
 
 def command(artifacts: Artifacts, *, heap_mb: int) -> list[str]:
     """The JVM tuned for a quick start and little memory, not for the last word in throughput."""

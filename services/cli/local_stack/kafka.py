@@ -1,5 +1,6 @@
 """One Kafka node in KRaft mode: broker and controller in one process."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from services.cli.local_stack import jvm
 from services.cli.local_stack.artifacts import Artifacts
 from services.cli.local_stack.errors import ServerFailed
+from services.cli.local_stack.java_properties import write_properties
 from services.cli.local_stack.ports import HOST
 from services.cli.local_stack.security import BROKER, Security
 from services.cli.local_stack.server import Endpoint, Server
@@ -19,6 +21,8 @@ from shared.topics import Topics
 
 # Fixed: an id drawn at random may begin with a dash, which the format tool takes for an option. Base64 of 16 bytes.
 CLUSTER_ID = "Q2hpcHNpZXZlLWxvY2FsMQ"
+# Relative: `log.dirs` is a list, which a comma in a path would cut in two, and there is no way to escape one.
+DATA = "data"
 HEAP_MB = 512
 READY_TIMEOUT_S = 1.0
 CERTIFIED_LISTENERS = ("SASL_SSL", "INTERNAL")
@@ -88,9 +92,8 @@ def server(
 ) -> Server:
     """The node, with its data below `home`; `ports` are ``kafka``, ``kafka-controller`` and ``kafka-internal``.
 
-    `changed` settings are those of a node that is not alone.
+    `changed` settings are those of a node that is not alone. It is to be started in `home`.
     """
-    data = home / "data"
     properties = home / "server.properties"
     settings = {
         "process.roles": "broker,controller",
@@ -109,11 +112,13 @@ def server(
     ]
 
     def prepare(lock: int) -> None:
-        if not data.exists():
-            _format(home, data, settings, java, lock)
-        _write(properties, settings | {"log.dirs": str(data)})
+        if not (home / DATA).exists():
+            _format(home, settings, java, lock)
+        write_properties(properties, settings | {"log.dirs": DATA})
 
-    return Server(name="kafka", command=[*java, "kafka.Kafka", str(properties)], prepare=prepare)
+    return Server(
+        name="kafka", command=[*java, "kafka.Kafka", str(properties)], environment=jvm.ENVIRONMENT, prepare=prepare
+    )
 
 
 def _open(ports: Mapping[str, int]) -> dict[str, str]:
@@ -164,15 +169,17 @@ def _answers(client: dict[str, str]) -> bool:
         return False
 
 
-def _format(home: Path, data: Path, settings: dict[str, str], java: list[str], lock: int) -> None:
+def _format(home: Path, settings: dict[str, str], java: list[str], lock: int) -> None:
     """Format the log directory, which gets its name when it is whole: nothing starts from an interrupted format."""
-    unfinished = home / "data.unfinished"
+    unfinished = home / f"{DATA}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     properties = home / "format.properties"
-    _write(properties, settings | {"log.dirs": str(unfinished)})
+    write_properties(properties, settings | {"log.dirs": unfinished.name})
     done = subprocess.run(
         [*java, "kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", str(properties)],
+        cwd=home,
+        env=os.environ | jvm.ENVIRONMENT,
         pass_fds=[lock],  # `down` waits for a format whose `up` was killed
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -182,9 +189,4 @@ def _format(home: Path, data: Path, settings: dict[str, str], java: list[str], l
     if done.returncode:
         raise ServerFailed(f"Kafka's storage cannot be formatted:\n{(done.stdout + done.stderr).strip()}")
     properties.unlink()
-    unfinished.rename(data)
-
-
-def _write(path: Path, settings: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    unfinished.rename(home / DATA)

@@ -1,6 +1,7 @@
 """The Apicurio schema registry, spoken to through its Confluent-compatible interface."""
 
 import http.client
+import os
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,30 +24,38 @@ def endpoint(port: int, security: Security | None = None) -> Endpoint:
 
 
 def server(home: Path, port: int, artifacts: Artifacts, security: Security | None) -> Server:
-    """The registry, with its database in `home`, listening on `port`."""
+    """The registry, with its database in `home`, listening on `port`; it is to be started in `home`.
+
+    Quarkus takes paths for lists, URIs and expressions at once. Relative ones hold nothing that means something there.
+    """
     return Server(
         name="registry",
         command=[*jvm.command(artifacts, heap_mb=HEAP_MB), "-jar", str(artifacts.registry / "quarkus-run.jar")],
         environment={
+            **jvm.ENVIRONMENT,
             "QUARKUS_HTTP_HOST": HOST,
             # Its health and metrics have a port of their own, 9000 by default, where a second stack would fail.
             "QUARKUS_MANAGEMENT_HOST": HOST,
             "QUARKUS_MANAGEMENT_PORT": "0",
             # NON_KEYWORDS: a table of the registry has a column named like a word that H2 reserves.
-            "APICURIO_DATASOURCE_URL": f"jdbc:h2:file:{home / 'db'};NON_KEYWORDS=VALUE",
-            **(_guarded(port, security) if security else {"QUARKUS_HTTP_PORT": str(port)}),
+            "APICURIO_DATASOURCE_URL": "jdbc:h2:file:./db;NON_KEYWORDS=VALUE",
+            **(_guarded(home, port, security) if security else {"QUARKUS_HTTP_PORT": str(port)}),
         },
         prepare=lambda _lock: security.write_registry_users(_users(security)) if security else None,
     )
 
 
-def _guarded(port: int, security: Security) -> dict[str, str]:
+def _guarded(home: Path, port: int, security: Security) -> dict[str, str]:
+    users, certificate, key = (
+        os.path.relpath(file, home)
+        for file in (_users(security), security.file(FRONT, "crt"), security.file(FRONT, "key"))
+    )
     return {
-        "QUARKUS_CONFIG_LOCATIONS": str(_users(security)),
+        "QUARKUS_CONFIG_LOCATIONS": users,
         "QUARKUS_HTTP_INSECURE_REQUESTS": "disabled",
         "QUARKUS_HTTP_SSL_PORT": str(port),
-        "QUARKUS_HTTP_SSL_CERTIFICATE_FILES": str(security.file(FRONT, "crt")),
-        "QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES": str(security.file(FRONT, "key")),
+        "QUARKUS_HTTP_SSL_CERTIFICATE_FILES": certificate,
+        "QUARKUS_HTTP_SSL_CERTIFICATE_KEY_FILES": key,
         "QUARKUS_HTTP_SSL_CERTIFICATE_RELOAD_PERIOD": "30s",  # it takes no less
     }
 
