@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import cv2
 from rich.console import Console
@@ -73,8 +74,9 @@ def run_demo(chips: int, directory: Path, console: Console, *, observe: bool = F
         observe: whether a Prometheus watches, and is asked at the end what it has seen.
 
     Raises:
-        ChipsieveError: something could not be started, or a camera or service failed.
+        ChipsieveError: `directory` cannot be written, something could not be started, or a camera or service failed.
     """
+    _open(directory)
     with ExitStack() as cleanup:
         # The stack starts while the products are learned: they do not need each other.
         starting = cleanup.enter_context(ThreadPoolExecutor(1)).submit(stack.up, directory / "stack")
@@ -111,6 +113,18 @@ def run_demo(chips: int, directory: Path, console: Console, *, observe: bool = F
     sheet = directory / "rejects.png"
     _save_sheet(sheet, cameras, [inspection for _, inspection in verdicts])
     return DemoResult(tally(sent, [verdict for verdict, _ in verdicts]), sheet)
+
+
+def _open(directory: Path) -> None:
+    """Make the folder, and write into it before there is anything to write: raises `DemoFailed`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as refused:
+        raise DemoFailed(
+            f"nothing can be kept in {directory} ({refused.strerror}): give a folder that can be written with --dir"
+        ) from refused
 
 
 def _observatory(cleanup: ExitStack, directory: Path, services: Line, console: Console) -> Observatory:

@@ -76,3 +76,17 @@ def test_an_interrupted_demo_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ended = demo_that(monkeypatch, tmp_path, KeyboardInterrupt())
     assert ended.exit_code == 130
     assert "stopped" in ended.stderr
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/chips"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run.stack, "up", lambda _directory: pytest.fail("the stack was started"))
+    app = typer.Typer()
+    app.command()(demo)
+    ended = CliRunner().invoke(app, ["--chips", "5", "--dir", str(tmp_path / place)])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert f"nothing can be kept in {tmp_path / place}" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
