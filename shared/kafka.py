@@ -16,6 +16,9 @@ T = TypeVar("T")
 ClientConfig = dict[str, str | int | bool]
 
 ADMIN_TIMEOUT_S = 15.0  # a broker that has just started answers metadata within 3 s; several clients may queue at once
+# For clients of people. Without a broker librdkafka writes a line to the terminal for each refused connection, twenty a
+# second; that nobody answered is told once, by `BrokerUnavailable`.
+_QUIET: ClientConfig = {"log_level": 0}
 METADATA_WAIT_S = 0.05  # a broker hears of a new topic within a few of these
 PREFETCH_KB = 32 * 1024  # three of the largest records ahead of the worker; the default of 64 MiB is memory, not speed
 OFFSETS_RETENTION = "offsets.retention.minutes"
@@ -55,20 +58,13 @@ def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> Clie
 
 def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsieve-reader") -> ClientConfig:
     """For a consumer that assigns partitions itself and joins no group: `tail`, `dead-letters`, the benchmark."""
-    return {
-        **_common(settings),
-        "group.id": group,  # librdkafka wants one; no group is joined
-        **_reading(topics),
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,  # tells when everything that was there has been read
-        "fetch.wait.max.ms": 50,  # an empty partition tells so after this; someone waits for it
-    }
+    return {**_assigning(settings, topics, group), **_QUIET}
 
 
 def past_reader_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
     """For a stage that reads back what it kept of a partition: reads that group's offsets, but does not join it."""
     return {
-        **reader_config(settings, topics, group),
+        **_assigning(settings, topics, group),
         "auto.offset.reset": "earliest",  # where the oldest records expire while they are read
         "fetch.wait.max.ms": 10,  # the partition waits with its records for the end to be told
     }
@@ -127,7 +123,7 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
 
     Raises `BrokerUnavailable`, and `TopicMismatch` which names every partition count and limit that differs.
     """
-    admin = AdminClient(admin_config(settings))
+    admin = AdminClient({**admin_config(settings), **_QUIET})
     # The broker's own default.replication.factor: 1 on one machine, 3 in a plant.
     wanted = [
         NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=-1, config=topic.config())
@@ -229,6 +225,17 @@ def _common(settings: KafkaSettings) -> ClientConfig:
         "client.id": "chipsieve",
         # After a broker's restart a client is back within a second; the default backs off to 10 s.
         "reconnect.backoff.max.ms": 1000,
+    }
+
+
+def _assigning(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
+    return {
+        **_common(settings),
+        "group.id": group,  # librdkafka wants one; no group is joined
+        **_reading(topics),
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,  # tells when everything that was there has been read
+        "fetch.wait.max.ms": 50,  # an empty partition tells so after this; someone waits for it
     }
 
 

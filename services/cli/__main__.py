@@ -1,5 +1,6 @@
 """The `chipsieve` command: every part of it, in one place."""
 
+import logging
 import sys
 
 import typer
@@ -47,6 +48,8 @@ def main() -> None:
     """Run the command; what Chipsieve itself raises ends it with one line on standard error and status 1."""
     # Standard output belongs to the command's own answer; what libraries have to say goes to standard error.
     configure_logs(LogSettings(level="WARNING"))
+    # Not what librdkafka has to say of each connection: a command tells by itself, once, that nobody answered.
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     try:
         app()
     except ChipsieveError as error:

@@ -68,6 +68,7 @@ def feed(  # noqa: PLR0917 - typer passes them by name
         reference_root=by_reference,
     )
     with ImageProducer(Settings(), delivery_timeout_ms=DELIVERY_TIMEOUT_MS, linger_ms=LINGER_MS) as producer:
+        producer.ask()  # else every picture would be tried for two minutes before it is told that nobody answers
         fed = send(order, producer, _Progress(len(pictures) * repeat))
     _tell(order, fed, skipped, as_json=as_json)
     if fed.refused:

@@ -3,11 +3,12 @@
 import json
 import os
 import sys
+import time
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer, KafkaError, Message
 
 from services.cli.event_json import plain, plain_bytes
 from services.cli.reading import read
@@ -21,6 +22,7 @@ from shared.wire.errors import MalformedRecord
 from shared.wire.registry import SchemaRegistry
 
 Document = dict[str, Any]
+SAY_AGAIN_S = 60.0
 
 
 class What(StrEnum):
@@ -46,7 +48,7 @@ def tail(
     topics = load_topics(prefix=settings.topic_prefix)
     topic = topics.by_name[what]
     codec = Codec(SchemaRegistry(settings.registry), topics)
-    consumer = Consumer(reader_config(settings.kafka, topics))
+    consumer = Consumer({**reader_config(settings.kafka, topics), "error_cb": _Outage()})
     shown = 0
     try:
         for message in read(
@@ -63,6 +65,22 @@ def tail(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has enough; Python flushes at exit
     finally:
         consumer.close()
+
+
+class _Outage:
+    """Says once a minute, and not at each attempt, that no broker is there any more; the wait goes on.
+
+    Nothing in the first minute: where nobody answers from the start, the command ends and says so.
+    """
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def __call__(self, error: KafkaError) -> None:
+        now = time.monotonic()
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and now - self._told >= SAY_AGAIN_S:
+            self._told = now
+            typer.echo("chipsieve: no broker answers any more; waiting for one", err=True)
 
 
 def describe(message: Message, topic: Topic, codec: Codec) -> Document:

@@ -15,10 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from services.gateway.capture import oversize
 from services.gateway.errors import GatewayBusy
 from shared import tracing
-from shared.errors import ChipsieveError
+from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ImageCaptured
 from shared.identity import identity_of, to_headers
-from shared.kafka import BrokerUnavailable, producer_config
+from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, producer_config, unavailable
 from shared.settings import Settings
 from shared.topics import load_topics
 from shared.wire.codec import Codec
@@ -26,6 +26,8 @@ from shared.wire.registry import SchemaRegistry
 
 POLL_S = 0.1  # bounds how long `close` waits for the polling thread; a delivery report wakes it at once
 METADATA_TIMEOUT_S = 2.0  # a broker answers in milliseconds; a readiness probe must not wait longer than its own limit
+# Of connections librdkafka's own log tells; these come again at each attempt.
+CONNECTIONS = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}
 
 log = structlog.get_logger(__name__)
 
@@ -119,15 +121,25 @@ class ImageProducer:
         if self.fatal_error:
             return self.fatal_error
         try:
-            self._codec.prepare()
-            metadata = self._producer.list_topics(self._topic.name, timeout=METADATA_TIMEOUT_S)
+            self.ask(METADATA_TIMEOUT_S)
         except ChipsieveError as error:
             return str(error)
-        except KafkaException as error:
-            return f"no answer from Kafka at {self._settings.kafka.bootstrap_servers} ({error.args[0].str()})"
-        if missing := metadata.topics[self._topic.name].error:
-            return f"topic {self._topic.name}: {missing.str()}; run `chipsieve topics create`"
         return None
+
+    def ask(self, timeout_s: float = ADMIN_TIMEOUT_S) -> None:
+        """Ask the broker and, once, the registry whether a picture could be stored now.
+
+        Raises:
+            NotReady: one of them cannot be reached, or the registry lacks the schema.
+            ConfigurationError: there is no topic.
+        """
+        self._codec.prepare()
+        try:
+            metadata = self._producer.list_topics(self._topic.name, timeout=timeout_s)
+        except KafkaException as error:
+            raise unavailable(self._settings.kafka, error) from error
+        if missing := metadata.topics[self._topic.name].error:
+            raise ConfigurationError(f"topic {self._topic.name}: {missing.str()}; run `chipsieve topics create`")
 
     def close(self) -> None:
         """Return when everything handed over is acknowledged or given up."""
@@ -152,7 +164,7 @@ class ImageProducer:
             self.fatal_error = f"the Kafka producer failed for good: {error.str()}"
             log.critical("producer_failed", error=error.str())
             self._on_fatal()
-        else:
+        elif error.code() not in CONNECTIONS:
             log.warning("kafka_error", error=error.str())
 
     def _failure(self, error: KafkaError, image_bytes: int) -> ChipsieveError:

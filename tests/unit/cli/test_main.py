@@ -29,3 +29,10 @@ def test_without_a_broker_standard_output_stays_clean(tmp_path: Path) -> None:
     )  # nothing listens on port 1
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:1" in done.stderr
+
+
+def test_that_no_broker_answers_is_told_once(tmp_path: Path) -> None:
+    done = chipsieve("tail", "rejects", CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1", HOME=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("chipsieve: no answer from Kafka at 127.0.0.1:1 ")
+    assert len(done.stderr.splitlines()) == 1
