@@ -141,8 +141,7 @@ def _accept(image: Image.Image, max_pixels: int) -> Header:
         raise UnsupportedImage(f"a {kind} is not inspected; send {', '.join(FORMATS)}")
     if width * height > max_pixels:
         raise ImageTooLarge(
-            f"a {kind} has {width * height} pixels, more than the limit of {max_pixels}; "
-            "send a smaller picture or raise the limit"
+            f"a {kind} has {width * height} pixels, more than the limit of {max_pixels}; send a smaller picture"
         )
     if min(width, height) < MIN_SIDE:
         raise UnsupportedImage(f"a {kind} is smaller than {MIN_SIDE} pixels a side; send the whole picture")
