@@ -17,6 +17,9 @@ from shared.errors import ConfigurationError
 
 PREFIX = "CHIPSIEVE_"
 NESTED = "__"
+GROUPS_OF_SERVICES = frozenset({"ADMIN", "ENGINE", "GATEWAY", "IMAGES", "MATCHING", "ROUTER", "STREAM"})
+"""Every group that a service adds: several services may share one environment."""
+ALIKE = 0.75  # of two names: a letter too many, too few or another one in six
 
 
 def secret(given: SecretStr | None, file: Path | None, variable: str) -> str | None:
@@ -193,19 +196,27 @@ class Settings(BaseSettings):
 
     @classmethod
     def unknown(cls, variables: Iterable[str]) -> dict[str, str | None]:
-        """Of the environment's variables those that name no field of a group that there is, and what may be meant.
+        """Of the environment's variables those that set nothing in any service, and what may be meant.
 
-        Groups that are not ours may be another service's.
+        Of groups that another service has, any field may be set. What has no group may be somebody else's (a cache, an
+        orchestrator's address of a service), unless its name is nearly one of ours.
         """
+        groups = {name.upper(): _fields(each.annotation) for name, each in cls.model_fields.items()}
+        alone = [name for name, fields in groups.items() if not fields]
+        grouped = sorted({*groups, *GROUPS_OF_SERVICES} - {*alone})
         found: dict[str, str | None] = {}
         for variable in variables:
-            group, _, name = variable.upper().removeprefix(PREFIX).partition(NESTED)
-            field = cls.model_fields.get(group.lower()) if variable.upper().startswith(PREFIX) and name else None
-            if field and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-                known = [each.upper() for each in field.annotation.model_fields]
-                if name.partition(NESTED)[0] not in known:
-                    near = difflib.get_close_matches(name, known, 1)
-                    found[variable] = f"{PREFIX}{group}{NESTED}{near[0]}" if near else None
+            if not variable.upper().startswith(PREFIX):
+                continue
+            group, nested, name = variable.upper().removeprefix(PREFIX).partition(NESTED)
+            known = groups.get(group)
+            if known and nested and name.partition(NESTED)[0] not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                found[variable] = f"{PREFIX}{group}{NESTED}{near[0]}" if near else None
+            elif known is None and group not in GROUPS_OF_SERVICES:
+                near = difflib.get_close_matches(group, grouped if nested else alone, 1, ALIKE)
+                if near or nested:
+                    found[variable] = f"{PREFIX}{near[0]}{nested}{name}" if near else None
         return found
 
 
@@ -214,6 +225,12 @@ class ServiceSettings(Settings):
 
     admin: AdminSettings = AdminSettings()
     stream: StreamSettings = StreamSettings()
+
+
+def _fields(annotation: Any) -> list[str]:
+    """A group's fields; none of a setting by itself."""
+    is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return [each.upper() for each in annotation.model_fields] if is_group else []
 
 
 def _explained(error: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The `chipsieve` command: every part of it, in one place."""
 
 import logging
+import os
 import sys
 
 import typer
@@ -17,7 +18,7 @@ from services.cli.tail import tail
 from services.cli.token import token
 from services.cli.train import evaluate, train
 from shared.errors import ChipsieveError
-from shared.settings import LogSettings
+from shared.settings import LogSettings, ServiceSettings
 from shared.telemetry import configure_logs
 
 INTERRUPTED = 130  # as a shell says of a process that Ctrl-C ended
@@ -50,6 +51,8 @@ def main() -> None:
     configure_logs(LogSettings(level="WARNING"))
     # Not what librdkafka has to say of each connection: a command tells by itself, once, that nobody answered.
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
+    for variable, meant in ServiceSettings.unknown(os.environ).items():
+        typer.echo(f"chipsieve: {variable} sets nothing{f': is {meant} meant?' if meant else ''}", err=True)
     try:
         app()
     except ChipsieveError as error:

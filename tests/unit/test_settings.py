@@ -2,8 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from services.extractor.settings import ExtractorSettings
+from services.gateway.settings import GatewaySettings
+from services.matcher.settings import MatcherSettings
+from services.router.settings import RouterSettings
 from shared.errors import ConfigurationError
-from shared.settings import RedisSettings, RegistrySettings, ServiceSettings
+from shared.settings import GROUPS_OF_SERVICES, RedisSettings, RegistrySettings, ServiceSettings, Settings
 
 
 def test_settings_come_from_variables_nested_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +33,9 @@ def test_a_misspelt_variable_of_a_known_group_is_told_with_what_may_be_meant() -
         "chipsieve_kafka__colour",
         "CHIPSIEVE_STREAM__BATCH_SIZE",
         "CHIPSIEVE_GATEWAY__PORT",  # another service's
+        "CHIPSIEVE_GATEWAY_PORT",  # Kubernetes tells so of a service named chipsieve-gateway
+        "CHIPSIEVE_CACHE_DIR",
+        "CHIPSIEVE_IMAGE",
         "CHIPSIEVE_TOPIC_PREFIX",
         "CHIPSIEVE_STREAM",
         "STREAM__BATCHSIZE",
@@ -37,6 +44,26 @@ def test_a_misspelt_variable_of_a_known_group_is_told_with_what_may_be_meant() -
         "CHIPSIEVE_STREAM__BATCHSIZE": "CHIPSIEVE_STREAM__BATCH_SIZE",
         "chipsieve_kafka__colour": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("CHIPSIEVE_STREM__BATCH_SIZE", "CHIPSIEVE_STREAM__BATCH_SIZE"),
+        ("CHIPSIEVE_GATEWY__PORT", "CHIPSIEVE_GATEWAY__PORT"),
+        ("CHIPSIEVE_CAMERA__PORT", None),
+        ("CHIPSIEVE_TOPIC_PREFX", "CHIPSIEVE_TOPIC_PREFIX"),
+    ],
+)
+def test_a_variable_that_sets_nothing_in_any_service_is_told(variable: str, meant: str | None) -> None:
+    for settings in (Settings, ServiceSettings, GatewaySettings):
+        assert settings.unknown([variable]) == {variable: meant}
+
+
+def test_the_groups_of_all_services_are_known() -> None:
+    services = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
+    groups = {name.upper() for service in services for name in service.model_fields}
+    assert groups - {name.upper() for name in Settings.model_fields} == GROUPS_OF_SERVICES
 
 
 @pytest.mark.parametrize("text", ["broker:9092", "[" * 5000])

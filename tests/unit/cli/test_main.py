@@ -36,3 +36,11 @@ def test_that_no_broker_answers_is_told_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("chipsieve: no answer from Kafka at 127.0.0.1:1 ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_misspelt_variable_is_told_on_standard_error(tmp_path: Path) -> None:
+    done = chipsieve("token", "line-1", CHIPSIEVE_STREM__BATCH_SIZE="3", HOME=str(tmp_path))
+    assert done.returncode == 0
+    assert (
+        done.stderr == "chipsieve: CHIPSIEVE_STREM__BATCH_SIZE sets nothing: is CHIPSIEVE_STREAM__BATCH_SIZE meant?\n"
+    )
