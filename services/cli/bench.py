@@ -15,6 +15,8 @@ from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
 from services.cli.benchmark.rig import own_stack
 from services.cli.benchmark.soak import bench_soak
 from services.cli.precision import PrecisionChoice
+from services.trainer.pictures import find_pictures
+from shared.bank.bundle import read_bundle
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
 console = Console(stderr=True)
@@ -43,6 +45,7 @@ def pipeline(
     and 75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the
     line costs on a busy machine, too.
     """
+    _look(images, bundle)
     with own_stack(console) as work:
         figures = bench_pipeline(images, bundle, count=count, work=work, console=console, precision=precision.asked)
     if as_json:
@@ -70,6 +73,7 @@ def deadlines(
 
     Starts a stack and services of its own, and ends them. Late chips must drain far quicker than chips are inspected.
     """
+    _look(images, bundle)
     with own_stack(console) as work:
         figures = bench_deadlines(
             images, bundle, load=load, outage_s=outage, deadline_ms=deadline, work=work, console=console
@@ -97,6 +101,7 @@ def soak(
 
     Starts a stack and services of its own, and ends them.
     """
+    _look(images, bundle)
     with own_stack(console) as work:
         figures = bench_soak(
             images, bundle, load=load, seconds=seconds, deadline_ms=deadline, work=work, console=console
@@ -119,9 +124,17 @@ def draining(
 
     Starts a stack and services of its own, and ends them. Pictures come through the gateway, which is stopped too.
     """
+    _look(images, bundle)
     with own_stack(console) as work:
         figures = bench_draining(images, bundle, rounds=rounds, work=work, console=console)
     _tell(asdict(figures), as_json=as_json)
+
+
+def _look(images: Path, bundle: Path | None) -> None:
+    """Raise what is wrong with the arguments before a stack is started for nothing."""
+    find_pictures(images)
+    if bundle:
+        read_bundle(bundle)
 
 
 def _tell(figures: dict[str, Any], *, as_json: bool) -> None:

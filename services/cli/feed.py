@@ -1,6 +1,7 @@
 """`chipsieve feed DIR`: send a folder's pictures down a line."""
 
 import json
+import math
 import sys
 import time
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from services.gateway.capture import MAX_DEADLINE_MS, check_id
 from services.gateway.feed import DELIVERY_TIMEOUT_MS, LINGER_MS, Fed, FeedOrder
 from services.gateway.feed import feed as send
 from services.gateway.folder import look_into
@@ -28,7 +30,9 @@ def feed(  # noqa: PLR0917 - typer passes them by name
         float | None, typer.Option(help="Pictures a second; as fast as Kafka takes them by default.")
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="How many times the folder is sent.")] = 1,
-    deadline_ms: Annotated[int | None, typer.Option(min=1, help="Verdicts are due this long after sending.")] = None,
+    deadline_ms: Annotated[
+        int | None, typer.Option(min=1, max=MAX_DEADLINE_MS, help="Verdicts are due this long after sending.")
+    ] = None,
     run: Annotated[
         str | None,
         typer.Option(help="Name of this feed. Given again after a crash, chips that were sent get no second verdict."),
@@ -47,8 +51,14 @@ def feed(  # noqa: PLR0917 - typer passes them by name
     A chip's id is its picture's path below DIR, from the second time on with #2, #3, … Nothing is judged here: a file
     that is no picture gets its verdict, UNINSPECTED, like any other. Exit status 1 where a picture could not be sent.
     """
-    if rate is not None and rate <= 0:
+    if rate is not None and not 0 < rate < math.inf:
         raise ConfigurationError(f"--rate is {rate}: give pictures a second above 0, or leave it out")
+    for option, value in (("--line", line), ("--product", product)):
+        check_id(option, value)
+    if by_reference is not None and not by_reference.is_dir():
+        raise ConfigurationError(
+            f"--by-reference is {by_reference}, which is no folder: give the extractor's image root"
+        )
     found = look_into(folder)
     pictures = tuple(sorted(found.pictures + found.others)) if all_files else found.pictures
     if not pictures:

@@ -89,7 +89,7 @@ class Explanation:
         yield ""
         yield from self._why(said)
         yield ""
-        yield "made again from the picture and that bank, by the same code:"
+        yield f"made again from the picture{' and that bank' if self.manifest else ''}, by the same code:"
         for each in self.compared:
             yield f"  {'same   ' if each.same else 'DIFFERS'}  {each.field}{_shown(each)}"
         yield from self._where_it_differs()

@@ -17,11 +17,15 @@ def choose(wanted: dict[str, int | None], remembered: dict[str, int]) -> dict[st
     """A port for each name: the wanted one, else the one it had before where that is free, else any free one.
 
     Raises:
-        PortTaken: a wanted port is in use.
+        PortTaken: a wanted port is in use, or wanted twice.
     """
     chosen: dict[str, int] = {}
     with ExitStack() as held:  # all are held until all are chosen, so that no two get the same
         for name, port in sorted(wanted.items(), key=lambda item: item[1] is None):
+            if twin := next((other for other, taken in chosen.items() if port and taken == port), None):
+                raise PortTaken(
+                    f"--{twin}-port and --{name}-port both name {port}: give each its own, or none for a free one"
+                )
             bound = _bind(port) if port else _bind(remembered.get(name)) or _bind_any()
             if bound is None:
                 raise PortTaken(

@@ -33,7 +33,7 @@ def test_a_wanted_port_that_is_taken_is_refused_and_its_holder_named(taken: int)
 
 def test_two_servers_cannot_want_one_port() -> None:
     free = ports.choose({"kafka": None}, {})["kafka"]
-    with pytest.raises(PortTaken, match=str(free)):
+    with pytest.raises(PortTaken, match=f"--kafka-port and --redis-port both name {free}: "):
         ports.choose({"kafka": free, "redis": free}, {})
 
 

@@ -1,0 +1,20 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from services.cli import bench
+from shared.errors import ChipsieveError
+
+
+@pytest.mark.parametrize("what", ["pipeline", "deadlines", "soak", "draining"])
+@pytest.mark.parametrize("missing", ["--images", "--bundle"])
+def test_what_is_missing_is_told_before_a_stack_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str, missing: str
+) -> None:
+    (tmp_path / "chip.png").touch()
+    monkeypatch.setattr(bench, "own_stack", lambda *_: pytest.fail("a stack was started"))
+    done = CliRunner().invoke(bench.app, [what, "--images", str(tmp_path), missing, str(tmp_path / "nowhere")])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert isinstance(done.exception, ChipsieveError)
+    assert str(tmp_path / "nowhere") in str(done.exception)
