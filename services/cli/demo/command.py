@@ -1,6 +1,7 @@
 """`chipsieve demo`: the whole line on rendered chips, with nothing to prepare."""
 
 import json
+import shlex
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +57,10 @@ def demo(
 def evaluation(directory: Path) -> str:
     """The command that evaluates the first product's bank on the test set that the demo left behind."""
     test = directory / "pictures/soic-8/test"
-    return (
-        f"chipsieve evaluate --bundle {directory}/bundles/soic-8 "
-        f"--normal {test}/normal --abnormal {test}/abnormal --masks {test}/masks"
-    )
+    folders = {
+        "--bundle": directory / "bundles/soic-8",
+        "--normal": test / "normal",
+        "--abnormal": test / "abnormal",
+        "--masks": test / "masks",
+    }
+    return f"chipsieve evaluate {' '.join(f'{option} {shlex.quote(str(folders[option]))}' for option in folders)}"

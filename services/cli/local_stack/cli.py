@@ -1,6 +1,7 @@
 """`chipsieve local`: real Kafka, Valkey and schema registry on this machine."""
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -40,9 +41,10 @@ def up(
         return
     for name, address in found.items():
         typer.echo(f"{name:9} {address}")
-    typer.echo(f"to use it: source {directory / 'env'}")
+    typer.echo(f"to use it: source {shlex.quote(str(directory / 'env'))}")
     if addresses.security:
-        typer.echo(f"as user {EVERYDAY_USER}; as another: source {addresses.security.folder}/users/NAME/env")
+        users_folder = shlex.quote(str(addresses.security.folder / "users"))
+        typer.echo(f"as user {EVERYDAY_USER}; as another: source {users_folder}/NAME/env")
         typer.echo(f"users     {' '.join(users)}")
 
 

@@ -99,13 +99,16 @@ def up(directory: Path, *, wanted_ports: Mapping[str, int | None] | None = None,
 
     Raises:
         ArtifactsUnavailable: the programs are neither cached nor to be had.
-        DirectoryUnusable: the directory cannot be written, or is to be guarded and holds an open stack.
+        DirectoryUnusable: the directory cannot be written, has a backslash in its name, or is to be guarded and holds
+            an open stack.
         PortTaken: a wanted port is in use, or its server runs on another one.
         ServerFailed: a server ended or was not ready in time. What this call started is stopped again.
         StackBusy: another `up` or `down` works on the directory.
     """
     artifacts = fetch()
     directory = directory.resolve()
+    if "\\" in str(directory):  # the registry's database takes one for a slash, and would write beside the directory
+        raise DirectoryUnusable(f"the stack cannot be kept in {directory}, for the backslash: choose another --dir")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "lock").touch()

@@ -52,6 +52,12 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         stack.up(tmp_path / "file" / "stack")
 
 
+def test_a_directory_that_the_registry_would_write_beside_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DirectoryUnusable, match="for the backslash"):
+        stack.up(tmp_path / "press\\1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_open_stacks_directory_does_not_become_a_guarded_one(tmp_path: Path) -> None:
     (tmp_path / "ports.json").write_text("{}")
     with pytest.raises(DirectoryUnusable, match="holds a stack without passwords"):
