@@ -55,7 +55,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     """A directory for a stack of the test's own."""
-    own = tmp_path / "own stack"  # a blank, as in many a home directory
+    own = tmp_path / "Prüfstand, eigener"  # with all that a home directory may have in its name
     yield own
     local("down", "--dir", own, "--purge")
 
