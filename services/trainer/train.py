@@ -1,7 +1,7 @@
 """From normal pictures to a bundle: features, memory banks, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.blank_frames import passing_blanks
-from services.trainer.cross_fit import Remember, remember_patches, split_into_folds
+from services.trainer.cross_fit import split_into_folds
 from services.trainer.doubts import doubts
-from services.trainer.drawn_patches import draw_patches, learnt_layers
 from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.heads import Heads, learn_from_defects
-from services.trainer.int8 import Agreement, quantise
 from services.trainer.known_defects import remember
+from services.trainer.learning import learn, learn_in_int8
 from services.trainer.material import Material
 from services.trainer.normality import MAP_LEVEL, Normality
 from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Looked, Unreadable, look_at_all
+from services.trainer.picture_features import Unreadable, look_at_all
 from services.trainer.pictures import groups_of_abnormals, kind_of, read_groups
 from services.trainer.product_name import refuse_unusable_name
 from services.trainer.progress import Progress, silent
@@ -33,18 +32,16 @@ from services.trainer.thresholds import (
     choose_threshold,
 )
 from services.trainer.turned import look_at_turned
-from services.trainer.turned_normals import turned_normals
 from shared.bank.bundle import check_writable, make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
-from shared.vision.engine import Engine, EngineKind
+from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 from shared.vision.engines.precision import best_precision, cpu_multiplies_int8
 from shared.vision.errors import UnsupportedPrecision
-from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.recipe import Precision, Recipe
 
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
@@ -132,10 +129,10 @@ def train(
     normal_groups = read_groups(groups, normals.files) if groups else None
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
-    learnt = _learn(normals, abnormals, recipe, loaded, fold_of, seed=seed, progress=progress)
+    learnt = learn(normals, abnormals, recipe, loaded, fold_of, seed=seed, progress=progress)
     graphs, int8_report = None, None
     if precision == "int8":
-        learnt, graphs, int8_report = _try_int8(learnt, fold_of, seed=seed, progress=progress)
+        learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
     recipe, normality, normals, abnormals = learnt.recipe, learnt.normality, learnt.normals, learnt.abnormals
     abnormal_groups = groups_of_abnormals(groups, abnormals.files)
     heads = learn_from_defects(
@@ -183,7 +180,7 @@ def train(
         "warnings": [
             *threshold.warnings,
             *material.warnings,
-            *doubts(anomaly_auroc=_anomaly_auroc(learnt), on_abnormals=on_abnormals),
+            *doubts(anomaly_auroc=learnt.anomaly_auroc, on_abnormals=on_abnormals),
             *passing_blanks(bank, learnt.engine, normals),
             *_warnings(len(normals.files), odd, material.unreadable, int8_report),
         ],
@@ -200,58 +197,6 @@ def train(
     bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep, graphs=graphs)
     write_bundle(out, bundle)
     return bundle.manifest
-
-
-@dataclass(frozen=True, slots=True)
-class _Learnt:
-    """What normals taught in one precision."""
-
-    recipe: Recipe
-    engine: Engine
-    normals: Looked
-    abnormals: Looked
-    normality: Normality
-    turned: list[dict[str, Any]] | None
-    """What was found of turned copies, as plain JSON; None where none were looked at."""
-
-    def scores(self) -> NDArray[np.float32]:
-        """(N + A,) held-out anomaly scores of normals and abnormals."""
-        return np.concatenate([self.normality.scores, self.normality.anomaly_scores(self.abnormals.grids)])
-
-
-def _learn(
-    normals: Looked,
-    abnormals: Looked,
-    recipe: Recipe,
-    engine: Engine,
-    fold_of: NDArray[np.intp],
-    *,
-    seed: int,
-    progress: Progress,
-) -> _Learnt:
-    copies = turned_normals(normals, recipe, engine, fold_of, seed=seed, progress=progress)
-    keep: Remember = copies.remember if copies else remember_patches
-    if learnt_layers(recipe):
-        keep = draw_patches(normals.files, recipe, engine, seed=seed, progress=progress, others=keep).remember
-    normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
-    return _Learnt(recipe, engine, normals, abnormals, normality, copies.report if copies else None)
-
-
-def _try_int8(
-    in_float: _Learnt, fold_of: NDArray[np.intp], *, seed: int, progress: Progress
-) -> tuple[_Learnt, Int8Graphs | None, dict[str, Any]]:
-    """Learn the same in int8; what is gone on with, its graphs where that is int8, and how the two compare."""
-    recipe, graphs = quantise(in_float.recipe, in_float.normals.files, seed=seed, progress=progress)
-    engine = load_engine("openvino", recipe, graphs=graphs)
-    looked = [
-        look_at_all(f"{name} pictures in int8", each.files, recipe, engine, progress)
-        for name, each in (("normal", in_float.normals), ("abnormal", in_float.abnormals))
-    ]
-    in_int8 = _learn(looked[0], looked[1], recipe, engine, fold_of, seed=seed, progress=progress)
-    scores = in_float.scores()
-    agreement = Agreement.of(scores, in_int8.scores(), np.arange(len(scores)) >= len(fold_of))
-    taken = agreement.refused_because is None
-    return in_int8 if taken else in_float, graphs if taken else None, agreement.report()
 
 
 def fit(
@@ -331,12 +276,6 @@ def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) ->
     defective = np.arange(len(scores)) >= len(normals.scores)
     confusion = Confusion.of(scores > threshold.value, defective)
     return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
-
-
-def _anomaly_auroc(learnt: _Learnt) -> float | None:
-    """Of what is normal alone: what was learnt from defects has no share in it."""
-    scores = learnt.scores()
-    return auroc(scores, np.arange(len(scores)) >= len(learnt.normals.files))
 
 
 def _warnings(

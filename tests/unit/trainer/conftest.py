@@ -25,8 +25,9 @@ class ColourEngine:
 
 @pytest.fixture(autouse=True)
 def colour_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("train", "evaluate", "update"):
+    for module in ("train", "learning", "evaluate", "update"):
         monkeypatch.setattr(f"services.trainer.{module}.load_engine", lambda kind, recipe, graphs=None: ColourEngine())
+    for module in ("train", "evaluate", "update"):
         monkeypatch.setattr(f"services.trainer.{module}.backbone_weights_sha256", lambda name: "0" * 64)
 
 

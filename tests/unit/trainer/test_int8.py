@@ -42,7 +42,7 @@ def quantised(monkeypatch: pytest.MonkeyPatch) -> None:
     def quantise(recipe: Recipe, files: Sequence[PictureFile], **_: Any) -> tuple[Recipe, Int8Graphs]:
         return replace(recipe, precision="int8", graphs_sha256=GRAPHS.sha256), GRAPHS
 
-    monkeypatch.setattr("services.trainer.train.quantise", quantise)
+    monkeypatch.setattr("services.trainer.learning.quantise", quantise)
     monkeypatch.setattr("services.trainer.train.cpu_multiplies_int8", lambda: True)
 
 
