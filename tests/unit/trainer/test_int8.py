@@ -78,7 +78,9 @@ def test_int8_is_taken_where_scores_stay_and_kept_by_an_update(normal: Path, tmp
     assert (manifest.recipe.precision, manifest.recipe.graphs_sha256) == ("int8", GRAPHS.sha256)
     assert manifest.training["int8"]["taken"]
     assert read_bundle(out).graphs == GRAPHS
-    update(bundle=out, normal=normal, out=tmp_path / "grown")
+    for seed in range(50, 56):
+        draw(tmp_path / "more" / f"{seed}.png", seed)
+    update(bundle=out, normal=tmp_path / "more", out=tmp_path / "grown")
     assert read_bundle(tmp_path / "grown").graphs == GRAPHS
 
 
