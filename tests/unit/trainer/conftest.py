@@ -38,6 +38,12 @@ def short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.trainer.patch_lessons.FEWEST_STEPS", 100)
 
 
+@pytest.fixture(autouse=True)
+def no_turned_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take time, and are tested by themselves."""
+    monkeypatch.setattr("services.trainer.turned_normals.FEW", 0)
+
+
 def draw(path: Path, seed: int, *, defect: tuple[int, int] | None = None) -> None:
     """A grey plate of 96 x 128 pixels; `defect` is the top left corner of a red blot of 20 pixels."""
     random = np.random.default_rng(seed)

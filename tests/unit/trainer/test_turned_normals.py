@@ -13,14 +13,19 @@ from services.trainer.pictures import find_pictures
 from services.trainer.progress import silent
 from services.trainer.train import train
 from services.trainer.turned import TURN_NAMES
-from services.trainer.turned_normals import FEW, TurnedNormals, turned_normals
+from services.trainer.turned_normals import TurnedNormals, turned_normals
 from shared.bank.bundle import read_bundle
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 from tests.unit.trainer.conftest import GRID, RECIPE, draw
 
 (LAYER,) = RECIPE.layers
-PICTURES = 12
+PICTURES, FEW = 12, 20
+
+
+@pytest.fixture(autouse=True)
+def turned_copies(monkeypatch: pytest.MonkeyPatch, no_turned_copies: None) -> None:
+    monkeypatch.setattr("services.trainer.turned_normals.FEW", FEW)
 
 
 class SlopeEngine:
