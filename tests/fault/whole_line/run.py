@@ -127,9 +127,11 @@ def run(seed: int, count: int, kills: int, directory: Path, tell: Tell) -> Repor
         )
         began = time.monotonic()
         pace = len(sent) / (len(faults) + 1) / SECONDS_BETWEEN_FAULTS
+        # Also amid the last fault chips go on coming (no disk fills without them), and some are left for after it.
+        amid_the_last = (faults[-1].after + len(sent)) // 2
         with disturbed.running(sent, per_second=pace) as feed:
             for number, fault in enumerate(faults):
-                feed.allow(faults[min(number + 2, len(faults) - 1)].after)
+                feed.allow(faults[number + 2].after if number + 2 < len(faults) else amid_the_last)
                 feed.wait_until_sent(fault.after)
                 injected.inject(fault)
             disturbed.replicas.wait_for_zombies()
