@@ -76,9 +76,8 @@ class GivingUp:
             events, outputs = self._uninspected(received, chip)
         except NotReady:
             raise
-        except Exception:
-            # What the event holds does not fit either, or the step stumbles over it here too: what is said of the chip
-            # without it is short.
+        except Exception:  # what the event holds does not fit either, or the step stumbles over it here too
+            # What is said of the chip without it is short.
             log.exception("event_left_out", source=str(received.source))
             events, outputs = self._uninspected(received, replace(chip, event=None))
         if chip.error is not None:

@@ -224,7 +224,7 @@ class Judge(Generic[E]):
         """What the clock made due. It fails quietly: neither verdicts nor other alerts stop for an alert."""
         try:
             due = self._step.tick(self._clock())
-        except Exception:
+        except Exception:  # whatever a step's clock stumbles over, chips must go on getting verdicts
             log.exception("tick_failed")
             return ()
         outputs: list[Output] = []
@@ -232,7 +232,7 @@ class Judge(Generic[E]):
             for event in events:
                 try:
                     outputs += self._encoder.aside({partition: [event]})
-                except Exception:
+                except Exception:  # too large, or what no schema carries: this one alone is lost, and the log says so
                     log.exception("due_event_lost", event_type=type(event).__name__, partition=partition)
         return tuple(outputs)
 

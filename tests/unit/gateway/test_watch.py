@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +10,28 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.gateway.producer import Stored
 from services.gateway.watch import FolderWatch
 from shared.errors import ConfigurationError
+from shared.events import ImageCaptured
 from shared.kafka import BrokerUnavailable
 from shared.settings import LogSettings
 from shared.telemetry import configure_logs
 from shared.wire.errors import UnwritableEvent
 from tests.unit.gateway.doubles import FakeProducer
+
+
+class StopsTheWatch(FakeProducer):
+    """Tells the watch to stop once it has taken a picture."""
+
+    def __init__(self, stopped: threading.Event) -> None:
+        super().__init__()
+        self._stopped = stopped
+
+    def publish(self, event: ImageCaptured) -> Future[Stored]:
+        future = super().publish(event)
+        self._stopped.set()
+        return future
 
 
 def watch(folder: Path, producer: FakeProducer, deadline_ms: int | None = None) -> FolderWatch:
@@ -131,14 +147,7 @@ def test_a_folder_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> 
 
 def test_the_watch_goes_on_after_an_outage_and_ends_when_told(tmp_path: Path) -> None:
     stopped = threading.Event()
-
-    class LastPictureStops(FakeProducer):
-        def publish(self, event):  # type: ignore[no-untyped-def]
-            future = super().publish(event)
-            stopped.set()
-            return future
-
-    producer = LastPictureStops()
+    producer = StopsTheWatch(stopped)
     producer.busy = [BrokerUnavailable("gone"), BrokerUnavailable("gone")]
     put(tmp_path, "1.png")
     watch(tmp_path, producer).run(stopped, interval_s=0.001)
@@ -336,14 +345,7 @@ def test_a_subfolder_that_cannot_be_read_does_not_hold_up_the_others(
 
 def test_the_watch_goes_on_after_what_nobody_expected_and_logs_it_once_with_its_traceback(tmp_path: Path) -> None:
     stopped = threading.Event()
-
-    class LastPictureStops(FakeProducer):
-        def publish(self, event):  # type: ignore[no-untyped-def]
-            future = super().publish(event)
-            stopped.set()
-            return future
-
-    producer = LastPictureStops()
+    producer = StopsTheWatch(stopped)
     producer.busy = [RuntimeError("nobody expects it") for _ in range(3)]
     put(tmp_path, "1.png")
     with capture_logs() as logs:

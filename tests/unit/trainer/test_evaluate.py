@@ -135,12 +135,13 @@ def test_what_cannot_be_inspected_is_named_and_nothing_else_is_no_evaluation(fol
 
 def test_places_that_cannot_be_written_to_are_refused_before_the_work(folder: Path) -> None:
     told: list[str] = []
-    for places in ({"report": Path("/proc/foo")}, {"scores": folder / "none" / "s.csv"}):
+    for report, scores in ((Path("/proc/foo"), None), (None, folder / "none" / "s.csv")):
         with pytest.raises(UnwritableOutput):
             evaluate(
                 bundle=folder / "bundle",
                 normal=folder / "normal",
+                report=report,
+                scores=scores,
                 progress=lambda stage, *_: told.append(stage),
-                **places,  # type: ignore[arg-type]
             )
     assert told == []
