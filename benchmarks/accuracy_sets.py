@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from services.trainer.errors import PromiseRefused
-from services.trainer.evaluate import evaluate
 from services.trainer.evaluation.ablation.material import Material, find_material
 from services.trainer.evaluation.ablation.results import MEASURES
 from services.trainer.evaluation.ablation.splits import Split, make_splits
 from services.trainer.evaluation.ablation.study import ablate
-from services.trainer.pictures import PictureFile, find_pictures, read_groups
+from services.trainer.evaluation.evaluate import evaluate
+from services.trainer.material.pictures import PictureFile, find_pictures, read_groups
 from services.trainer.progress import silent
-from services.trainer.recipe_file import read_recipe
-from services.trainer.recipe_search import search_recipe
-from services.trainer.thresholds import Asked
+from services.trainer.promise.thresholds import Asked
+from services.trainer.recipe.file import read_recipe
+from services.trainer.recipe.search import search_recipe
 from services.trainer.train import train
 from shared.vision.engine import EngineKind
 from shared.vision.engines.precision import best_precision

@@ -18,7 +18,7 @@ from benchmarks.peers.comparison import HEADLINE, OURS, SAME_FEATURES, accuracy,
 from benchmarks.peers.environment import PeerFailed, Peers
 from benchmarks.table import Table, document
 from services.cli.precision import PrecisionChoice
-from services.trainer.pictures import find_pictures
+from services.trainer.material.pictures import find_pictures
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0, backbone_weights_path
 from shared.vision.engines.loading import default_cache_dir
 from shared.vision.engines.precision import best_precision

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluation.metrics import PixelFigures, auroc
-from services.trainer.pictures import find_masks, find_pictures, read_mask
+from services.trainer.material.pictures import find_masks, find_pictures, read_mask
 from shared.vision.picture import probe
 
 SAME_FEATURES = 1e-3  # of the largest one; float32 sums of another order differ by some 1e-6

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import own_stack, running, send
-from services.trainer.evaluate import evaluate
+from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
 from shared.bank.bundle import read_bundle
 from shared.settings import Settings

@@ -83,8 +83,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn from good pictures what is normal, and write a bundle to publish."""
-    from services.trainer.recipe_file import read_recipe  # noqa: PLC0415 - the other commands need no arithmetic
-    from services.trainer.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
+    from services.trainer.promise.thresholds import Asked  # noqa: PLC0415 - the other commands need no arithmetic
+    from services.trainer.recipe.file import read_recipe  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.train import train as learn  # noqa: PLC0415 - the other commands need no arithmetic
     from services.trainer.update import update as add  # noqa: PLC0415 - the other commands need no arithmetic
     from shared.vision.engines.precision import best_precision  # noqa: PLC0415 - the other commands need no arithmetic
@@ -166,7 +166,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge pictures whose truth is known; positive means defective."""
-    from services.trainer.evaluate import evaluate as judge  # noqa: PLC0415 - the other commands need no arithmetic
+    from services.trainer.evaluation.evaluate import evaluate as judge  # noqa: PLC0415 - the other commands need no arithmetic
 
     with bars(messages) as progress:
         figures = judge(

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.blank_frames import passing_blanks
-from services.trainer.cross_fit import split_into_folds
-from services.trainer.doubts import doubts
+from services.trainer.doubts.blank_frames import passing_blanks
+from services.trainer.doubts.mixed_up import doubts
+from services.trainer.doubts.odd_normals import odd_normals
 from services.trainer.evaluation.metrics import Confusion, auroc
-from services.trainer.heads import Heads, learn_from_defects
-from services.trainer.known_defects import remember
-from services.trainer.learning import learn, learn_in_int8
-from services.trainer.material import Material
-from services.trainer.normality import MAP_LEVEL, Normality
-from services.trainer.odd_normals import odd_normals
-from services.trainer.picture_features import Unreadable, look_at_all
-from services.trainer.pictures import groups_of_abnormals, kind_of, read_groups
+from services.trainer.known_defects.heads import Heads, learn_from_defects
+from services.trainer.known_defects.remembered import remember
+from services.trainer.material.gathering import Material
+from services.trainer.material.picture_features import Unreadable, look_at_all
+from services.trainer.material.pictures import groups_of_abnormals, kind_of, read_groups
+from services.trainer.material.turned import look_at_turned
+from services.trainer.normality.cross_fit import split_into_folds
+from services.trainer.normality.layers import MAP_LEVEL, Normality
+from services.trainer.normality.learning import learn, learn_in_int8
 from services.trainer.product_name import refuse_unusable_name
 from services.trainer.progress import Progress, silent
-from services.trainer.recipe_search import search_recipe
-from services.trainer.thresholds import (
+from services.trainer.promise.thresholds import (
     NOTHING_ASKED,
     Asked,
     HeldOut,
@@ -31,7 +31,7 @@ from services.trainer.thresholds import (
     choose_mask_threshold,
     choose_threshold,
 )
-from services.trainer.turned import look_at_turned
+from services.trainer.recipe.search import search_recipe
 from shared.bank.bundle import check_writable, make_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
@@ -77,7 +77,7 @@ def train(
         recipe: which features, compared how; None searches for what works for these pictures.
         precision: what the engine computes in, now and on the line. None takes the given recipe's, and for one that is
             searched for the best that this machine has (`best_precision`). ``int8`` is tried after that, and taken
-            only where scores stay (`services.trainer.int8`).
+            only where scores stay (`services.trainer.normality.int8`).
         max_ms: bound on a picture's extraction on this machine, milliseconds, for the search.
         engine: what runs the backbone.
         seed: same seed and pictures, same bundle.

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.additions import Additions
-from services.trainer.cross_fit import LayerPatches, split_into_folds
+from services.trainer.doubts.strangers import refuse_strangers
 from services.trainer.errors import CannotUpdate, NoPictures, SwallowsDefects, UnusableGroups
-from services.trainer.head import Refitted, describe_all, refit
-from services.trainer.judging import refuse_if_stale
-from services.trainer.known_defects import anomaly_scores
-from services.trainer.normality import peaks_of
-from services.trainer.patch_head import answers_to
-from services.trainer.picture_features import Looked, Unreadable, look_at_all, sort_out
-from services.trainer.pictures import find_pictures, read_groups
+from services.trainer.evaluation.judging import refuse_if_stale
+from services.trainer.known_defects.head import Refitted, describe_all, refit
+from services.trainer.known_defects.patch_head import answers_to
+from services.trainer.known_defects.remembered import anomaly_scores
+from services.trainer.material.additions import Additions
+from services.trainer.material.picture_features import Looked, Unreadable, look_at_all, sort_out
+from services.trainer.material.pictures import find_pictures, read_groups
+from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
+from services.trainer.normality.layers import peaks_of
 from services.trainer.progress import Progress, silent
-from services.trainer.strangers import refuse_strangers
-from services.trainer.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
+from services.trainer.promise.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
 from shared.bank.bundle import Bundle, make_bundle, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.bank.upkeep import Upkeep

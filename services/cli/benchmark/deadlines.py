@@ -22,7 +22,7 @@ from services.cli.benchmark.rig import (
     send,
     throughput,
 )
-from services.trainer.pictures import find_pictures
+from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle import read_bundle
 from shared.events import UninspectedReason
 from shared.settings import Settings

@@ -14,7 +14,7 @@ from rich.console import Console
 from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import BenchmarkFailed, Rig, bundle_of, readable, running, throughput
 from services.cli.line import STAGES, RunningService, free_port
-from services.trainer.pictures import find_pictures
+from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle import read_bundle
 from shared.settings import Settings
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from services.trainer.evaluation.charts import curve, histogram, precision_recall, roc
+from services.trainer.evaluation.judging import Inspected
 from services.trainer.evaluation.metrics import Confusion
 from services.trainer.evaluation.overlays import overlaid, plain
-from services.trainer.judging import Inspected
-from services.trainer.pictures import kind_of, read_mask
+from services.trainer.material.pictures import kind_of, read_mask
 from shared.bank.manifest import Manifest
 from shared.vision.inspection import Inspection
 from shared.vision.picture import decode

@@ -12,7 +12,7 @@ from services.cli.demo.render import render_chip
 from services.gateway.feed import FeedOrder, feed
 from services.gateway.folder import look_into
 from services.gateway.producer import ImageProducer
-from services.trainer.evaluate import evaluate
+from services.trainer.evaluation.evaluate import evaluate
 from tests.integration.line.conftest import PRODUCT, RunningLine
 
 CHIPS = 40

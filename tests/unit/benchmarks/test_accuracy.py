@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from benchmarks import accuracy
 from benchmarks.accuracy_sets import Figures, measure_board
-from services.trainer.pictures import find_pictures
+from services.trainer.material.pictures import find_pictures
 from tests.unit.trainer.conftest import draw
 
 

@@ -25,23 +25,23 @@ class ColourEngine:
 
 @pytest.fixture(autouse=True)
 def colour_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("train", "learning", "evaluate", "update"):
+    for module in ("train", "normality.learning", "evaluation.evaluate", "update"):
         monkeypatch.setattr(f"services.trainer.{module}.load_engine", lambda kind, recipe, graphs=None: ColourEngine())
-    for module in ("train", "evaluate", "update"):
+    for module in ("train", "evaluation.evaluate", "update"):
         monkeypatch.setattr(f"services.trainer.{module}.backbone_weights_sha256", lambda name: "0" * 64)
 
 
 @pytest.fixture(autouse=True)
 def short_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Colours are learnt in no time."""
-    monkeypatch.setattr("services.trainer.patch_teaching.MOST_STEPS", 150)
-    monkeypatch.setattr("services.trainer.patch_lessons.FEWEST_STEPS", 100)
+    monkeypatch.setattr("services.trainer.normality.patch_teaching.MOST_STEPS", 150)
+    monkeypatch.setattr("services.trainer.known_defects.patch_lessons.FEWEST_STEPS", 100)
 
 
 @pytest.fixture(autouse=True)
 def no_turned_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take time, and are tested by themselves."""
-    monkeypatch.setattr("services.trainer.turned_normals.FEW", 0)
+    monkeypatch.setattr("services.trainer.normality.turned_normals.FEW", 0)
 
 
 def draw(path: Path, seed: int, *, defect: tuple[int, int] | None = None) -> None:

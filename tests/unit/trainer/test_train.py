@@ -14,9 +14,9 @@ from services.trainer.errors import (
     UnusableGroups,
     UnusableProduct,
 )
-from services.trainer.pictures import PictureFile
-from services.trainer.recipe_search import Found
-from services.trainer.thresholds import Asked
+from services.trainer.material.pictures import PictureFile
+from services.trainer.promise.thresholds import Asked
+from services.trainer.recipe.search import Found
 from services.trainer.train import train
 from shared.bank.bundle import read_bundle
 from shared.bank.manifest import Manifest
@@ -72,7 +72,7 @@ def test_one_picture_in_two_formats_makes_no_degenerate_bank(tmp_path: Path) -> 
 
 
 def test_a_normal_is_never_above_the_threshold_it_helped_to_set_when_few(tmp_path: Path) -> None:
-    from services.trainer.evaluate import evaluate
+    from services.trainer.evaluation.evaluate import evaluate
 
     for seed in range(5):
         draw(tmp_path / "normal" / f"{seed}.png", seed)

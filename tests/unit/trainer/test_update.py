@@ -15,12 +15,12 @@ from services.trainer.errors import (
     SwallowsDefects,
     UnusableGroups,
 )
-from services.trainer.evaluate import evaluate
-from services.trainer.known_defects import anomaly_scores
-from services.trainer.picture_features import look_at_all
-from services.trainer.pictures import find_pictures
+from services.trainer.evaluation.evaluate import evaluate
+from services.trainer.known_defects.remembered import anomaly_scores
+from services.trainer.material.picture_features import look_at_all
+from services.trainer.material.pictures import find_pictures
 from services.trainer.progress import silent
-from services.trainer.thresholds import Asked
+from services.trainer.promise.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
 from shared.bank.bundle import make_bundle, read_bundle, write_bundle

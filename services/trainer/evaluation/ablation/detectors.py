@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-from services.trainer.cross_fit import LayerPatches, split_into_folds
 from services.trainer.evaluation.ablation.features import (
     BEFORE_LAST,
     EARLY,
@@ -26,7 +25,8 @@ from services.trainer.evaluation.ablation.features import (
 from services.trainer.evaluation.ablation.material import Material
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.splits import Split
-from services.trainer.normality import Normality
+from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
+from services.trainer.normality.layers import Normality
 from services.trainer.progress import silent
 from shared.events import FeatureGrid
 from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, greedy_coreset

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from services.trainer.cross_fit import LayerPatches
 from services.trainer.errors import NoPictures
 from services.trainer.evaluation.ablation.material import Material
-from services.trainer.pictures import PictureFile
+from services.trainer.material.pictures import PictureFile
+from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.progress import Progress
 from shared.vision.backbone_weights import backbone_weights_path, backbone_weights_sha256
 from shared.vision.checkpoint import read_checkpoint

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.errors import TrainingError
-from services.trainer.numbered import Numbered
-from services.trainer.pictures import PictureFile, find_pictures, read_group_table, read_groups
+from services.trainer.material.numbered import Numbered
+from services.trainer.material.pictures import PictureFile, find_pictures, read_group_table, read_groups
 
 NORMAL = "normal"
 """Stratum of the good pictures; a defective one's is its kind."""

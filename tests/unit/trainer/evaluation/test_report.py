@@ -7,7 +7,7 @@ import pytest
 from typing_extensions import override
 
 from services.trainer.errors import TrainingError
-from services.trainer.evaluate import evaluate
+from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
 

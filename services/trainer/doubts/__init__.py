@@ -1,0 +1,1 @@
+"""What may be wrong with pictures that can be read, told before it costs a plant anything."""

@@ -1,0 +1,271 @@
+"""How good a bundle is on pictures whose truth is known."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.doubts.mixed_up import swapped
+from services.trainer.errors import NoPictures, TrainingError
+from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
+from services.trainer.evaluation.judging import Inspected, inspect_files, refuse_if_stale
+from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
+from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told
+from services.trainer.evaluation.promises import broken_promises
+from services.trainer.evaluation.report import Evaluated, write_report
+from services.trainer.material.copies import Distinct, refuse_shared
+from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.picture_features import Unreadable
+from services.trainer.material.pictures import (
+    PictureFile,
+    find_masks,
+    find_pictures,
+    groups_of_abnormals,
+    kind_of,
+    read_groups,
+    read_mask,
+)
+from services.trainer.progress import Progress, silent
+from shared.bank.bundle import read_bundle
+from shared.events import Verdict
+from shared.vision.anomaly_map import upsample
+from shared.vision.backbone_weights import backbone_weights_sha256
+from shared.vision.bank import Bank
+from shared.vision.engine import EngineKind
+from shared.vision.engines.loading import load_engine
+
+PIXEL_FIGURES = ("pixel_auroc", "au_pro")
+NAMED = 3  # files that could not be inspected, with what is wrong with each
+
+
+def evaluate(
+    *,
+    bundle: Path,
+    normal: Path,
+    abnormal: Path | None = None,
+    masks: Path | None = None,
+    groups: Path | None = None,
+    scores: Path | None = None,
+    report: Path | None = None,
+    engine: EngineKind = "openvino",
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Judge pictures as the line would, and compare with the truth. Positive means defective.
+
+    Args:
+        bundle: folder of the bundle.
+        normal: folder of good pictures, walked recursively.
+        abnormal: folder of defective pictures; a first-level subfolder names their kind of defect.
+        masks: folder that mirrors `abnormal`, with masks of what is defective. A normal picture's mask is empty, and a
+            defective picture without a mask counts in no pixel figure.
+        groups: CSV of ``file,group``: intervals are taken over groups. Abnormal pictures may be named in it too.
+        scores: file to write each picture's score and verdict to, ``.csv`` or ``.jsonl``.
+        report: folder to write ``index.html`` to, one page that needs no network.
+        engine: what runs the backbone.
+        progress: told how far each stage is.
+
+    Returns:
+        Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
+        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
+        or over groups; that of a rate of 0 or 1 is the exact binomial one. ``broken_promises`` has a sentence for each
+        rate that was promised and is exceeded here, ``warnings`` one for each other doubt. ``unreadable`` names the
+        files that could not be inspected; they count in no figure.
+        ``images_per_second`` counts reading, decoding, extracting and matching.
+
+    Raises:
+        NoPictures: not one picture of a folder can be read.
+        AmbiguousPictures: the same pictures are given as good and as defective.
+        UnwritableOutput: scores or report cannot be written where they are to go.
+        TrainingError: the folders cannot be used as they are.
+        NotABundle, CorruptBundle: the bundle cannot be used.
+    """
+    read = read_bundle(bundle)
+    bank = read.bank
+    if abnormal:
+        refuse_overlap(normal, abnormal)
+    normal_files = find_pictures(normal)
+    abnormal_files = find_pictures(abnormal) if abnormal else ()
+    refuse_shared(_not_empty(normal_files), _not_empty(abnormal_files))
+    if masks and not abnormal_files:
+        raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
+    if masks:
+        find_masks(masks, abnormal_files)  # a folder that does not fit is refused before the long work
+    if scores and scores.suffix not in SCORE_WRITERS:
+        raise TrainingError(f"scores are written as {' or '.join(SCORE_WRITERS)}, not to {scores}: choose such a name")
+    if groups:
+        read_groups(groups, normal_files)
+    if scores:
+        refuse_file("scores", scores)
+    if report:
+        refuse_folder("report", report)
+    refuse_if_stale(bank, backbone_weights_sha256(bank.recipe.backbone))
+    loaded = load_engine(engine, bank.recipe, graphs=read.graphs)
+    normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
+    _refuse_nothing(normals, normal)
+    abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
+    if abnormal:
+        _refuse_nothing(abnormals, abnormal)
+    if scores:
+        with told("scores", scores):
+            SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
+    normal_groups = read_groups(groups, normals.files) if groups else None
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files)
+    draws = resample(len(normals.files), len(abnormals.files), normal_groups, abnormal_groups)
+    units = (*(normal_groups or _alone(normals)), *(abnormal_groups or _alone(abnormals))) if groups else None
+    figures, intervals = _picture_figures(normals, abnormals, bank, draws, units)
+    truths = find_masks(masks, abnormals.files) if masks else (None,) * len(abnormals.files)
+    pixel_figures, pixel_intervals = (
+        _pixel_figures(normals, abnormals, truths, draws, progress)
+        if masks
+        else (dict.fromkeys(PIXEL_FIGURES), dict.fromkeys(PIXEL_FIGURES))
+    )
+    figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
+    figures["ci95"] = intervals | pixel_intervals
+    figures["broken_promises"] = broken_promises(bank.calibration, figures)
+    figures["warnings"] = [*swapped(figures["image_auroc"]), *_warnings((*normals.unreadable, *abnormals.unreadable))]
+    if report:
+        places = {"bundle": bundle, "good pictures": normal, "defective pictures": abnormal, "masks": masks}
+        used = {what: place for what, place in places.items() if place}
+        progress("writing the report", 0, 1)
+        with told("report", report):
+            write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths, used))
+        progress("writing the report", 1, 1)
+    return figures
+
+
+def _not_empty(files: Sequence[PictureFile]) -> Distinct:
+    """Files by their bytes; all empty ones have the same, and are no pictures."""
+    return Distinct.of([file for file in files if file.path.stat().st_size])
+
+
+def _refuse_nothing(inspected: Inspected, folder: Path) -> None:
+    if not inspected.files:
+        first = inspected.unreadable[0]
+        raise NoPictures(
+            f"not one of {len(inspected.unreadable)} pictures in {folder} can be read, {first.name} for instance: "
+            f"{first.why}"
+        )
+
+
+def _warnings(unreadable: Sequence[Unreadable]) -> list[str]:
+    if not unreadable:
+        return []
+    named = "; ".join(f"{each.name}: {each.why}" for each in unreadable[:NAMED])
+    return [
+        f"{len(unreadable)} files could not be inspected and count in no figure, the line would reject them: {named}"
+    ]
+
+
+def _picture_figures(
+    normals: Inspected, abnormals: Inspected, bank: Bank, draws: NDArray[np.intp], groups: Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures over pictures, and their intervals."""
+    scores = np.concatenate([normals.scores, abnormals.scores])
+    defective = np.arange(len(scores)) >= len(normals.files)
+    rejected = np.array([each.rejected for each in (*normals.inspections, *abnormals.inspections)], np.bool_)
+    confusion = Confusion.of(rejected, defective)
+    seconds = normals.seconds + abnormals.seconds
+    figures = {
+        "image_auroc": auroc(scores, defective),
+        "accuracy": confusion.accuracy,
+        "precision": confusion.precision,
+        "recall": confusion.recall,
+        "f1": confusion.f1,
+        "false_reject_rate": confusion.false_reject_rate,
+        "escape_rate": confusion.escape_rate,
+        "threshold": bank.threshold,
+        "recipe": bank.recipe.to_json(),
+        "promised_false_reject_rate": bank.calibration.promise.promised_rate,
+        "confidence": bank.calibration.promise.confidence,
+        "images": len(scores),
+        "normal_images": len(normals.files),
+        "abnormal_images": len(abnormals.files),
+        "recall_by_kind": _recall_by_kind(abnormals),
+        "kinds_named_right": _kinds_named_right(abnormals, bank),
+        "images_per_second": len(scores) / seconds if seconds else None,
+        "unreadable": [each.name for each in (*normals.unreadable, *abnormals.unreadable)],
+    }
+    return figures, picture_intervals(scores, rejected, defective, draws, groups=groups)
+
+
+def _alone(inspected: Inspected) -> tuple[str, ...]:
+    """A group for each picture, named as `groups_of_abnormals` names those that a table leaves out."""
+    return tuple(f"file {file.name}" for file in inspected.files)
+
+
+def _recall_by_kind(abnormals: Inspected) -> dict[str, float]:
+    """Share of each kind of defect that is rejected; a picture right in the abnormal folder is of no kind."""
+    found: dict[str, list[bool]] = {}
+    for file, inspection in zip(abnormals.files, abnormals.inspections, strict=True):
+        if kind := kind_of(file):
+            found.setdefault(kind, []).append(inspection.rejected)
+    return {kind: sum(rejected) / len(rejected) for kind, rejected in sorted(found.items())}
+
+
+def _kinds_named_right(abnormals: Inspected, bank: Bank) -> float | None:
+    """Share of the rejected defects of kinds that the bundle knows whose kind it names right."""
+    known = bank.head.figures.kinds if bank.head else ()
+    named = [
+        inspection.defect_kind == kind_of(file)
+        for file, inspection in zip(abnormals.files, abnormals.inspections, strict=True)
+        if inspection.rejected and kind_of(file) in known
+    ]
+    return sum(named) / len(named) if named else None
+
+
+def _pixel_figures(
+    normals: Inspected,
+    abnormals: Inspected,
+    masks: Sequence[Path | None],
+    draws: NDArray[np.intp],
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures over pixels, and their intervals; a defective picture without a mask counts in none."""
+    inspections, sizes = (*normals.inspections, *abnormals.inspections), (*normals.sizes, *abnormals.sizes)
+    truths = [*[None] * len(normals.files), *masks]
+    known = [index for index, mask in enumerate(truths) if index < len(normals.files) or mask is not None]
+    extremes = [inspections[index].anomaly_map for index in known]
+    lowest = min(float(coarse.min()) for coarse in extremes)
+    highest = max(float(coarse.max()) for coarse in extremes)
+    figures, sample = PixelFigures(lowest, highest), PixelSample(lowest, highest)
+    for done, index in enumerate(known, start=1):
+        height, width = sizes[index]
+        pixels, mask = upsample(inspections[index].anomaly_map, height, width), truths[index]
+        truth = read_mask(mask, height, width) if mask else None
+        figures.add(pixels, truth)
+        sample.add(pixels, truth)
+        progress("comparing pixels", done, len(known))
+    return (
+        {
+            "pixel_auroc": figures.auroc(),
+            "au_pro": figures.au_pro(),
+            "masks": sum(path is not None for path in masks),
+        },
+        sample.intervals(draws[:, known]),
+    )
+
+
+def _rows(truth: str, inspected: Inspected) -> Iterator[dict[str, Any]]:
+    for file, inspection in zip(inspected.files, inspected.inspections, strict=True):
+        verdict = Verdict.REJECT if inspection.rejected else Verdict.PASS
+        yield {"file": file.name, "truth": truth, "score": inspection.score, "verdict": verdict.value}
+    for each in inspected.unreadable:
+        yield {"file": each.name, "truth": truth, "score": None, "verdict": Verdict.UNINSPECTED.value}
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["file", "truth", "score", "verdict"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+SCORE_WRITERS = {".csv": _write_csv, ".jsonl": _write_json_lines}

@@ -1,0 +1,1 @@
+"""What pictures of defects teach, and what is remembered of them."""

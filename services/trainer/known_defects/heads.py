@@ -1,0 +1,97 @@
+"""All that is learnt from pictures of defects beside what normals teach: a patch head, then a head on top of it."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.evaluation.metrics import auroc
+from services.trainer.known_defects.head import MIN_ABNORMALS, Shown, describe_all, try_head
+from services.trainer.known_defects.patch_head import try_patch_head
+from services.trainer.material.likeness import alike_groups
+from services.trainer.material.numbered import Numbered
+from services.trainer.material.picture_features import Looked
+from services.trainer.material.pictures import kind_of
+from services.trainer.material.turned import Turned
+from services.trainer.normality.cross_fit import split_into_folds
+from services.trainer.normality.layers import Normality
+from services.trainer.progress import Progress
+from shared.vision.head import Head
+from shared.vision.patch_head import PatchHead
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What joined the anomaly score."""
+
+    head: Head | None
+    patch_head: PatchHead | None
+    scores: NDArray[np.float32]
+    """(N + A,) held-out scores of normals and abnormals, with what joined."""
+    report: dict[str, Any] | None
+    """Plain JSON; None where there are no pictures of defects."""
+
+
+def learn_from_defects(
+    normality: Normality,
+    normals: Looked,
+    abnormals: Looked,
+    *,
+    fold_of: NDArray[np.intp],
+    normal_groups: tuple[str, ...] | None,
+    abnormal_groups: tuple[str, ...] | None,
+    turned: Turned,
+    seed: int,
+    progress: Progress,
+) -> Heads:
+    """Learn from the abnormals, held out in folds of their own, and keep what helps there.
+
+    Args:
+        normality: what the normals taught.
+        normals: N of them.
+        abnormals: A pictures of defects; none is fine.
+        fold_of: (N,) fold in which each normal is held out.
+        normal_groups: each normal's group, where groups are known.
+        abnormal_groups: likewise; where only the normals' are known, abnormals that are alike are held out together.
+        turned: looks at mirrored copies of all of them, the normals first.
+        seed: of all that is drawn by lot.
+        progress: told how far it is.
+    """
+    if not abnormals.files:
+        return Heads(None, None, normality.scores, None)
+    scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
+
+    def nothing(why: str) -> Heads:
+        return Heads(None, None, scores, {"joined": False, "why": why})
+
+    if len(abnormals.files) < MIN_ABNORMALS:
+        return nothing(f"fewer than {MIN_ABNORMALS} defects to learn from")
+    described = [describe_all(each.grids, normality.recipe) for each in (normals, abnormals)]
+    names = abnormal_groups or tuple(file.name for file in abnormals.files)
+    if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
+        numbered = Numbered(normals.files, normal_groups)
+        if numbered.tell():
+            names = tuple(numbered.group_of(file) or file.name for file in abnormals.files)
+        else:
+            names = alike_groups(described[1], described[0], normal_groups, seed=seed)
+    if len(set(names)) < MIN_ABNORMALS:
+        return nothing(f"defects of fewer than {MIN_ABNORMALS} parts")
+    shown = Shown(
+        descriptions=np.concatenate(described),
+        fold_of=np.concatenate([fold_of, split_into_folds(names, seed=seed)]),
+        scores=scores,
+        kinds=tuple(kind_of(file) for file in abnormals.files),
+    )
+    # The patch head first: with it, a head of whole pictures on tiles has less to add, and without it more to spoil.
+    looked = [*normals.grids, *abnormals.grids]
+    patches = try_patch_head(looked, normality.recipe, shown, turned=turned, seed=seed, progress=progress)
+    whole = try_head(replace(shown, scores=patches.scores), seed=seed)
+    report = {
+        "joined": patches.report["joined"] or whole.report["joined"],
+        "auroc_normals_only": auroc(scores, shown.is_abnormal),
+        "auroc_joined": auroc(whole.scores, shown.is_abnormal),
+        "by_patches": patches.report,
+        "by_whole_pictures": whole.report,
+    }
+    return Heads(whole.head, patches.head, whole.scores, report)

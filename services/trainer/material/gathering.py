@@ -1,0 +1,76 @@
+"""The pictures that a bundle is made from, sorted out; what cannot work is refused here, before the long work."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.trainer.errors import NoPictures
+from services.trainer.material.copies import Distinct, refuse_shared
+from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.picture_features import Unreadable, sort_out
+from services.trainer.material.pictures import PictureFile, find_pictures, read_groups
+from services.trainer.progress import Progress
+from services.trainer.promise.thresholds import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Good and defective pictures that can be read, none of them twice."""
+
+    normals: Distinct
+    abnormals: Distinct
+    unreadable: tuple[Unreadable, ...]
+
+    @classmethod
+    def gather(
+        cls, normal: Path, abnormal: Path | None, groups: Path | None, asked: Asked, progress: Progress
+    ) -> "Material":
+        """Walk the folders.
+
+        Args:
+            normal: folder of good pictures.
+            abnormal: folder of defective ones.
+            groups: CSV of ``file,group``.
+            asked: what the threshold is to promise.
+            progress: told how far reading is.
+
+        Raises:
+            AmbiguousPictures: the same pictures are given as good and as defective.
+            NoPictures: a folder has none that can be read.
+            UnusableGroups: the groups do not fit the pictures.
+            PromiseRefused: the pictures cannot carry what was asked for by name.
+        """
+        if abnormal:
+            refuse_overlap(normal, abnormal)
+        else:
+            asked.refuse_without_defects("give --abnormal")
+        found = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
+        normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
+        abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)
+        refuse_shared(normals, abnormals)
+        asked.refuse_early(len(normals.files), read_groups(groups, normals.files) if groups else None)
+        return cls(normals, abnormals, (*unreadable_normals, *unreadable_abnormals))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """For the bundle: what was left out, and by which digests a picture is known again."""
+        return {
+            "unreadable": [each.name for each in self.unreadable],
+            "copies": len(self.normals.copies) + len(self.abnormals.copies),
+            "digests": {"normals": self.normals.digests, "abnormals": self.abnormals.digests},
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """Of copies."""
+        return [*self.normals.warnings, *self.abnormals.warnings]
+
+
+def _readable(
+    stage: str, folder: Path | None, files: Sequence[PictureFile], progress: Progress
+) -> tuple[Distinct, tuple[Unreadable, ...]]:
+    good, unreadable = sort_out(stage, files, progress)
+    if files and not good:
+        raise NoPictures(f"not one of {len(files)} pictures in {folder} can be read: {unreadable[0].why}")
+    return Distinct.of(good), unreadable

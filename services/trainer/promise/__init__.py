@@ -1,0 +1,1 @@
+"""The threshold between pass and reject, and what it promises."""

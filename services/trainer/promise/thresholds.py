@@ -1,0 +1,213 @@
+"""The threshold between pass and reject: what was asked for, what the held-out scores can promise, and refusing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.trainer.errors import PromiseRefused
+from services.trainer.promise.promise import CONFIDENCE, Evidence, normals_needed, promised_threshold
+from shared.vision.promise import Promise
+
+RATE = 0.01  # of false rejects, where none is asked for
+# Where nothing is asked for by name and defects are known, the threshold has the best F1 on held-out pictures, but
+# rejects no more of the normals among them than this share. The fewest mistakes in all would let most defects pass
+# where good pictures are many: on tiles split by part, F1 .46 and a recall of .29 on new pictures, where this has .73.
+MISTAKEN_NORMALS = 0.1
+# Defects of parts to come resemble those known less than these resemble each other, and score lower: where groups tell
+# parts apart, the lowest threshold that has this share of the best F1 is taken.
+AS_GOOD = 0.98
+MASKED_NORMALS = 0.05  # share of good pictures that may show a mask: rejects show theirs, good chips rarely one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a person asks a threshold to keep. What they name is kept or refused; what they leave open is tried for."""
+
+    false_reject_rate: float | None = None
+    confidence: float | None = None
+    max_escape_rate: float | None = None
+    best_effort: bool = False
+    """Take what comes nearest where the pictures cannot carry what was asked."""
+
+    @property
+    def rate(self) -> float:
+        """Of false rejects."""
+        return RATE if self.false_reject_rate is None else self.false_reject_rate
+
+    @property
+    def level(self) -> float:
+        """Of confidence."""
+        return CONFIDENCE if self.confidence is None else self.confidence
+
+    @property
+    def mask_rate(self) -> float:
+        """Of good pictures that show a mask."""
+        return max(self.rate, MASKED_NORMALS)
+
+    @property
+    def names_rejects(self) -> bool:
+        """Whether the false-reject rate is asked for by name, or the confidence that goes with it."""
+        return self.false_reject_rate is not None or self.confidence is not None
+
+    @property
+    def names_anything(self) -> bool:
+        """Whether anything is asked for by name."""
+        return self.names_rejects or self.max_escape_rate is not None
+
+    def refuse_early(self, pictures: int, groups: Sequence[str] | None) -> None:
+        """Before the long work: even were all pictures independent, they could be too few.
+
+        Raises:
+            PromiseRefused: they are.
+        """
+        needed = normals_needed(self.rate, self.level)
+        if self.names_rejects and not self.best_effort and pictures < needed:
+            grouped = f" in {len(set(groups))} groups" if groups else ""
+            raise PromiseRefused(
+                f"{pictures} normal pictures{grouped} are too few to promise a false-reject rate of {self.rate:.3%} "
+                f"with {self.level:.0%} confidence: {1 - (1 - self.level) ** (1 / pictures):.3%} at best, and less so "
+                f"where pictures are alike; {needed} independent ones would do. {REMEDY}"
+            )
+
+    def refuse_without_defects(self, remedy: str) -> None:
+        """Where not one defect is known.
+
+        Raises:
+            PromiseRefused: a limit on escapes is asked for, which needs some; `remedy` says what to do.
+        """
+        if self.max_escape_rate is not None:
+            raise PromiseRefused(
+                f"a limit on the escape rate (--max-escape-rate {self.max_escape_rate:g}) needs defective pictures to "
+                f"measure it by: {remedy}"
+            )
+
+
+NOTHING_ASKED = Asked()
+REMEDY = "Give more, ask for less, or take what comes nearest with --best-effort"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Scores of pictures that the bank or the head they were measured by had not seen."""
+
+    scores: NDArray[np.float32]
+    """(N,)."""
+    groups: tuple[str, ...] | None
+    """Each picture's; None where each stands for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A threshold and all that it promises."""
+
+    value: float
+    promise: Promise
+    escapes: Promise | None
+    """None where no limit was asked for."""
+    warnings: tuple[str, ...]
+
+
+def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) -> Threshold:
+    """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
+
+    Where nothing is asked for by name and defects are known, the one with the best F1, or the lowest of about the best
+    where groups are known; it comes with the rate that can be promised for it.
+
+    Args:
+        normals: their held-out scores.
+        abnormals: theirs, needed for a limit on escapes alone.
+        asked: what is to be kept.
+
+    Raises:
+        PromiseRefused: what was asked for by name cannot be promised, and best effort was not asked for.
+    """
+    if abnormals is None or not len(abnormals.scores):
+        asked.refuse_without_defects("give --abnormal")
+    elif not asked.names_anything:
+        return _best_f1(normals, abnormals, asked.level)
+    value, promise = promised_threshold(normals.scores, asked.rate, asked.level, groups=normals.groups)
+    refused = [] if promise.kept or not asked.names_rejects else [promise.complaint]
+    warned = [] if promise.kept else [str(promise)]
+    escapes = None
+    if asked.max_escape_rate is not None and abnormals is not None:
+        escapes = _escapes(abnormals, value, asked.max_escape_rate, asked.level)
+        if not escapes.kept:
+            conflict = _conflict(escapes, normals, abnormals, value, asked)
+            refused.append(conflict)
+            warned.append(conflict)
+    if refused and not asked.best_effort:
+        raise PromiseRefused(". ".join([*refused, REMEDY]))
+    return Threshold(value, promise, escapes, tuple(warned))
+
+
+def choose_mask_threshold(maxima: HeldOut, asked: Asked) -> tuple[float, Promise]:
+    """The lowest value of the smoothed map that, at the asked confidence, all but a few good pictures stay below.
+
+    Args:
+        maxima: the largest value of each normal picture's held-out map.
+        asked: for its rate and confidence; never refused, as a mask decides nothing.
+    """
+    return promised_threshold(maxima.scores, asked.mask_rate, asked.level, groups=maxima.groups, subject="masks")
+
+
+def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Threshold:
+    ordered = np.sort(normals.scores)[::-1]
+    candidates = ordered[: 1 + math.floor(MISTAKEN_NORMALS * len(ordered))]
+    passed = (abnormals.scores[:, None] <= candidates).sum(axis=0)
+    caught, rejected = len(abnormals.scores) - passed, (ordered[:, None] > candidates).sum(axis=0)
+    f1 = 2 * caught / (2 * caught + rejected + passed)
+    best = int(np.argmax(f1))
+    if normals.groups is not None and caught[best]:
+        best = int(np.flatnonzero(f1 >= AS_GOOD * f1.max())[-1])
+    tolerated = int(rejected[best])
+    evidence = Evidence.of(normals.scores, normals.groups, RATE, confidence)
+    rate = evidence.lowest_rate(confidence, tolerated)
+    promise = Promise(
+        asked_rate=rate,
+        promised_rate=rate,
+        confidence=confidence,
+        pictures=evidence.pictures,
+        tolerated=tolerated,
+        groups=evidence.groups,
+        effective=evidence.effective if evidence.groups is not None else None,
+    )
+    return Threshold(float(candidates[best]), promise, None, ())
+
+
+def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: float) -> Promise:
+    """What is promised of escapes at a given threshold."""
+    passed = int((abnormals.scores <= threshold).sum())
+    evidence = Evidence.of(-abnormals.scores, abnormals.groups, rate, confidence)
+    kept = evidence.carries(rate, confidence, passed)
+    return Promise(
+        subject="escapes",
+        asked_rate=rate,
+        promised_rate=rate if kept else evidence.lowest_rate(confidence, passed),
+        confidence=confidence,
+        pictures=evidence.pictures,
+        tolerated=passed,
+        groups=evidence.groups,
+        effective=evidence.effective if evidence.groups is not None else None,
+        lowest_rate=None if kept else evidence.lowest_rate(confidence, 0),
+        needed=None if kept else evidence.needed(rate, confidence),
+    )
+
+
+def _conflict(escapes: Promise, normals: HeldOut, abnormals: HeldOut, threshold: float, asked: Asked) -> str:
+    """Plainly, why both promises cannot be kept, and what each would cost."""
+    lowered, lone = promised_threshold(
+        -abnormals.scores, escapes.asked_rate, asked.level, groups=abnormals.groups, subject="escapes"
+    )
+    if not lone.kept:
+        return escapes.complaint
+    rejected = int((normals.scores >= -lowered).sum())
+    evidence = Evidence.of(normals.scores, normals.groups, asked.rate, asked.level)
+    return (
+        f"the promises conflict: the threshold {threshold:.4g} that keeps false rejects at {asked.rate:.3%} lets "
+        f"{escapes.tolerated} of {escapes.pictures} known defects pass, {escapes.promised_rate:.3%} at most with "
+        f"{asked.level:.0%} confidence; one below {-lowered:.4g} would keep escapes at {escapes.asked_rate:.3%}, and "
+        f"false rejects at {evidence.lowest_rate(asked.level, rejected):.3%}"
+    )

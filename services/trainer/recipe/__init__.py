@@ -1,0 +1,1 @@
+"""Which layers of a backbone, at which sizes, suit a product."""

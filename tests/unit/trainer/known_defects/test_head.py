@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+
+from services.trainer.evaluation.metrics import auroc
+from services.trainer.known_defects.head import Shown, refit, try_head
+
+DESCRIBED = 12
+
+
+def show(*, shift: float, abnormals: int = 30, normals: int = 80, kinds: bool = True, seed: int = 0) -> Shown:
+    """Defects that lie `shift` deviations off in one of two directions, and anomaly scores that hardly see them."""
+    random = np.random.default_rng(seed)
+    descriptions = random.standard_normal((normals + abnormals, DESCRIBED)).astype(np.float32)
+    kind_of = np.arange(abnormals) % 2
+    descriptions[normals + np.arange(abnormals), kind_of] += shift
+    scores = random.standard_normal(normals + abnormals).astype(np.float32)
+    scores[normals:] += 0.5
+    return Shown(
+        descriptions=descriptions,
+        fold_of=np.arange(normals + abnormals) % 5,
+        scores=scores,
+        kinds=tuple(("crack", "blot")[kind] if kinds else "" for kind in kind_of),
+    )
+
+
+def test_a_head_joins_where_it_helps_and_its_held_out_scores_say_so() -> None:
+    shown = show(shift=6)
+    trial = try_head(shown)
+    assert trial.head is not None
+    assert (auroc(trial.scores, shown.is_abnormal) or 0) > 0.95
+    assert (auroc(shown.scores, shown.is_abnormal) or 1) < 0.8
+    assert trial.report["joined"]
+    assert trial.report["gain"] > trial.report["noise"]
+
+
+def test_a_head_that_has_nothing_to_learn_does_not_join() -> None:
+    for seed in range(5):
+        shown = show(shift=0, seed=seed)
+        trial = try_head(shown)
+        if trial.head is None:
+            assert np.array_equal(trial.scores, shown.scores)
+        else:  # what chance lets in is at least better on what was held out
+            assert trial.report["gain"] > trial.report["noise"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "joins"),
+    [(0.001, 0.003, True), (0.0, 0.003, False), (0.01, 0.02, False), (0.03, 0.02, True)],
+    ids=["little noise", "no gain", "within noise", "beyond noise"],
+)
+def test_any_gain_counts_where_there_is_little_noise(
+    monkeypatch: pytest.MonkeyPatch, gain: float, noise: float, joins: bool
+) -> None:
+    monkeypatch.setattr("services.trainer.known_defects.joining.gain_of", lambda *_: (gain, noise))
+    trial = try_head(show(shift=6, kinds=False))
+    assert (trial.head is not None) == joins == trial.report["joined"]
+
+
+def perfect(*, kinds: bool) -> Shown:
+    shown = show(shift=6, kinds=kinds)
+    return Shown(shown.descriptions, shown.fold_of, shown.is_abnormal.astype(np.float32) * 9, shown.kinds)
+
+
+def test_where_normals_alone_are_right_already_no_head_joins() -> None:
+    assert try_head(perfect(kinds=False)).head is None
+
+
+def test_there_it_may_still_name_kinds_and_adds_nothing() -> None:
+    shown = perfect(kinds=True)
+    trial = try_head(shown)
+    assert trial.head is not None
+    assert np.array_equal(trial.scores, shown.scores)
+    answers = trial.head.answers(shown.descriptions)
+    assert not trial.head.scores(answers).any()
+    assert trial.head.kinds(answers)[-2:] == list(shown.kinds[-2:])
+    assert not trial.report["joined"]
+
+
+def test_new_chips_get_the_kind_they_look_like() -> None:
+    shown, new = show(shift=6), show(shift=6, seed=1)
+    head = try_head(shown).head
+    assert head is not None
+    answers = head.answers(new.descriptions)
+    named = [kind for kind, abnormal in zip(head.kinds(answers), new.is_abnormal, strict=True) if abnormal]
+    assert np.mean([name == kind for name, kind in zip(named, new.kinds, strict=True)]) > 0.9
+    assert (auroc(head.scores(answers), new.is_abnormal) or 0) > 0.95
+
+
+def test_defects_without_names_teach_no_kinds() -> None:
+    trial = try_head(show(shift=6, kinds=False))
+    assert trial.head is not None
+    assert trial.head.figures.kinds == ()
+    assert trial.head.kinds(trial.head.answers(np.zeros((2, DESCRIBED), np.float32))) == [None, None]
+
+
+@pytest.mark.parametrize("abnormals", [0, 1, 2])
+def test_from_fewer_than_three_defects_nothing_is_learnt(abnormals: int) -> None:
+    shown = show(shift=6, abnormals=abnormals)
+    assert try_head(shown).head is None
+
+
+def test_five_defects_can_be_learnt_from() -> None:
+    trial = try_head(show(shift=8, abnormals=5))
+    assert trial.report["auroc_joined"] > trial.report["auroc_without"]
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    first, second = try_head(show(shift=6)), try_head(show(shift=6))
+    assert first.head is not None
+    assert second.head is not None
+    assert first.head.figures == second.head.figures
+    assert np.array_equal(first.head.coefficients, second.head.coefficients)
+
+
+def test_a_head_that_is_fitted_again_answers_as_if_it_had_not_seen_what_it_is_asked() -> None:
+    shown = show(shift=6)
+    head = try_head(shown).head
+    assert head is not None
+    more = np.random.default_rng(7).standard_normal((10, DESCRIBED)).astype(np.float32)
+    whole = refit(head, 30, more, list("aabbccddee"))
+    assert len(whole.head.support) == 120
+    # The group left out: the same as to fit without it, and to ask then.
+    without = refit(head, 30, more[2:], list("bbccddee")).head
+    assert whole.normals[:2] == pytest.approx(without.answers(more[:2])[:, 0], abs=0.05)
+    assert (whole.normals < 0).all()
+    assert (whole.defects > 0).mean() > 0.9
+    assert whole.head.kinds(whole.head.answers(more)) == head.kinds(head.answers(more))
+
+
+def test_normals_that_a_head_takes_for_defects_are_taken_for_normal_once_it_has_seen_their_like() -> None:
+    shown, like = show(shift=6), show(shift=6, seed=3)
+    head = try_head(shown).head
+    assert head is not None
+    refused = like.descriptions[like.is_abnormal][::2] + np.float32(1)  # look like one kind, but are good after all
+    assert (head.answers(refused)[:, 0] > 0).mean() > 0.5
+    again = refit(head, 30, refused, [str(index) for index in range(len(refused))]).head
+    assert (again.answers(refused)[:, 0] < 0).mean() > 0.8

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
+from services.trainer.material.pictures import PictureFile, find_masks, find_pictures, read_groups, read_mask
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def names(pictures: tuple[PictureFile, ...]) -> list[str]:
+    return [picture.name for picture in pictures]
+
+
+def test_folders_are_walked_recursively_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b/2.PNG", "b/1.jpeg", "a.jpg", "notes.txt", ".hidden.png", ".cache/x.png", "b/c/3.webp")
+    assert names(find_pictures(tmp_path)) == ["a.jpg", "b/1.jpeg", "b/2.PNG", "b/c/3.webp"]
+
+
+def test_a_folder_that_is_not_there_or_has_no_picture_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoPictures, match="not a folder"):
+        find_pictures(tmp_path / "nowhere")
+    with pytest.raises(NoPictures, match="has no picture"):
+        find_pictures(touch(tmp_path, "readme.md"))
+
+
+def test_groups_go_by_path_below_the_folder_or_by_bare_name(tmp_path: Path) -> None:
+    pictures = find_pictures(touch(tmp_path / "normal", "tray1/a.png", "tray2/a.png", "b.png"))
+    table = tmp_path / "groups.csv"
+    table.write_text("\ufefffile,group\r\ntray1/a.png,1\r\ntray2\\a.png,2\r\nb.png,1\r\n", encoding="utf-8")
+    assert read_groups(table, pictures) == ("1", "1", "2")
+    table.write_text("group,file\nx,a.png\ny,b.png\n")
+    assert read_groups(table, pictures) == ("y", "x", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name,group\na.png,1\n", "needs 'file' and 'group'"),
+        ("file,group\na.png,1\n", "no group for 1 of 2 pictures, for instance b.png"),
+        ("file,group\na.png,1\na.png,2\nb.png,1\n", "puts a.png into the groups 1 and 2"),
+        ("", "needs 'file' and 'group'"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    pictures = find_pictures(touch(tmp_path / "normal", "a.png", "b.png"))
+    table = tmp_path / "groups.csv"
+    table.write_text(text)
+    with pytest.raises(UnusableGroups, match=complaint):
+        read_groups(table, pictures)
+    with pytest.raises(UnusableGroups, match="cannot read"):
+        read_groups(tmp_path / "nowhere.csv", pictures)
+
+
+def test_masks_mirror_the_abnormal_tree_by_stem(tmp_path: Path) -> None:
+    pictures = find_pictures(touch(tmp_path / "abnormal", "crack/1.jpg", "crack/2.jpg", "hole/1.jpg"))
+    masks = touch(tmp_path / "masks", "crack/1.png", "hole/1_mask.bmp")
+    assert find_masks(masks, pictures) == (masks / "crack/1.png", None, masks / "hole/1_mask.bmp")
+
+
+def test_masks_that_mirror_nothing_are_refused(tmp_path: Path) -> None:
+    pictures = find_pictures(touch(tmp_path / "abnormal", "crack/1.jpg"))
+    with pytest.raises(UnusableMasks, match=r"crack/1\.jpg would have crack/1\.png"):
+        find_masks(touch(tmp_path / "masks", "1.png"), pictures)
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_what_is_not_black_is_defective_at_the_pictures_size(tmp_path: Path, white: int) -> None:
+    mask = np.zeros((10, 20), np.uint8)
+    mask[:, :10] = white
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    read = read_mask(tmp_path / "m.png", 20, 40)
+    assert read.dtype == np.bool_
+    assert read[:, :20].all()
+    assert not read[:, 20:].any()
+
+
+def test_the_noise_of_a_lossy_mask_is_not_defective(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "m.jpg"), np.full((16, 16), 9, np.uint8))
+    assert not read_mask(tmp_path / "m.jpg", 16, 16).any()
+
+
+def test_a_mask_that_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "m.png")
+    with pytest.raises(UnusableMasks, match=r"m\.png cannot be decoded"):
+        read_mask(tmp_path / "m.png", 16, 16)

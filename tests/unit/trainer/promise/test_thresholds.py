@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from services.trainer.errors import PromiseRefused
+from services.trainer.promise.thresholds import Asked, HeldOut, choose_mask_threshold, choose_threshold
+
+NORMALS = HeldOut(np.random.default_rng(0).standard_normal(400).astype(np.float32), None)
+FAR = HeldOut(np.random.default_rng(1).normal(8, 1, 100).astype(np.float32), None)
+NEAR = HeldOut(np.random.default_rng(1).normal(1, 1, 100).astype(np.float32), None)
+
+
+def test_what_is_asked_for_by_name_and_can_be_carried_is_kept() -> None:
+    threshold = choose_threshold(NORMALS, None, Asked(false_reject_rate=0.05, confidence=0.9))
+    assert threshold.promise.kept
+    assert threshold.promise.promised_rate == 0.05
+    assert not threshold.warnings
+
+
+def test_what_is_asked_for_by_name_and_cannot_be_carried_is_refused_with_what_could_be() -> None:
+    with pytest.raises(PromiseRefused, match=r"400 normal pictures are too few .* at best; about 2995 pictures"):
+        choose_threshold(NORMALS, None, Asked(false_reject_rate=0.001))
+
+
+def test_a_confidence_alone_is_asked_for_by_name_too() -> None:
+    with pytest.raises(PromiseRefused):
+        choose_threshold(NORMALS, None, Asked(confidence=0.999))
+
+
+@pytest.mark.parametrize("asked", [Asked(), Asked(false_reject_rate=0.001, best_effort=True)])
+def test_what_is_not_asked_for_by_name_or_at_best_effort_is_warned_of(asked: Asked) -> None:
+    few = HeldOut(NORMALS.scores[:50], None)
+    threshold = choose_threshold(few, None, asked)
+    assert not threshold.promise.kept
+    assert "too few to promise" in threshold.warnings[0]
+
+
+def test_too_few_pictures_are_refused_before_the_long_work() -> None:
+    with pytest.raises(PromiseRefused, match=r"44 normal pictures in 2 groups are too few .* 45 independent ones"):
+        Asked(false_reject_rate=0.05, confidence=0.9).refuse_early(44, ["a"] * 22 + ["b"] * 22)
+    Asked(false_reject_rate=0.05, confidence=0.9).refuse_early(45, None)
+    Asked().refuse_early(2, None)
+
+
+def test_false_rejects_and_escapes_are_promised_together_where_they_can_be() -> None:
+    asked = Asked(false_reject_rate=0.05, confidence=0.9, max_escape_rate=0.05)
+    threshold = choose_threshold(NORMALS, FAR, asked)
+    assert threshold.escapes is not None
+    assert threshold.escapes.kept
+    assert "at most 5.000% of defective pictures are passed" in str(threshold.escapes)
+
+
+def test_promises_that_conflict_are_said_to_and_refused() -> None:
+    asked = {"false_reject_rate": 0.05, "confidence": 0.9, "max_escape_rate": 0.05}
+    with pytest.raises(PromiseRefused, match=r"the promises conflict.*of 100 known defects pass.*would keep escapes"):
+        choose_threshold(NORMALS, NEAR, Asked(**asked))
+    threshold = choose_threshold(NORMALS, NEAR, Asked(**asked, best_effort=True))
+    assert threshold.promise.kept  # the false-reject rate is kept in any case
+    assert "the promises conflict" in threshold.warnings[0]
+    assert threshold.escapes is not None
+    assert not threshold.escapes.kept
+
+
+def test_a_few_defects_cannot_promise_escapes() -> None:
+    five = HeldOut(FAR.scores[:5], None)
+    with pytest.raises(PromiseRefused, match=r"5 defective pictures are too few to promise an escape rate of 5"):
+        choose_threshold(NORMALS, five, Asked(max_escape_rate=0.05))
+
+
+def test_a_limit_on_escapes_alone_asks_for_no_rate_of_false_rejects_by_name() -> None:
+    few = HeldOut(NORMALS.scores[:50], None)
+    threshold = choose_threshold(few, FAR, Asked(max_escape_rate=0.05))
+    assert threshold.escapes is not None
+    assert threshold.escapes.kept
+    assert "50 normal pictures are too few" in threshold.warnings[0]
+
+
+def test_a_limit_on_escapes_needs_defects() -> None:
+    with pytest.raises(PromiseRefused, match="give --abnormal"):
+        choose_threshold(NORMALS, None, Asked(max_escape_rate=0.05))
+
+
+def test_where_nothing_is_asked_for_and_defects_are_known_they_are_caught() -> None:
+    normals = HeldOut(np.append(NORMALS.scores, [30, 31]).astype(np.float32), None)  # two that look like defects
+    threshold = choose_threshold(normals, FAR, Asked())
+    assert NORMALS.scores.max() <= threshold.value < FAR.scores.min()
+    assert threshold.promise.tolerated == 2
+    assert 2 / 402 < threshold.promise.promised_rate < 0.02
+
+
+def test_a_few_more_false_rejects_are_worth_most_of_the_defects() -> None:
+    normals = HeldOut(np.append(np.zeros(91), np.full(9, 10.0)).astype(np.float32), None)
+    defects = HeldOut(np.append(np.full(4, 20.0), np.full(8, 5.0)).astype(np.float32), None)
+    threshold = choose_threshold(normals, defects, Asked())  # one mistake more than at 10, and three times the defects
+    assert threshold.value == 0
+    assert threshold.promise.tolerated == 9
+
+
+def test_no_more_than_a_tenth_of_the_normals_is_given_for_defects() -> None:
+    normals = HeldOut(np.append(np.zeros(80), np.full(20, 10.0)).astype(np.float32), None)
+    defects = HeldOut(np.append(np.full(4, 20.0), np.full(40, 5.0)).astype(np.float32), None)
+    assert choose_threshold(normals, defects, Asked()).value == 10
+
+
+def test_where_groups_are_known_the_lowest_threshold_that_does_about_as_well_is_taken() -> None:
+    scores = np.append(np.zeros(90), [5, 15]).astype(np.float32)
+    defects = HeldOut(np.full(100, 20, np.float32), None)
+    by_group = HeldOut(scores, tuple(str(number // 2) for number in range(len(scores))))
+    assert choose_threshold(HeldOut(scores, None), defects, Asked()).value == 15
+    chosen = choose_threshold(by_group, defects, Asked())  # F1 1 at 15, .995 at 5, .990 at 0
+    assert (chosen.value, chosen.promise.tolerated) == (0, 2)
+
+
+def test_defects_that_none_tells_apart_cost_no_false_rejects() -> None:
+    by_group = HeldOut(np.arange(100, dtype=np.float32), tuple(str(number // 2) for number in range(100)))
+    assert choose_threshold(by_group, HeldOut(np.zeros(10, np.float32), None), Asked()).promise.tolerated == 0
+
+
+def test_masks_have_a_promise_of_their_own() -> None:
+    value, promise = choose_mask_threshold(NORMALS, Asked(false_reject_rate=0.01))
+    assert promise.kept
+    assert 0 < float((NORMALS.scores > value).mean()) < 0.05
+    assert "at most 5.000% of normal pictures show a mask" in str(promise)
