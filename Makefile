@@ -36,9 +36,10 @@ $(INSTALLED): requirements/dev.lock pyproject.toml
 demo: $(INSTALLED) ## the main job: render chips, train, start everything, inspect two lines (CHIPS=200 for fewer; DEMO=observability starts Prometheus too)
 	@$(BIN)/chipsieve demo --chips $(CHIPS) --dir $(DEMO_DIR) $(if $(filter observability,$(DEMO)),--observe)
 
+# What needs a broker waits half of its time: three at once, also on two cores, and the longest first.
 test: $(INSTALLED) ## check, then the tests: unit, contract, fuzz, integration, fault (starts its own Kafka, Valkey, registry)
 	@$(MAKE) --no-print-directory check test-fast
-	$(BIN)/pytest tests/integration tests/fault
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder tests/fault tests/integration
 
 test-fast: $(INSTALLED) ## unit, contract and fuzz tests only, on all cores; no broker
 	$(BIN)/pytest -n auto --dist loadfile tests/unit tests/contract tests/fuzz

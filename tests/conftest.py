@@ -8,7 +8,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
+from services.cli.local_stack import ports
 from services.cli.local_stack import stack as local_stack
 from shared.kafka import create_topics
 from shared.settings import Settings
@@ -19,16 +22,42 @@ from shared.wire.registry import SchemaRegistry
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""The name that xdist gives this process; empty where it runs all tests."""
+ONE_START = ("tests/integration/line/", "tests/integration/secure/")
+"""Folders whose tests share what takes long to start."""
+
+
+def pytest_configure() -> None:
+    """Give each worker of xdist ports of its own: one is free for all until its server listens."""
+    if WORKER:
+        number, of = int(WORKER.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        ports.UNCLAIMED = ports.UNCLAIMED[number::of]
+
+
+class ByFileOrFolder(LoadFileScheduling):
+    """Gives a worker all tests of a file, or of a folder that starts things once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((folder for folder in ONE_START if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFileOrFolder:
+    """In place of any ``--dist``: what files and folders start once takes too long to be started by each worker."""
+    return ByFileOrFolder(config, log)
+
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_stack.Addresses]:
     """Kafka, Valkey and the registry on free ports, for the whole session.
 
     With CHIPSIEVE_TEST_STACK=DIR the stack of that directory is used, started if need be, and left running: a single
-    test then need not wait for it.
+    test then need not wait for it. Each worker of xdist has one of its own, there too.
     """
     kept = os.environ.get("CHIPSIEVE_TEST_STACK")
-    directory = Path(kept) if kept else tmp_path_factory.mktemp("stack")
+    directory = Path(kept) / WORKER if kept else tmp_path_factory.mktemp("stack")
     try:
         yield local_stack.up(directory)
     finally:

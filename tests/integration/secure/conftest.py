@@ -12,6 +12,7 @@ from shared.kafka import create_topics
 from shared.settings import Settings
 from shared.topics import Topics, load_topics
 from shared.wire.registry import SchemaRegistry
+from tests.conftest import WORKER
 
 TOPICS = load_topics()
 
@@ -37,9 +38,9 @@ class GuardedStack:
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedStack]:
-    """With CHIPSIEVE_TEST_SECURE_STACK=DIR that directory's stack, which is left running."""
+    """With CHIPSIEVE_TEST_SECURE_STACK=DIR that directory's stack, each worker's own, which is left running."""
     kept = os.environ.get("CHIPSIEVE_TEST_SECURE_STACK")
-    directory = Path(kept) if kept else tmp_path_factory.mktemp("guarded")
+    directory = Path(kept) / WORKER if kept else tmp_path_factory.mktemp("guarded")
     try:
         yield GuardedStack(directory)
     finally:
