@@ -22,10 +22,10 @@ CHIPS = 400
 LINES = 12
 
 
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[Path]:
-    """A stack that no other test uses; its directory."""
-    directory = tmp_path / "stack"
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A stack that no tests but these use; its directory."""
+    directory = tmp_path_factory.mktemp("stack")
     try:
         local_stack.up(directory)
         yield directory

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from redis import Redis
 
+from services.cli.local_stack import stack as local_stack
 from services.cli.local_stack.kafka import broker_settings
 from services.cli.local_stack.stack import Addresses
 from shared.kafka import create_topics
@@ -57,7 +58,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     """A directory for a stack of the test's own."""
     own = tmp_path / "Prüfstand, eigener"  # with all that a home directory may have in its name
     yield own
-    local("down", "--dir", own, "--purge")
+    local_stack.down(own, purge=True)
 
 
 def test_the_stack_listens_on_loopback_alone(stack: Addresses) -> None:

@@ -13,7 +13,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -90,9 +92,17 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.fixture(scope="module")
+def image_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Image]:
+    """Images by target, each built once."""
+    return cache(lambda target: build(target, tmp_path_factory.mktemp(target)))
+
+
 @pytest.mark.parametrize("service", ["gateway", "extractor", "matcher", "router"])
-def test_a_service_runs_and_drains_with_only_its_own_packages(service: str, topics: Topics, tmp_path: Path) -> None:
-    image = build(service, tmp_path)
+def test_a_service_runs_and_drains_with_only_its_own_packages(
+    service: str, image_of: Callable[[str], Image], topics: Topics, tmp_path: Path
+) -> None:
+    image = image_of(service)
     # Without any bank neither extractor nor matcher would be ready.
     banks = f"{Settings().redis.url.removesuffix('/0')}/{BANKS_DATABASE}"
     store = BankStore(RedisSettings(url=banks))
@@ -126,8 +136,8 @@ def test_a_service_runs_and_drains_with_only_its_own_packages(service: str, topi
         running.wait()
 
 
-def test_the_command_line_starts_with_only_its_own_packages(tmp_path: Path) -> None:
-    image = build("cli", tmp_path)
+def test_the_command_line_starts_with_only_its_own_packages(image_of: Callable[[str], Image]) -> None:
+    image = image_of("cli")
     done = subprocess.run(
         image.command, cwd=image.files, env=environment(), capture_output=True, text=True, check=False
     )
@@ -135,8 +145,10 @@ def test_the_command_line_starts_with_only_its_own_packages(tmp_path: Path) -> N
     assert "train" in done.stdout
 
 
-def test_the_extractor_converts_its_model_with_only_its_own_packages(tmp_path: Path) -> None:
-    image = build("extractor", tmp_path)
+def test_the_extractor_converts_its_model_with_only_its_own_packages(
+    image_of: Callable[[str], Image], tmp_path: Path
+) -> None:
+    image = image_of("extractor")
     extract = (
         "import numpy as np; from shared.vision.engines.loading import load_engine;"
         "from shared.vision.recipe import Layer, Recipe;"
