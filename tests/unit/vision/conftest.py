@@ -1,13 +1,16 @@
 """Engines are slow to make: one of each a session."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.vision.engine import Engine
+from shared.vision.engines import conversion
 from shared.vision.engines.loading import load_engine
 from shared.vision.recipe import Layer, Recipe
 
@@ -43,6 +46,19 @@ def serving_process(cache_dir: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"CHIPSIEVE_CACHE_DIR": str(cache_dir)}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def converted_here() -> Iterator[None]:
+    """Graphs are converted by this process, which has TensorFlow; one of their own takes seconds to import it."""
+    from shared.vision.engines import convert  # not for all: `serving_process` imports this module without TensorFlow
+
+    def convert_here(recipe: Recipe, paths: dict[int, Path]) -> None:
+        convert.main(json.dumps(recipe.to_json()), *(f"{size}={path}" for size, path in paths.items()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "_convert", convert_here)
+        yield
 
 
 @pytest.fixture(scope="session")

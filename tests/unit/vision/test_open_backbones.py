@@ -16,7 +16,10 @@ from shared.vision.recipe import Layer, Recipe
 from shared.vision.tensorflow_quietly import keras
 from tests.unit.vision.rendered_pictures import chip, ramp
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, saving
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # Keras's own, saving
+    pytest.mark.usefixtures("converted_here"),
+]
 
 PICTURES = np.stack([ramp(64), chip(64)])
 

@@ -16,7 +16,7 @@ DARK, BRIGHT = (layer.name for layer in RECIPE.layers)
 
 
 @pytest.fixture(scope="module")
-def engines(cache_dir: Path) -> dict[str, Engine]:
+def engines(cache_dir: Path, converted_here: None) -> dict[str, Engine]:
     return {
         "openvino": load_engine("openvino", RECIPE, threads=1, cache_dir=cache_dir),
         "tensorflow": load_engine("tensorflow", RECIPE, threads=1),

@@ -71,6 +71,18 @@ def tried(
     return try_patch_head(looked, RECIPE, shown, turned=turned or Copies(looked), seed=0, progress=silent)
 
 
+@pytest.fixture(scope="module")
+def copies() -> Copies:
+    """Those that `trial` asked for."""
+    return Copies(pictures(NORMALS, ABNORMALS, 0))
+
+
+@pytest.fixture(scope="module")
+def trial(copies: Copies) -> PatchTrial:
+    """One for all tests that only look at it: it takes seconds."""
+    return tried(list(copies.looked), blind_scores(0), copies)
+
+
 def test_defects_are_found_in_pictures_of_any_shade() -> None:
     trial = tried(pictures(NORMALS, ABNORMALS, 0, shade=3), blind_scores(0))
     assert trial.head is not None
@@ -78,8 +90,7 @@ def test_defects_are_found_in_pictures_of_any_shade() -> None:
     assert (auroc(answers, np.arange(80) >= 40) or 0) > 0.9
 
 
-def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are() -> None:
-    trial = tried(pictures(NORMALS, ABNORMALS, 0), blind_scores(0))
+def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are(trial: PatchTrial) -> None:
     defective = np.arange(NORMALS + ABNORMALS) >= NORMALS
     assert trial.head is not None
     assert trial.report["joined"]
@@ -90,21 +101,20 @@ def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are() -
     assert (auroc(trial.head.scores(answers), np.arange(80) >= 40) or 0) > 0.9
 
 
-def test_the_defects_answers_are_those_of_networks_that_had_not_seen_them() -> None:
-    looked = pictures(NORMALS, ABNORMALS, 0)
-    head = tried(looked, blind_scores(0)).head
+def test_the_defects_answers_are_those_of_networks_that_had_not_seen_them(trial: PatchTrial, copies: Copies) -> None:
+    head = trial.head
     assert head is not None
     assert len(head.known) == ABNORMALS
-    assert head.known.mean() < answers_to(looked[NORMALS:], RECIPE, head).mean()
+    assert head.known.mean() < answers_to(copies.looked[NORMALS:], RECIPE, head).mean()
 
 
-def test_it_is_the_same_by_the_same_seed() -> None:
-    one, other = (tried(pictures(NORMALS, ABNORMALS, 0), blind_scores(0)) for _ in range(2))
-    assert one.head is not None
-    assert other.head is not None
-    assert one.head.figures == other.head.figures
-    assert one.head.network.inward.tobytes() == other.head.network.inward.tobytes()
-    assert one.scores.tobytes() == other.scores.tobytes()
+def test_it_is_the_same_by_the_same_seed(trial: PatchTrial) -> None:
+    again = tried(pictures(NORMALS, ABNORMALS, 0), blind_scores(0))
+    assert trial.head is not None
+    assert again.head is not None
+    assert trial.head.figures == again.head.figures
+    assert trial.head.network.inward.tobytes() == again.head.network.inward.tobytes()
+    assert trial.scores.tobytes() == again.scores.tobytes()
 
 
 def test_where_nothing_can_be_gained_none_joins_and_scores_stay() -> None:
@@ -115,9 +125,11 @@ def test_where_nothing_can_be_gained_none_joins_and_scores_stay() -> None:
     assert not trial.report["joined"]
 
 
-def test_every_picture_is_mirrored_in_every_way_up_to_a_limit_for_either_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = pictures(NORMALS, ABNORMALS, 0)
-    tried(looked, blind_scores(0), every := Copies(looked))
+@pytest.mark.usefixtures("trial")
+def test_every_picture_is_mirrored_in_every_way_up_to_a_limit_for_either_truth(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, every = list(copies.looked), copies
     assert sorted(every.asked) == [(picture, turn) for picture in range(len(looked)) for turn in range(TURNS)]
     monkeypatch.setattr("services.trainer.known_defects.patch_lessons.MAX_LESSONS", 4 * ABNORMALS)
     tried(looked, blind_scores(0), some := Copies(looked))
@@ -127,12 +139,12 @@ def test_every_picture_is_mirrored_in_every_way_up_to_a_limit_for_either_truth(m
     assert len(set(copies_of_good)) == pytest.approx(TURNS * ABNORMALS, abs=8)
 
 
-def test_no_copy_of_a_picture_that_is_held_out_teaches() -> None:
-    looked, others = (pictures(NORMALS, ABNORMALS, seed) for seed in (0, 3))
+def test_no_copy_of_a_picture_that_is_held_out_teaches(trial: PatchTrial, copies: Copies) -> None:
+    looked, others = list(copies.looked), pictures(NORMALS, ABNORMALS, 3)
     first_fold = np.arange(len(looked)) % 5 == 0
     spoilt = [other if out else own for own, other, out in zip(looked, others, first_fold, strict=True)]
-    heads = [tried(looked, blind_scores(0), Copies(copies)).head for copies in (looked, spoilt)]
-    assert heads[0] is not None
-    assert heads[1] is not None
-    same = heads[0].known == heads[1].known
+    taught_otherwise = tried(looked, blind_scores(0), Copies(spoilt)).head
+    assert trial.head is not None
+    assert taught_otherwise is not None
+    same = trial.head.known == taught_otherwise.known
     assert (same == first_fold[NORMALS:]).all()
