@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from services.trainer.errors import PromiseRefused
-from services.trainer.evaluation.ablation.material import Material, find_material
+from services.trainer.evaluation.ablation.dataset import Dataset, find_dataset
 from services.trainer.evaluation.ablation.results import MEASURES
 from services.trainer.evaluation.ablation.splits import Split, make_splits
 from services.trainer.evaluation.ablation.study import ablate
@@ -109,14 +109,14 @@ def _promise(tiles: Path, number: int, seed: int, work: Path) -> Figures:
 
 
 def _supervised(tiles: Path, kind: str, number: int, work: Path) -> Figures:
-    material = find_material([tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", None)
+    dataset = find_dataset([tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", None)
     groups = tiles / "groups.csv"
     if kind == "grouped":
-        material = find_material(
+        dataset = find_dataset(
             [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", groups
         )
-    split = next(each for each in make_splits(material, 1, number) if each.kind == kind)
-    learnt, tested = (_linked_both(material, split, part, work / part) for part in ("train", "test"))
+    split = next(each for each in make_splits(dataset, 1, number) if each.kind == kind)
+    learnt, tested = (_linked_both(dataset, split, part, work / part) for part in ("train", "test"))
     return _train_and_evaluate(
         work,
         normal=learnt / "normal",
@@ -239,8 +239,8 @@ def _linked(files: Sequence[PictureFile], folder: Path) -> Path:
     return folder
 
 
-def _linked_both(material: Material, split: Split, part: str, folder: Path) -> Path:
+def _linked_both(dataset: Dataset, split: Split, part: str, folder: Path) -> Path:
     chosen = split.train if part == "train" else split.test
     for name, wanted in (("normal", False), ("abnormal", True)):
-        _linked([material.files[index] for index in chosen if material.defective[index] == wanted], folder / name)
+        _linked([dataset.files[index] for index in chosen if dataset.defective[index] == wanted], folder / name)
     return folder

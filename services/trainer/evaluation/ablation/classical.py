@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from services.trainer.evaluation.ablation.dataset import Dataset
 from services.trainer.evaluation.ablation.features import (
     BEFORE_LAST,
     LAST,
@@ -25,7 +26,6 @@ from services.trainer.evaluation.ablation.features import (
     Features,
     backbone_parameters,
 )
-from services.trainer.evaluation.ablation.material import Material
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.splits import Split
 
@@ -48,9 +48,9 @@ _MAKERS: dict[str, Callable[[int], Any]] = {
 class Classical:
     """The family, ready to run on any split."""
 
-    def __init__(self, features: Features, material: Material, seed: int) -> None:
+    def __init__(self, features: Features, dataset: Dataset, seed: int) -> None:
         self._pooled = pooled_features(features)
-        self._defective = material.defective
+        self._defective = dataset.defective
         self._seed = seed
         self._backbone = (backbone_parameters(), features.ms_per_image)
 

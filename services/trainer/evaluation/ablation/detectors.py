@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
+from services.trainer.evaluation.ablation.dataset import Dataset
 from services.trainer.evaluation.ablation.features import (
     BEFORE_LAST,
     EARLY,
@@ -22,7 +23,6 @@ from services.trainer.evaluation.ablation.features import (
     Features,
     backbone_parameters,
 )
-from services.trainer.evaluation.ablation.material import Material
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.splits import Split
 from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
@@ -54,15 +54,15 @@ class Judge(Protocol):
 class Detectors:
     """The family, ready to run on any split."""
 
-    def __init__(self, features: Features, material: Material, seed: int) -> None:
+    def __init__(self, features: Features, dataset: Dataset, seed: int) -> None:
         self._features = features
-        self._material = material
+        self._dataset = dataset
         self._seed = seed
         self._backbone = (backbone_parameters(), features.ms_per_image)
 
     def run(self, row: str, split: Split) -> Outcome:
         """Learn from the good training pictures, judge the test ones."""
-        normals = split.train[~self._material.defective[split.train]]
+        normals = split.train[~self._dataset.defective[split.train]]
         groups = self._groups(normals, split)
         seed = self._seed + split.number
         if row == "ours":
@@ -94,9 +94,9 @@ class Detectors:
 
     def _groups(self, pictures: Indices, split: Split) -> tuple[str, ...]:
         """In a random split no groups are known: thresholds are taken as if there were none."""
-        if split.kind == "random" or self._material.groups is None:
+        if split.kind == "random" or self._dataset.groups is None:
             return tuple(str(picture) for picture in pictures)
-        return tuple(self._material.groups[picture] for picture in pictures)
+        return tuple(self._dataset.groups[picture] for picture in pictures)
 
 
 class _Ours:

@@ -12,7 +12,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from services.trainer.errors import NoPictures
-from services.trainer.evaluation.ablation.material import Material
+from services.trainer.evaluation.ablation.dataset import Dataset
 from services.trainer.material.pictures import PictureFile
 from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.progress import Progress
@@ -43,7 +43,7 @@ class Features:
     folder: Path
     """Holds ``pixels.npy``, and ``values-TAP.npy`` and ``scales-TAP.npy`` a layer."""
     readable: tuple[int, ...]
-    """Indices into the material."""
+    """Indices into the dataset."""
     unreadable: tuple[str, ...]
     ms_per_image: float
     """Resizing and backbone, one picture at a time on one thread."""
@@ -60,19 +60,19 @@ class Features:
         return patches.features(np.ones(len(patches.values), np.bool_))
 
 
-def compute_features(material: Material, cache: Path, progress: Progress) -> Features:
+def compute_features(dataset: Dataset, cache: Path, progress: Progress) -> Features:
     """The features of all pictures, from the cache where it has them.
 
     Raises:
         NoPictures: not one can be read.
     """
     space = RECIPE.feature_space(backbone_weights_sha256(RECIPE.backbone))
-    folder = cache / f"{material.fingerprint()}-{space}-{PIXELS}"
+    folder = cache / f"{dataset.fingerprint()}-{space}-{PIXELS}"
     if not (folder / _COMPLETE).exists():
         cache.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(dir=cache, prefix=".making-"))
         try:
-            _make(material, making, progress)
+            _make(dataset, making, progress)
             making.rename(folder)
         finally:
             shutil.rmtree(making, ignore_errors=True)
@@ -91,26 +91,26 @@ def backbone_parameters() -> int:
     return sum(kernel.size + len(kernel) for kernel in kernels)
 
 
-def _make(material: Material, folder: Path, progress: Progress) -> None:
+def _make(dataset: Dataset, folder: Path, progress: Progress) -> None:
     engine = load_engine("openvino", RECIPE)
     arrays: dict[str, NDArray[np.generic]] = {}
     readable: list[int] = []
     unreadable: list[str] = []
     seen: list[Picture] = []
-    for start in range(0, len(material), BATCH):
+    for start in range(0, len(dataset), BATCH):
         pictures = []
-        for index in range(start, min(start + BATCH, len(material))):
+        for index in range(start, min(start + BATCH, len(dataset))):
             try:
-                pictures.append(_read(material.files[index]))
+                pictures.append(_read(dataset.files[index]))
                 readable.append(index)
             except PictureError:
-                unreadable.append(material.files[index].name)
+                unreadable.append(dataset.files[index].name)
         if pictures:
             seen += pictures[: TIMED - len(seen)]
-            _put(_Rows(folder, arrays, len(material)), len(readable) - len(pictures), pictures, engine)
-        progress("computing features", min(start + BATCH, len(material)), len(material))
+            _put(_Rows(folder, arrays, len(dataset)), len(readable) - len(pictures), pictures, engine)
+        progress("computing features", min(start + BATCH, len(dataset)), len(dataset))
     if not readable:
-        raise NoPictures(f"not one of {len(material)} pictures can be read, for instance {unreadable[0]}")
+        raise NoPictures(f"not one of {len(dataset)} pictures can be read, for instance {unreadable[0]}")
     for name, array in arrays.items():
         if unreadable:
             np.save(folder / f"{name}.npy", array[: len(readable)].copy())

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.errors import UnusableGroups
-from services.trainer.evaluation.ablation.material import Material
+from services.trainer.evaluation.ablation.dataset import Dataset
 
 Kind = Literal["random", "grouped"]
 
@@ -22,7 +22,7 @@ DRAWS = 200  # of groups; the draw that comes nearest to a fifth of good and def
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training and test pictures, as indices into the material."""
+    """Training and test pictures, as indices into the dataset."""
 
     kind: Kind
     number: int
@@ -35,38 +35,38 @@ class Split:
         return f"{self.kind}-{self.number}"
 
 
-def make_splits(material: Material, count: int, seed: int) -> tuple[Split, ...]:
+def make_splits(dataset: Dataset, count: int, seed: int) -> tuple[Split, ...]:
     """`count` random splits and, where groups are known, as many grouped ones; the first do not depend on `count`.
 
     Raises:
         UnusableGroups: no choice of groups leaves good and defective pictures on both sides.
     """
-    random = [_random_split(material, number, seed) for number in range(count)]
+    random = [_random_split(dataset, number, seed) for number in range(count)]
     grouped = (
-        [_grouped_split(material, material.groups, number, seed) for number in range(count)] if material.groups else []
+        [_grouped_split(dataset, dataset.groups, number, seed) for number in range(count)] if dataset.groups else []
     )
     return (*random, *grouped)
 
 
-def _random_split(material: Material, number: int, seed: int) -> Split:
+def _random_split(dataset: Dataset, number: int, seed: int) -> Split:
     random = np.random.default_rng([seed, number])
-    tested = np.zeros(len(material), np.bool_)
-    strata = np.array(material.strata)
-    for stratum in sorted(set(material.strata)):
+    tested = np.zeros(len(dataset), np.bool_)
+    strata = np.array(dataset.strata)
+    for stratum in sorted(set(dataset.strata)):
         members = random.permutation(np.flatnonzero(strata == stratum))
         tested[members[: _fifth(len(members))]] = True
     for truth in (False, True):  # kinds of one picture each leave a truth untested
-        members = np.flatnonzero(material.defective == truth)
+        members = np.flatnonzero(dataset.defective == truth)
         if not tested[members].any():
             tested[random.choice(members, _fifth(len(members)), replace=False)] = True
     return Split("random", number, np.flatnonzero(~tested), np.flatnonzero(tested))
 
 
-def _grouped_split(material: Material, groups: Sequence[str], number: int, seed: int) -> Split:
+def _grouped_split(dataset: Dataset, groups: Sequence[str], number: int, seed: int) -> Split:
     random = np.random.default_rng([seed, number, 1])
     names, group_of = np.unique(np.array(groups), return_inverse=True)
-    good = np.bincount(group_of[~material.defective], minlength=len(names))
-    bad = np.bincount(group_of[material.defective], minlength=len(names))
+    good = np.bincount(group_of[~dataset.defective], minlength=len(names))
+    bad = np.bincount(group_of[dataset.defective], minlength=len(names))
     best: tuple[float, NDArray[np.intp]] | None = None
     for _ in range(DRAWS):
         order = random.permutation(len(names))

@@ -12,10 +12,10 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from services.trainer.evaluation.ablation.classical import Classical
+from services.trainer.evaluation.ablation.dataset import Dataset, find_dataset, require_both, sample
 from services.trainer.evaluation.ablation.deep import FULL, QUICK, DeepTask, cached_weights_of, run_deep
 from services.trainer.evaluation.ablation.detectors import Detectors
 from services.trainer.evaluation.ablation.features import Features, compute_features
-from services.trainer.evaluation.ablation.material import Material, find_material, require_both, sample
 from services.trainer.evaluation.ablation.report import Report, write_report
 from services.trainer.evaluation.ablation.results import Line, Outcome, Result, ResultStore
 from services.trainer.evaluation.ablation.rows import Row, choose_rows
@@ -53,7 +53,7 @@ def ablate(
         out: folder for the report, the results and what was computed on the way. Results that it has are not measured
             again.
         groups: CSV of ``file,group`` that names the good pictures, for splits that keep groups whole
-            (`services.trainer.evaluation.ablation.material.find_material` tells how defective ones find theirs).
+            (`services.trainer.evaluation.ablation.dataset.find_dataset` tells how defective ones find theirs).
         only: rows or families to measure; none means all.
         skip: rows or families to leave out.
         quick: some of the pictures, fewer splits, tiny networks: to see that all works.
@@ -67,17 +67,17 @@ def ablate(
     """
     deadline = time.monotonic() + 60 * (minutes or (QUICK_MINUTES if quick else MINUTES))
     rows = choose_rows(only, skip)
-    found = find_material(normal, abnormal, groups)
+    found = find_dataset(normal, abnormal, groups)
     require_both(found)
     if quick:
         found = sample(found, QUICK_PICTURES, seed)
     features = compute_features(found, out / "cache", progress)
-    material = found.chosen(features.readable)
-    require_both(material)
+    dataset = found.chosen(features.readable)
+    require_both(dataset)
     study = _Study(
-        material=material,
+        dataset=dataset,
         features=features,
-        splits=make_splits(material, splits or (QUICK_SPLITS if quick else SPLITS), seed),
+        splits=make_splits(dataset, splits or (QUICK_SPLITS if quick else SPLITS), seed),
         store=ResultStore(out / "results"),
         seed=seed,
         quick=quick,
@@ -88,9 +88,9 @@ def ablate(
     study.measure_networks([row for row in rows if row.family == "deep"], deadline)
     report = Report(
         lines=study.lines(rows),
-        good=int((~material.defective).sum()),
-        defective=int(material.defective.sum()),
-        groups=len(set(material.groups)) if material.groups else None,
+        good=int((~dataset.defective).sum()),
+        defective=int(dataset.defective.sum()),
+        groups=len(set(dataset.groups)) if dataset.groups else None,
         unreadable=features.unreadable,
         seed=seed,
         quick=quick,
@@ -101,7 +101,7 @@ def ablate(
 
 @dataclass(frozen=True, kw_only=True)
 class _Study:
-    material: Material
+    dataset: Dataset
     features: Features
     splits: tuple[Split, ...]
     store: ResultStore
@@ -114,7 +114,7 @@ class _Study:
         missing = self._missing(rows)
         if not missing:
             return
-        runner = (Classical if family == "classical" else Detectors)(self.features, self.material, self.seed)
+        runner = (Classical if family == "classical" else Detectors)(self.features, self.dataset, self.seed)
         with self._counted(family, sum(len(task.splits) for task in missing)) as count:
             for task in missing:
                 for split in task.splits:
@@ -138,7 +138,7 @@ class _Study:
             run_deep(
                 missing,
                 self.features,
-                self.material.defective,
+                self.dataset.defective,
                 seed=self.seed,
                 effort=QUICK if self.quick else FULL,
                 deadline=deadline,
@@ -162,7 +162,7 @@ class _Study:
         return self.store.get(row, split, self._fingerprint(row, split))
 
     def _keep(self, row: Row, split: Split, outcome: Outcome) -> None:
-        defective = self.material.defective[split.test]
+        defective = self.dataset.defective[split.test]
         self.store.put(Result.of(row, split, self._fingerprint(row, split), outcome, defective))
 
     def _fingerprint(self, row: Row, split: Split) -> str:

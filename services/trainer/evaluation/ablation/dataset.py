@@ -18,7 +18,7 @@ NORMAL = "normal"
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Dataset:
     """Pictures with the truth about them, good ones first; all fields but the last have one entry a picture."""
 
     files: tuple[PictureFile, ...]
@@ -30,9 +30,9 @@ class Material:
     def __len__(self) -> int:
         return len(self.files)
 
-    def chosen(self, indices: Sequence[int]) -> "Material":
+    def chosen(self, indices: Sequence[int]) -> "Dataset":
         """Some of the pictures, in the order given."""
-        return Material(
+        return Dataset(
             files=tuple(self.files[index] for index in indices),
             defective=self.defective[list(indices)],
             strata=tuple(self.strata[index] for index in indices),
@@ -49,7 +49,7 @@ class Material:
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
-def find_material(normal: Sequence[Path], abnormal: Path, groups: Path | None) -> Material:
+def find_dataset(normal: Sequence[Path], abnormal: Path, groups: Path | None) -> Dataset:
     """All pictures below the folders.
 
     The groups CSV must name every good picture. A defective one that it does not name joins the group of the good
@@ -66,7 +66,7 @@ def find_material(normal: Sequence[Path], abnormal: Path, groups: Path | None) -
     if groups:
         group_of_good = read_groups(groups, good)
         group_of = (*group_of_good, *_groups_of_defective(bad, good, group_of_good, read_group_table(groups)))
-    return Material(
+    return Dataset(
         files=(*good, *bad),
         defective=np.arange(len(good) + len(bad)) >= len(good),
         strata=(*[NORMAL] * len(good), *(_kind(file) for file in bad)),
@@ -74,18 +74,18 @@ def find_material(normal: Sequence[Path], abnormal: Path, groups: Path | None) -
     )
 
 
-def sample(material: Material, most: int, seed: int) -> Material:
+def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
     """About `most` of the pictures, each stratum's share of them, two of each at least; all where there are no more."""
-    if len(material) <= most:
-        return material
+    if len(dataset) <= most:
+        return dataset
     random = np.random.default_rng(seed)
-    strata = np.array(material.strata)
+    strata = np.array(dataset.strata)
     kept: list[int] = []
-    for stratum in sorted(set(material.strata)):
+    for stratum in sorted(set(dataset.strata)):
         members = np.flatnonzero(strata == stratum)
-        count = min(len(members), max(2, round(len(members) * most / len(material))))
+        count = min(len(members), max(2, round(len(members) * most / len(dataset))))
         kept += random.choice(members, count, replace=False).tolist()
-    return material.chosen(sorted(kept))
+    return dataset.chosen(sorted(kept))
 
 
 def _kind(file: PictureFile) -> str:
@@ -103,12 +103,12 @@ def _groups_of_defective(
     ]
 
 
-def require_both(material: Material) -> None:
-    """Refuse material of which a split could not have both sides of both truths.
+def require_both(dataset: Dataset) -> None:
+    """Refuse pictures of which a split could not have both sides of both truths.
 
     Raises:
         TrainingError: fewer than five pictures of a truth.
     """
-    for what, count in (("good", int((~material.defective).sum())), ("defective", int(material.defective.sum()))):
+    for what, count in (("good", int((~dataset.defective).sum())), ("defective", int(dataset.defective.sum()))):
         if count < 5:  # a fifth of them is tested
             raise TrainingError(f"{count} {what} pictures cannot be split into training and test: give five at least")
