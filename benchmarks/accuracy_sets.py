@@ -109,10 +109,12 @@ def _promise(tiles: Path, number: int, seed: int, work: Path) -> Figures:
 
 
 def _supervised(tiles: Path, kind: str, number: int, work: Path) -> Figures:
-    dataset = find_dataset([tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", None)
+    dataset, _ = find_dataset(
+        [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", None
+    )
     groups = tiles / "groups.csv"
     if kind == "grouped":
-        dataset = find_dataset(
+        dataset, _ = find_dataset(
             [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", groups
         )
     split = next(each for each in make_splits(dataset, 1, number) if each.kind == kind)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from services.cli.progress import bars
@@ -13,7 +14,9 @@ from services.cli.progress import bars
 if TYPE_CHECKING:
     from services.trainer.evaluation.ablation.report import Report
 
-TABLE_WIDTH = 150  # columns where standard output is no terminal: narrower, figures would break
+TABLE_WIDTH = 170  # columns where standard output is no terminal: narrower, figures would break
+
+NAMED = 3  # files that could not be read
 
 messages = Console(stderr=True, highlight=False)
 
@@ -50,7 +53,8 @@ def ablate(
 
     Writes ablation.html, .csv, .json and the plots to --out. An interrupted study goes on where it stopped.
     """
-    from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415 - needs scikit-learn
+    from services.trainer.evaluation.ablation.files import PAGE, write_files  # noqa: PLC0415 - needs scikit-learn
+    from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415
 
     with bars(messages) as progress:
         report = study(
@@ -66,17 +70,33 @@ def ablate(
             seed=seed,
             progress=progress,
         )
-    if report.unreadable:
-        messages.print(f"[yellow]warning:[/yellow] {len(report.unreadable)} files could not be inspected")
+    try:
+        write_files(report, out)
+    finally:  # what cannot be written is shown all the same
+        _show(report, as_json=as_json)
+    messages.print(f"written to {escape(str(out / PAGE))}, beside it CSV, JSON and plots", soft_wrap=True)
+
+
+def _show(report: "Report", *, as_json: bool) -> None:
+    from services.trainer.evaluation.ablation.files import document  # noqa: PLC0415
+
+    for warning in report.warnings:
+        messages.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+    for each in report.unreadable[:NAMED]:
+        messages.print(
+            f"[yellow]warning:[/yellow] {escape(f'{each.name} could not be read: {each.why}')}", soft_wrap=True
+        )
+    if len(report.unreadable) > NAMED:
+        messages.print(f"[yellow]warning:[/yellow] {len(report.unreadable)} files could not be read in all")
     if as_json:
-        typer.echo(json.dumps(report.to_json()))
+        typer.echo(json.dumps(document(report)))
         return
     _print(report)
-    messages.print(f"written to {out / 'ablation.html'}, beside it CSV, JSON and plots", soft_wrap=True)
 
 
 def _print(report: "Report") -> None:
-    from services.trainer.evaluation.ablation.report import HEADINGS, cells, paper_cells  # noqa: PLC0415
+    from services.trainer.evaluation.ablation.explained import about  # noqa: PLC0415
+    from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_cells  # noqa: PLC0415
 
     table = Table()
     for heading in HEADINGS[:-1]:  # notes are too long for a cell: they follow
@@ -92,6 +112,6 @@ def _print(report: "Report") -> None:
     console.print(table)
     for line in report.lines:
         if line.row.family == "deep":
-            console.print(f"{line.row.title}, {line.kind}: {line.note}")
-    for said in report.about:
-        console.print(said)
+            console.print(f"{line.row.title}, {line.kind}: {line.note}", markup=False)
+    for said in about(report):
+        console.print(said, markup=False)

@@ -75,7 +75,7 @@ class Classical:
 
 
 def pooled_features(features: Features) -> NDArray[np.float32]:
-    """(N, 1568) float32: the mean and the largest of every channel over a picture's patches, of four taps."""
+    """(N, 1632) float32: the mean and the largest of every channel over a picture's patches, of four taps."""
     parts = []
     for layer in (TRUNK, MIDDLE, BEFORE_LAST, LAST):
         grids = features.grids(layer)

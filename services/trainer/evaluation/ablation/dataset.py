@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.errors import TrainingError
+from services.trainer.errors import NoPictures, TrainingError
+from services.trainer.material.copies import Distinct, refuse_shared
+from services.trainer.material.folders import refuse_overlap
 from services.trainer.material.numbered import Numbered
-from services.trainer.material.pictures import PictureFile, find_pictures, read_group_table, read_groups
+from services.trainer.material.picture_features import Unreadable, sort_out
+from services.trainer.material.pictures import PictureFile, find_pictures, kind_of, read_group_table, read_groups
+from services.trainer.progress import Progress, silent
 
 NORMAL = "normal"
 """Stratum of the good pictures; a defective one's is its kind."""
@@ -22,6 +26,8 @@ class Dataset:
     """Pictures with the truth about them, good ones first; all fields but the last have one entry a picture."""
 
     files: tuple[PictureFile, ...]
+    digests: tuple[str, ...]
+    """No two are the same: a copy of a training picture among the tested ones is an answer told beforehand."""
     defective: NDArray[np.bool_]
     strata: tuple[str, ...]
     """``normal``, or a defective picture's kind: every split takes its share of each."""
@@ -30,27 +36,47 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def good(self) -> int:
+        """How many are good."""
+        return int((~self.defective).sum())
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many are defective, by kind."""
+        found = [stratum for stratum in self.strata if stratum != NORMAL]
+        return {kind: found.count(kind) for kind in sorted(set(found))}
+
     def chosen(self, indices: Sequence[int]) -> "Dataset":
         """Some of the pictures, in the order given."""
         return Dataset(
             files=tuple(self.files[index] for index in indices),
+            digests=tuple(self.digests[index] for index in indices),
             defective=self.defective[list(indices)],
             strata=tuple(self.strata[index] for index in indices),
             groups=tuple(self.groups[index] for index in indices) if self.groups else None,
         )
 
     def fingerprint(self) -> str:
-        """Changes with any picture's name, size, time, truth or group: 16 hex digits."""
-        known = []
-        for index, file in enumerate(self.files):
-            status = file.path.stat()
-            group = self.groups[index] if self.groups else None
-            known.append([str(file.path), status.st_size, status.st_mtime_ns, self.strata[index], group])
+        """Changes with any picture's bytes, truth or group: 16 hex digits."""
+        known = [self.digests, self.strata, self.groups]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
-def find_dataset(normal: Sequence[Path], abnormal: Path, groups: Path | None) -> Dataset:
-    """All pictures below the folders.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Files of the folders that are not in the data set."""
+
+    unreadable: tuple[Unreadable, ...]
+    copies: int
+    warnings: tuple[str, ...]
+    """A sentence for good pictures and one for defective ones, where copies were left out."""
+
+
+def find_dataset(
+    normal: Sequence[Path], abnormal: Path, groups: Path | None, progress: Progress = silent
+) -> tuple[Dataset, LeftOut]:
+    """All pictures below the folders that can be read, each of them once, and what was left out.
 
     The groups CSV must name every good picture. A defective one that it does not name joins the group of the good
     picture whose number is next to its own, a number being the last digits of a file's name: cameras number what they
@@ -58,20 +84,47 @@ def find_dataset(normal: Sequence[Path], abnormal: Path, groups: Path | None) ->
     no numbers, it is a group of its own.
 
     Raises:
-        TrainingError: a folder has no pictures, or the groups do not fit them.
+        AmbiguousPictures: the same pictures are given as good and as defective.
+        NoPictures: a folder has none, or none that can be read.
+        UnusableGroups: the groups do not fit the pictures.
     """
-    good = tuple(file for folder in normal for file in find_pictures(folder))
-    bad = find_pictures(abnormal)
+    for folder in normal:
+        refuse_overlap(folder, abnormal)
+    found = [file for folder in normal for file in find_pictures(folder)], find_pictures(abnormal)
+    good, unreadable_good = _readable("reading pictures", normal, found[0], progress)
+    bad, unreadable_bad = _readable("reading defective pictures", [abnormal], found[1], progress)
+    refuse_shared(good, bad)
     group_of = None
     if groups:
-        group_of_good = read_groups(groups, good)
-        group_of = (*group_of_good, *_groups_of_defective(bad, good, group_of_good, read_group_table(groups)))
-    return Dataset(
-        files=(*good, *bad),
-        defective=np.arange(len(good) + len(bad)) >= len(good),
-        strata=(*[NORMAL] * len(good), *(_kind(file) for file in bad)),
+        group_of_good = read_groups(groups, good.files)
+        group_of = (
+            *group_of_good,
+            *_groups_of_defective(bad.files, good.files, group_of_good, read_group_table(groups)),
+        )
+    dataset = Dataset(
+        files=(*good.files, *bad.files),
+        digests=(*good.digests, *bad.digests),
+        defective=np.arange(len(good.files) + len(bad.files)) >= len(good.files),
+        strata=(*[NORMAL] * len(good.files), *(_kind(file) for file in bad.files)),
         groups=group_of,
     )
+    left_out = LeftOut(
+        unreadable=(*unreadable_good, *unreadable_bad),
+        copies=len(good.copies) + len(bad.copies),
+        warnings=(*good.warnings, *bad.warnings),
+    )
+    return dataset, left_out
+
+
+def _readable(
+    stage: str, folders: Sequence[Path], files: Sequence[PictureFile], progress: Progress
+) -> tuple[Distinct, tuple[Unreadable, ...]]:
+    readable, unreadable = sort_out(stage, files, progress)
+    if not readable:
+        raise NoPictures(
+            f"not one of {len(files)} pictures in {', '.join(map(str, folders))} can be read: {unreadable[0].why}"
+        )
+    return Distinct.of(readable), unreadable
 
 
 def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
@@ -89,8 +142,8 @@ def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 
 def _kind(file: PictureFile) -> str:
-    kind, separator, _ = file.name.partition("/")
-    return kind if separator and kind != NORMAL else "defective"
+    kind = kind_of(file)
+    return kind if kind not in {"", NORMAL} else "defective"
 
 
 def _groups_of_defective(
@@ -109,6 +162,9 @@ def require_both(dataset: Dataset) -> None:
     Raises:
         TrainingError: fewer than five pictures of a truth.
     """
-    for what, count in (("good", int((~dataset.defective).sum())), ("defective", int(dataset.defective.sum()))):
+    for what, count in (("good", dataset.good), ("defective", len(dataset) - dataset.good)):
         if count < 5:  # a fifth of them is tested
-            raise TrainingError(f"{count} {what} pictures cannot be split into training and test: give five at least")
+            raise TrainingError(
+                f"{count} {what} pictures, without copies and what cannot be read, cannot be split into training and "
+                "test: give five at least"
+            )

@@ -173,7 +173,7 @@ class _Lanes:
             threads=max(1, usable_cpus() // LANES),
         )
         splits = {split.name: split for split in task.splits}
-        with tempfile.TemporaryFile("w+") as said, self._start(said) as process:
+        with tempfile.TemporaryFile("w+", errors="backslashreplace") as said, self._start(said) as process:
             assert process.stdin  # noqa: S101 - a pipe
             assert process.stdout  # noqa: S101
             process.stdin.write(job.to_json() + "\n")

@@ -4,15 +4,18 @@ import json
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 
-from services.trainer.errors import NoPictures
+from services.trainer.errors import TrainingError
 from services.trainer.evaluation.ablation.dataset import Dataset
+from services.trainer.evaluation.outputs import told
 from services.trainer.material.pictures import PictureFile
 from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.progress import Progress
@@ -38,18 +41,15 @@ _COMPLETE = "complete.json"
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Of the pictures that could be read."""
+    """Of all pictures of a data set."""
 
     folder: Path
     """Holds ``pixels.npy``, and ``values-TAP.npy`` and ``scales-TAP.npy`` a layer."""
-    readable: tuple[int, ...]
-    """Indices into the dataset."""
-    unreadable: tuple[str, ...]
     ms_per_image: float
     """Resizing and backbone, one picture at a time on one thread."""
 
     def patches(self, layer: Layer) -> LayerPatches:
-        """A layer's int8 features of all readable pictures."""
+        """A layer's int8 features of all pictures."""
         return LayerPatches(
             np.load(self.folder / f"values-{layer.tap}.npy"), np.load(self.folder / f"scales-{layer.tap}.npy")
         )
@@ -64,20 +64,23 @@ def compute_features(dataset: Dataset, cache: Path, progress: Progress) -> Featu
     """The features of all pictures, from the cache where it has them.
 
     Raises:
-        NoPictures: not one can be read.
+        TrainingError: a picture cannot be read any more.
+        UnwritableOutput: the cache cannot be written.
     """
     space = RECIPE.feature_space(backbone_weights_sha256(RECIPE.backbone))
     folder = cache / f"{dataset.fingerprint()}-{space}-{PIXELS}"
     if not (folder / _COMPLETE).exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=cache, prefix=".making-"))
-        try:
-            _make(dataset, making, progress)
-            making.rename(folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
+        engine = load_engine("openvino", RECIPE)
+        with told("features", cache):
+            cache.mkdir(parents=True, exist_ok=True)
+            making = Path(tempfile.mkdtemp(dir=cache, prefix=".making-"))
+            try:
+                _make(dataset, making, engine, progress)
+                making.rename(folder)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
     known = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
-    return Features(folder, tuple(known["readable"]), tuple(known["unreadable"]), known["ms_per_image"])
+    return Features(folder, known["ms_per_image"])
 
 
 def backbone_parameters() -> int:
@@ -91,58 +94,51 @@ def backbone_parameters() -> int:
     return sum(kernel.size + len(kernel) for kernel in kernels)
 
 
-def _make(dataset: Dataset, folder: Path, progress: Progress) -> None:
-    engine = load_engine("openvino", RECIPE)
-    arrays: dict[str, NDArray[np.generic]] = {}
-    readable: list[int] = []
-    unreadable: list[str] = []
-    seen: list[Picture] = []
-    for start in range(0, len(dataset), BATCH):
-        pictures = []
-        for index in range(start, min(start + BATCH, len(dataset))):
-            try:
-                pictures.append(_read(dataset.files[index]))
-                readable.append(index)
-            except PictureError:
-                unreadable.append(dataset.files[index].name)
-        if pictures:
-            seen += pictures[: TIMED - len(seen)]
-            _put(_Rows(folder, arrays, len(dataset)), len(readable) - len(pictures), pictures, engine)
-        progress("computing features", min(start + BATCH, len(dataset)), len(dataset))
-    if not readable:
-        raise NoPictures(f"not one of {len(dataset)} pictures can be read, for instance {unreadable[0]}")
-    for name, array in arrays.items():
-        if unreadable:
-            np.save(folder / f"{name}.npy", array[: len(readable)].copy())
-        else:
-            array.flush()  # type: ignore[attr-defined]
-    known = {"readable": readable, "unreadable": unreadable, "ms_per_image": _milliseconds(seen)}
-    (folder / _COMPLETE).write_text(json.dumps(known), encoding="utf-8")
+def _make(dataset: Dataset, folder: Path, engine: Engine, progress: Progress) -> None:
+    timed: list[Picture] = []
+    with ExitStack() as files:
+        arrays = _Arrays(folder, len(dataset), files)
+        for start in range(0, len(dataset), BATCH):
+            pictures = [_read(file) for file in dataset.files[start : start + BATCH]]
+            timed += pictures[: TIMED - len(timed)]
+            _append(arrays, pictures, engine)
+            progress("computing features", start + len(pictures), len(dataset))
+    (folder / _COMPLETE).write_text(json.dumps({"ms_per_image": _milliseconds(timed)}), encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Arrays on disk that are filled from the top."""
+class _Arrays:
+    """Arrays on disk that grow from the top.
 
-    folder: Path
-    arrays: dict[str, NDArray[np.generic]]
-    total: int
+    Written, not mapped into memory: where the disk is full, that is an error that can be told. Of a mapped file the
+    system tells by a signal, which ends the process.
+    """
 
-    def put(self, name: str, at: int, values: NDArray[np.generic]) -> None:
-        if name not in self.arrays:
-            shape = (self.total, *values.shape[1:])
-            self.arrays[name] = open_memmap(self.folder / f"{name}.npy", "w+", values.dtype, shape)
-        self.arrays[name][at : at + len(values)] = values
+    def __init__(self, folder: Path, total: int, files: ExitStack) -> None:
+        """Of `total` rows each in the end; `files` closes them."""
+        self._folder = folder
+        self._total = total
+        self._stack = files
+        self._files: dict[str, BinaryIO] = {}
+
+    def append(self, name: str, values: NDArray[np.generic]) -> None:
+        """A batch's rows."""
+        if name not in self._files:
+            file = self._stack.enter_context((self._folder / f"{name}.npy").open("wb"))
+            shape = (self._total, *values.shape[1:])
+            write_array_header_1_0(
+                file, {"descr": dtype_to_descr(values.dtype), "fortran_order": False, "shape": shape}
+            )
+            self._files[name] = file
+        self._files[name].write(values.tobytes())
 
 
-def _put(rows: _Rows, at: int, pictures: list[Picture], engine: Engine) -> None:
-    """Write a batch's arrays to disk, from row `at` on."""
-    rows.put("pixels", at, np.stack([resize(picture, PIXELS) for picture in pictures]))
+def _append(arrays: _Arrays, pictures: list[Picture], engine: Engine) -> None:
+    arrays.append("pixels", np.stack([resize(picture, PIXELS) for picture in pictures]))
     grids_of = extract(pictures, RECIPE, engine)
     for position, layer in enumerate(RECIPE.layers):
         patches = LayerPatches.of([(grids[position],) for grids in grids_of], layer)
-        rows.put(f"values-{layer.tap}", at, patches.values)
-        rows.put(f"scales-{layer.tap}", at, patches.scales)
+        arrays.append(f"values-{layer.tap}", patches.values)
+        arrays.append(f"scales-{layer.tap}", patches.scales)
 
 
 def _milliseconds(pictures: list[Picture]) -> float:
@@ -156,4 +152,10 @@ def _milliseconds(pictures: list[Picture]) -> float:
 
 
 def _read(file: PictureFile) -> Picture:
-    return decode(file.read())
+    try:
+        return decode(file.read())
+    except PictureError as error:
+        raise TrainingError(
+            f"{file.name} could be read when the study began, and cannot any more: {error}. Leave the folders as they "
+            "are while it runs, and run it again"
+        ) from error

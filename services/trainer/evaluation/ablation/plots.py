@@ -1,7 +1,7 @@
 """The study's plots, as SVG: drawn here, since a page that needs no network needs no plotting library either."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,67 +9,106 @@ from services.trainer.evaluation.ablation.results import Line
 
 COLOURS = {"random": "#c2571a", "grouped": "#1f5fa8"}
 WIDTH, LABELS, RIGHT, TOP, STEP = 860, 220, 40, 46, 24  # pixels
+SMALL, LINE, LETTER = 11, 12, 6.5  # pixels: size of small text, its lines' distance, a letter's width at most
+FASTEST_MS = 0.1  # a logarithm has no zero; nothing that looks at a picture is as fast
 _INK, _GRID = "#222", "#ddd"
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Maps values to pixels across."""
+    """Maps values to pixels; `low` is less than `high`."""
 
     low: float
     high: float
+    start: float
+    """Pixel of `low`."""
+    end: float
 
-    def x(self, value: float) -> float:
+    @classmethod
+    def of_measure(cls, values: Sequence[float], start: float, end: float) -> "_Axis":
+        """From the tenth below the least value up to 1, and a tenth long where all are 1."""
+        tenth = math.floor(min(values, default=0.0) * 10) / 10
+        return cls(min(max(tenth, 0.0), 0.9), 1.0, start, end)
+
+    def at(self, value: float) -> float:
+        """The pixel; what is beyond an end is drawn at the end."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return LABELS + share * (WIDTH - LABELS - RIGHT)
+        return self.start + share * (self.end - self.start)
+
+    def tenths(self) -> list[tuple[float, str]]:
+        """Pixel and text of each mark of a measure's axis."""
+        return [(self.at(tenth / 10), f"{tenth / 10:.1f}") for tenth in range(round(self.low * 10), 11)]
 
 
 def measure_plot(lines: Sequence[Line], measure: str, title: str) -> str:
     """A row of dots a row of the study: mean and standard deviation, one colour a kind of split."""
     rows = list(dict.fromkeys(line.row for line in lines))
-    low = min(line.mean(measure) - line.deviation(measure) for line in lines)
-    axis = _Axis(max(0.0, math.floor(low * 10) / 10), 1.0)
-    height = TOP + STEP * len(rows) + 40
-    parts = [_heading(title), _legend(lines)]
+    lows = [line.mean(measure) - (line.deviation(measure) or 0.0) for line in lines]
+    axis = _Axis.of_measure([low for low in lows if math.isfinite(low)], LABELS, WIDTH - RIGHT)
     bottom = TOP + STEP * len(rows)
-    for tenth in range(round(axis.low * 10), 11):
-        x = axis.x(tenth / 10)
-        parts += [_line((x, TOP - 6), (x, bottom), _GRID), _text(x, bottom + 18, f"{tenth / 10:.1f}", "middle")]
+    parts = [_heading(title), _legend(lines)]
+    for x, tenth in axis.tenths():
+        parts += [_line((x, TOP - 6), (x, bottom), _GRID), _text(x, bottom + 18, tenth, "middle")]
     for index, row in enumerate(rows):
         y = TOP + STEP * index + STEP / 2
         parts.append(_text(LABELS - 12, y + 4, row.title, "end"))
         for line in (line for line in lines if line.row == row):
-            mean, deviation = line.mean(measure), line.deviation(measure)
             dodge = 0 if len({line.kind for line in lines}) == 1 else -4 if line.kind == "random" else 4
-            colour = COLOURS[line.kind]
-            parts.append(_line((axis.x(mean - deviation), y + dodge), (axis.x(mean + deviation), y + dodge), colour, 2))
-            parts.append(
-                _dot(axis.x(mean), y + dodge, colour, f"{row.title}, {line.kind}: {mean:.3f} ± {deviation:.3f}")
-            )
-    return _svg(height, parts)
+            parts += _mark(line, measure, axis, y + dodge)
+    return _svg(bottom + 40, parts)
+
+
+def _mark(line: Line, measure: str, axis: _Axis, y: float) -> list[str]:
+    """A dot at the mean, and a bar as long as the standard deviation on either side where there is one."""
+    mean, deviation = line.mean(measure), line.deviation(measure)
+    if not math.isfinite(mean):
+        return [_text(axis.start + 4, y + 4, f"{line.kind}: not defined", "start", SMALL)]
+    told = f"{line.row.title}, {line.kind}: {mean:.3f}"
+    if deviation is None or not math.isfinite(deviation):
+        return [_dot(axis.at(mean), y, COLOURS[line.kind], told)]
+    ends = (axis.at(mean - deviation), y), (axis.at(mean + deviation), y)
+    return [
+        _line(*ends, COLOURS[line.kind], 2),
+        _dot(axis.at(mean), y, COLOURS[line.kind], f"{told} ± {deviation:.3f}"),
+    ]
 
 
 def time_plot(lines: Sequence[Line], kind: str) -> str:
     """AUROC against milliseconds an image, the latter on a logarithmic axis."""
-    shown = [line for line in lines if line.kind == kind]
+    of_kind = [line for line in lines if line.kind == kind]
+    shown = [line for line in of_kind if math.isfinite(line.mean("auroc")) and math.isfinite(line.mean("ms_per_image"))]
     height = 460
     base, ceiling = height - 50, TOP
-    times = [math.log10(max(line.mean("ms_per_image"), 0.1)) for line in shown]
-    axis = _Axis(math.floor(min(times)), math.ceil(max(times) + 0.3))
-    low = math.floor(min(line.mean("auroc") for line in shown) * 10) / 10
-    y_of: Callable[[float], float] = lambda value: base - (value - low) / (1 - low + 1e-9) * (base - ceiling)  # noqa: E731
+    times = {line.row: math.log10(max(line.mean("ms_per_image"), FASTEST_MS)) for line in shown}
+    ends = min(times.values(), default=0.0), max(times.values(), default=0.0)
+    across = _Axis(math.floor(ends[0]), math.ceil(ends[1] + 0.3), LABELS, WIDTH - RIGHT)
+    up = _Axis.of_measure([line.mean("auroc") for line in shown], base, ceiling)
     parts = [_heading(f"AUROC against time, {kind} splits")]
-    for power in range(round(axis.low), round(axis.high) + 1):
-        x = axis.x(power)
+    for power in range(round(across.low), round(across.high) + 1):
+        x = across.at(power)
         parts += [_line((x, ceiling), (x, base), _GRID), _text(x, base + 18, f"{10**power:g} ms", "middle")]
-    for tenth in range(round(low * 10), 11):
-        y = y_of(tenth / 10)
-        parts += [_line((LABELS, y), (WIDTH - RIGHT, y), _GRID), _text(LABELS - 8, y + 4, f"{tenth / 10:.1f}", "end")]
-    for line, time in zip(shown, times, strict=True):
-        x, y = axis.x(time), y_of(line.mean("auroc"))
+    for y, tenth in up.tenths():
+        parts += [_line((LABELS, y), (WIDTH - RIGHT, y), _GRID), _text(LABELS - 8, y + 4, tenth, "end")]
+    labels: list[tuple[float, float, float]] = []
+    for line in shown:
+        x, y = across.at(times[line.row]), up.at(line.mean("auroc"))
         parts.append(_dot(x, y, COLOURS[kind], f"{line.row.title}: {line.mean('auroc'):.3f}"))
-        parts.append(_text(x + 7, y + 4, line.row.name, "start", size=11))
+        parts.append(_label(x, y, line.row.name, labels))
+    if len(shown) < len(of_kind):
+        missing = ", ".join(line.row.name for line in of_kind if line not in shown)
+        parts.append(_text(12, height - 8, f"not defined: {missing}", "start", SMALL))
     return _svg(height, parts)
+
+
+def _label(x: float, y: float, name: str, taken: list[tuple[float, float, float]]) -> str:
+    """Beside a dot, and below the labels in its way: `taken` has left, right and height of each, and gets this one."""
+    wide = LETTER * len(name)
+    left = x + 7 if x + 7 + wide <= WIDTH else x - 7 - wide
+    height = y + 4
+    while any(abs(height - other) < LINE and left < end and start < left + wide for start, end, other in taken):
+        height += LINE
+    taken.append((left, left + wide, height))
+    return _text(left, height, name, "start", SMALL)
 
 
 def _svg(height: float, parts: Sequence[str]) -> str:

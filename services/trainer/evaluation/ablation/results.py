@@ -1,8 +1,10 @@
 """What was measured: one JSON file a row and split, so that an interrupted study goes on where it stopped."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from services.trainer.evaluation.ablation.rows import Row
 from services.trainer.evaluation.ablation.splits import Split
 from services.trainer.evaluation.metrics import Confusion, auroc
+from services.trainer.evaluation.outputs import told
 
-MEASURES = ("accuracy", "precision", "recall", "f1", "auroc")
+MEASURES = ("accuracy", "precision", "recall", "f1", "auroc", "false_reject_rate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,11 @@ class Result:
     recall: float
     f1: float
     auroc: float
+    false_reject_rate: float
     parameters: int
     ms_per_image: float
+    measured_at: str
+    """ISO 8601, UTC: a study that is gone on with has results of several days."""
     notes: dict[str, Any]
     scores: list[float]
     defective: list[bool]
@@ -65,8 +71,10 @@ class Result:
             recall=confusion.recall or 0.0,
             f1=confusion.f1 or 0.0,
             auroc=auroc(outcome.scores, defective) or 0.0,
+            false_reject_rate=confusion.false_reject_rate or 0.0,
             parameters=outcome.parameters,
             ms_per_image=outcome.ms_per_image,
+            measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             notes=outcome.notes,
             scores=[round(float(score), 6) for score in outcome.scores],
             defective=defective.tolist(),
@@ -80,12 +88,17 @@ class ResultStore:
         self._folder = folder
 
     def put(self, result: Result) -> None:
-        """Keep a result, whole or not at all."""
+        """Keep a result, whole or not at all.
+
+        Raises:
+            UnwritableOutput: the folder cannot be written.
+        """
         path = self._path(result.row, result.split)
-        path.parent.mkdir(parents=True, exist_ok=True)
         writing = path.with_suffix(".writing")
-        writing.write_text(json.dumps(asdict(result)), encoding="utf-8")
-        writing.replace(path)
+        with told("results", self._folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writing.write_text(json.dumps(asdict(result)), encoding="utf-8")
+            writing.replace(path)
 
     def get(self, row: Row, split: Split, fingerprint: str) -> Result | None:
         """The result that was kept, unless it was measured under other circumstances."""
@@ -107,15 +120,16 @@ class Line:
     kind: str
     """``random`` or ``grouped``."""
     results: tuple[Result, ...]
+    """One at least."""
 
     def mean(self, measure: str) -> float:
         """Of one of `MEASURES` or ``ms_per_image`` or ``parameters``, over splits."""
         return float(np.mean([getattr(result, measure) for result in self.results]))
 
-    def deviation(self, measure: str) -> float:
-        """Sample standard deviation over splits; 0 of a single one."""
+    def deviation(self, measure: str) -> float | None:
+        """Sample standard deviation over splits; a single one has none."""
         values = [getattr(result, measure) for result in self.results]
-        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     @property
     def note(self) -> str:
@@ -123,7 +137,7 @@ class Line:
         return describe([result.notes for result in self.results])
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """As plain JSON; what is not defined is None."""
         return {
             "row": self.row.name,
             "family": self.row.family,
@@ -131,7 +145,7 @@ class Line:
             "split": self.kind,
             "splits": len(self.results),
             **{
-                measure: {"mean": self.mean(measure), "sd": self.deviation(measure)}
+                measure: {"mean": _defined(self.mean(measure)), "sd": _defined(self.deviation(measure))}
                 for measure in (*MEASURES, "ms_per_image")
             },
             "parameters": round(self.mean("parameters")),
@@ -148,3 +162,8 @@ def describe(notes: Sequence[dict[str, Any]]) -> str:
         text = shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
         parts.append(f"{name} {text}" if name != "how" else text)
     return ", ".join(parts)
+
+
+def _defined(figure: float | None) -> float | None:
+    """JSON has no word for what is no number."""
+    return figure if figure is not None and math.isfinite(figure) else None

@@ -1,4 +1,4 @@
-"""The whole study: what is still to be measured is, within the time there is, and then all is shown."""
+"""The whole study: what is still to be measured is, within the time there is."""
 
 import hashlib
 import json
@@ -16,10 +16,12 @@ from services.trainer.evaluation.ablation.dataset import Dataset, find_dataset, 
 from services.trainer.evaluation.ablation.deep import FULL, QUICK, DeepTask, cached_weights_of, run_deep
 from services.trainer.evaluation.ablation.detectors import Detectors
 from services.trainer.evaluation.ablation.features import Features, compute_features
-from services.trainer.evaluation.ablation.report import Report, write_report
+from services.trainer.evaluation.ablation.origin import Origin
+from services.trainer.evaluation.ablation.report import Report
 from services.trainer.evaluation.ablation.results import Line, Outcome, Result, ResultStore
 from services.trainer.evaluation.ablation.rows import Row, choose_rows
 from services.trainer.evaluation.ablation.splits import Split, make_splits
+from services.trainer.evaluation.outputs import refuse_folder
 from services.trainer.progress import Progress, silent
 
 # Bump when a row's way of learning changes: kept results are measured again then.
@@ -50,8 +52,7 @@ def ablate(
     Args:
         normal: folders of good pictures, walked recursively.
         abnormal: folder of defective ones; a first-level subfolder names their kind.
-        out: folder for the report, the results and what was computed on the way. Results that it has are not measured
-            again.
+        out: folder for the results and what was computed on the way. Results that it has are not measured again.
         groups: CSV of ``file,group`` that names the good pictures, for splits that keep groups whole
             (`services.trainer.evaluation.ablation.dataset.find_dataset` tells how defective ones find theirs).
         only: rows or families to measure; none means all.
@@ -62,22 +63,26 @@ def ablate(
         seed: same seed and pictures, same splits. Networks train for a time, and so differ a little.
         progress: told how far each stage is.
 
+    Returns:
+        What was found, for `services.trainer.evaluation.ablation.files.write_files` to write.
+
     Raises:
+        AmbiguousPictures: the same pictures are given as good and as defective.
+        UnwritableOutput: `out` cannot be written.
         TrainingError: the folders cannot be used as they are, no such row, or a network could not be trained.
     """
-    deadline = time.monotonic() + 60 * (minutes or (QUICK_MINUTES if quick else MINUTES))
+    minutes = minutes or (QUICK_MINUTES if quick else MINUTES)
+    deadline = time.monotonic() + 60 * minutes
     rows = choose_rows(only, skip)
-    found = find_dataset(normal, abnormal, groups)
+    refuse_folder("study", out)
+    found, left_out = find_dataset(normal, abnormal, groups, progress)
     require_both(found)
-    if quick:
-        found = sample(found, QUICK_PICTURES, seed)
-    features = compute_features(found, out / "cache", progress)
-    dataset = found.chosen(features.readable)
-    require_both(dataset)
+    dataset = sample(found, QUICK_PICTURES, seed) if quick else found
+    divided = make_splits(dataset, splits or (QUICK_SPLITS if quick else SPLITS), seed)
     study = _Study(
         dataset=dataset,
-        features=features,
-        splits=make_splits(dataset, splits or (QUICK_SPLITS if quick else SPLITS), seed),
+        features=compute_features(dataset, out / "cache", progress),
+        splits=divided,
         store=ResultStore(out / "results"),
         seed=seed,
         quick=quick,
@@ -86,17 +91,21 @@ def ablate(
     for family in ("classical", "detector"):
         study.measure_here(family, [row for row in rows if row.family == family])
     study.measure_networks([row for row in rows if row.family == "deep"], deadline)
-    report = Report(
+    return Report(
         lines=study.lines(rows),
-        good=int((~dataset.defective).sum()),
-        defective=int(dataset.defective.sum()),
+        good=dataset.good,
+        kinds=dataset.kinds,
+        found=len(found),
+        left_out=left_out,
         groups=len(set(dataset.groups)) if dataset.groups else None,
-        unreadable=features.unreadable,
+        normal=tuple(normal),
+        abnormal=abnormal,
+        groups_file=groups,
         seed=seed,
         quick=quick,
+        minutes=minutes,
+        origin=Origin.here(),
     )
-    write_report(report, out)
-    return report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +159,9 @@ class _Study:
         lines = []
         for row in rows:
             for kind in dict.fromkeys(split.kind for split in self.splits):
-                results = [self._kept(row, split) for split in self.splits if split.kind == kind]
-                lines.append(Line(row=row, kind=kind, results=tuple(each for each in results if each)))
+                kept = [self._kept(row, split) for split in self.splits if split.kind == kind]
+                if results := tuple(each for each in kept if each):
+                    lines.append(Line(row=row, kind=kind, results=results))
         return tuple(lines)
 
     def _missing(self, rows: Sequence[Row]) -> list[DeepTask]:

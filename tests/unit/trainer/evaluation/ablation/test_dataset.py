@@ -1,17 +1,21 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from services.trainer.errors import TrainingError, UnusableGroups
+from services.trainer.errors import AmbiguousPictures, NoPictures, TrainingError, UnusableGroups
 from services.trainer.evaluation.ablation.dataset import Dataset, find_dataset, require_both, sample
 from services.trainer.evaluation.ablation.splits import make_splits
+from services.trainer.material.pictures import PictureFile
+from shared.vision.errors import UndecodableImage
+from tests.unit.trainer.evaluation.ablation.conftest import render
 
 
 @pytest.fixture
 def dataset(chips: Path) -> Dataset:
-    return find_dataset([chips / "normal"], chips / "abnormal", chips / "groups.csv")
+    return find_dataset([chips / "normal"], chips / "abnormal", chips / "groups.csv")[0]
 
 
 def test_defective_pictures_join_the_group_of_the_good_one_that_was_taken_next_to_them(dataset: Dataset) -> None:
@@ -24,7 +28,7 @@ def test_defective_pictures_join_the_group_of_the_good_one_that_was_taken_next_t
 def test_a_group_that_the_table_names_for_a_defective_picture_holds(chips: Path, tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text((chips / "groups.csv").read_text() + "\nshot_43.png,its-own\n")
-    dataset = find_dataset([chips / "normal"], chips / "abnormal", table)
+    dataset, _ = find_dataset([chips / "normal"], chips / "abnormal", table)
     assert dataset.groups
     assert (
         dict(zip((file.path.name for file in dataset.files), dataset.groups, strict=True))["shot_43.png"] == "its-own"
@@ -63,5 +67,72 @@ def test_a_sample_keeps_some_of_every_kind(dataset: Dataset) -> None:
 
 
 def test_four_pictures_of_a_truth_are_too_few(dataset: Dataset) -> None:
-    with pytest.raises(TrainingError, match="4 defective pictures"):
+    with pytest.raises(TrainingError, match="4 defective pictures, without copies"):
         require_both(dataset.chosen(range(24)))
+
+
+def test_folders_that_share_pictures_are_refused(chips: Path) -> None:
+    with pytest.raises(AmbiguousPictures, match="the same folder"):
+        find_dataset([chips / "abnormal", chips / "normal"], chips / "normal", None)
+    with pytest.raises(AmbiguousPictures, match="lies below --normal"):
+        find_dataset([chips], chips / "abnormal", None)
+
+
+def test_a_picture_that_is_given_as_good_and_as_defective_is_refused(chips: Path, tmp_path: Path) -> None:
+    copied(chips / "abnormal", tmp_path / "bad")
+    (tmp_path / "bad" / "odd.png").write_bytes((chips / "normal" / "shot_10.png").read_bytes())
+    with pytest.raises(AmbiguousPictures, match=r"1 picture.*both as good and as defective.*shot_10\.png.*odd\.png"):
+        find_dataset([chips / "normal"], tmp_path / "bad", None)
+
+
+def test_copies_are_left_out_and_counted(chips: Path, tmp_path: Path) -> None:
+    once, nothing = find_dataset([chips / "normal"], chips / "abnormal", None)
+    assert nothing.copies == 0
+    assert nothing.warnings == ()
+    twice, left_out = find_dataset([chips / "normal", copied(chips / "normal", tmp_path)], chips / "abnormal", None)
+    assert len(twice) == len(once) == len(set(twice.digests))
+    assert left_out.copies == 20
+    assert "20 pictures are copies of others" in left_out.warnings[0]
+
+
+def test_what_cannot_be_read_is_listed_with_the_reason(
+    chips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = copied(chips / "normal", tmp_path / "good")
+    (good / "broken.png").write_bytes(b"no picture")
+    (good / "empty.png").touch()
+    read = PictureFile.read
+
+    def no_permission(file: PictureFile) -> bytes:
+        if file.name == "shot_50.png":
+            raise UndecodableImage("Permission denied")
+        return read(file)
+
+    monkeypatch.setattr(PictureFile, "read", no_permission)
+    dataset, left_out = find_dataset([good], chips / "abnormal", None)
+    assert len(dataset) == 29
+    assert {each.name for each in left_out.unreadable} == {"broken.png", "empty.png", "shot_50.png"}
+    assert "Permission denied" in {each.why for each in left_out.unreadable}
+    assert left_out.copies == 0
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_refused(chips: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(NoPictures, match=r"not one of 1 pictures in .* can be read: "):
+        find_dataset([tmp_path], chips / "abnormal", None)
+
+
+def test_a_data_set_is_known_again_by_its_pictures_wherever_they_lie(
+    chips: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    elsewhere = copied(chips / "normal", tmp_path / "good"), copied(chips / "abnormal", tmp_path / "bad")
+    moved, _ = find_dataset([elsewhere[0]], elsewhere[1], chips / "groups.csv")
+    assert moved.fingerprint() == dataset.fingerprint()
+    render(elsewhere[0] / "shot_0.png", seed=999)
+    changed, _ = find_dataset([elsewhere[0]], elsewhere[1], chips / "groups.csv")
+    assert changed.fingerprint() != dataset.fingerprint()
+    assert replace(dataset, groups=None).fingerprint() != dataset.fingerprint()
+
+
+def copied(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to, dirs_exist_ok=True))

@@ -1,19 +1,23 @@
 """The study on rendered chips with the smallest budgets: that every row is filled, kept, shown and gone on with."""
 
 import csv
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
-from services.trainer.errors import TrainingError
-from services.trainer.evaluation.ablation import deep, study
+from services.trainer.errors import TrainingError, UnwritableOutput
+from services.trainer.evaluation.ablation import deep, features, study
 from services.trainer.evaluation.ablation.deep import Effort
 from services.trainer.evaluation.ablation.report import Report
 from services.trainer.evaluation.ablation.results import MEASURES
 from services.trainer.evaluation.ablation.study import ablate
+from services.trainer.material.pictures import PictureFile
+from shared.vision.errors import UndecodableImage
 
 FAST = ("classical", "detector")
 
@@ -102,3 +106,54 @@ def test_the_command_shows_and_writes_the_table(chips: Path, out: Path) -> None:
     page = (out / "ablation.html").read_text()
     assert page.count("<svg") == 3
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is fetched
+
+
+def test_an_out_that_cannot_be_written_is_refused_before_the_work(
+    chips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "find_dataset", lambda *_: pytest.fail("pictures are read"))
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/study")):
+        with pytest.raises(UnwritableOutput, match=f"the study cannot be written to {out}"):
+            run(chips, out, ("lda",))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_made(
+    chips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = features._Arrays.append
+
+    def full(arrays, name, values):  # type: ignore[no-untyped-def]
+        if name.startswith("scales"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(arrays, name, values)
+
+    monkeypatch.setattr(features._Arrays, "append", full)
+    with pytest.raises(UnwritableOutput, match=r"the features cannot be written to .*: No space left on device"):
+        run(chips, tmp_path, ("lda",))
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_results_that_cannot_be_kept_are_told(chips: Path, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out / "cache", tmp_path / "cache")
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UnwritableOutput, match=r"the results cannot be written to .*results"):
+        run(chips, tmp_path, ("lda",))
+
+
+def test_a_picture_that_vanishes_meanwhile_is_named(
+    chips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_dataset = study.find_dataset
+
+    def vanished(file: PictureFile) -> bytes:
+        raise UndecodableImage(f"{file.path} is gone")
+
+    def then_vanish(*arguments):  # type: ignore[no-untyped-def]
+        found = find_dataset(*arguments)
+        monkeypatch.setattr(PictureFile, "read", vanished)
+        return found
+
+    monkeypatch.setattr(study, "find_dataset", then_vanish)
+    with pytest.raises(TrainingError, match=r"shot_0\.png could be read when the study began.*is gone"):
+        run(chips, tmp_path, ("lda",))

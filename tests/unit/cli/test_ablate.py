@@ -1,0 +1,48 @@
+"""What `chipsieve ablate` prints, of made-up results; that it measures is a matter of the trainer's tests."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.cli.__main__ import app
+from services.trainer.errors import UnwritableOutput
+from services.trainer.evaluation.ablation import study
+from services.trainer.evaluation.ablation.dataset import LeftOut
+from services.trainer.material.picture_features import Unreadable
+from tests.unit.trainer.evaluation.ablation.made_up import line, report
+
+ODD = LeftOut(
+    unreadable=(Unreadable("[red]a[/bold].png", "[/i] is no picture"), Unreadable("caf\udce9.png", "gone")),
+    copies=2,
+    warnings=("2 pictures are copies of others, for instance [b].png of a.png, and were left out",),
+)
+
+
+def run(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Result:
+    monkeypatch.setattr(study, "ablate", lambda **_: replace(report(line({}, {})), left_out=ODD))
+    arguments = ["ablate", "--normal", "good", "--abnormal", "bad", "--out", str(out), *more]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_names_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "[bold]study[/i]"
+    out.mkdir(parents=True)
+    shown = run(out, monkeypatch)
+    assert shown.exit_code == 0, shown.exception
+    assert "[red]a[/bold].png could not be read: [/i] is no picture" in shown.stderr
+    assert "2 pictures are copies of others, for instance [b].png of a.png" in shown.stderr
+    assert f"written to {out / 'ablation.html'}" in shown.stderr
+    assert r"[red]a[/bold].png, caf\udce9.png" in " ".join(shown.stdout.split())
+    assert "Logistic regression" in shown.stdout
+
+
+def test_what_cannot_be_written_is_shown_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ablation.html").mkdir()
+    for more, said in (((), "Logistic regression"), (("--json",), '"copies_left_out": 2')):
+        shown = run(tmp_path, monkeypatch, *more)
+        assert isinstance(shown.exception, UnwritableOutput)
+        assert said in shown.stdout
+    assert json.loads(shown.stdout)["rows"]
