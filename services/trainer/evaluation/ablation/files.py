@@ -59,7 +59,7 @@ def write_files(report: Report, out: Path) -> None:
         text = ""
         try:
             text = make()
-            (out / name).write_text(text, encoding="utf-8", newline="")
+            _write(out / name, text)
         except Exception as error:
             failures[name] = error
         return text
@@ -81,6 +81,16 @@ def write_files(report: Report, out: Path) -> None:
             f"not all of the study could be written to {out} ({said}). What was measured is kept: mend that and run "
             "the study again"
         ) from next(iter(failures.values()))
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all: what was there stays where there is no room for the new."""
+    writing = path.with_name(f".{path.name}.writing")
+    try:
+        writing.write_text(text, encoding="utf-8", newline="")
+        writing.replace(path)
+    finally:
+        writing.unlink(missing_ok=True)
 
 
 def _csv(report: Report) -> str:

@@ -1,6 +1,7 @@
 """What is written of a study, of made-up results."""
 
 import csv
+import errno
 import json
 import math
 from dataclasses import replace
@@ -49,6 +50,24 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> Non
         write_files(report(line({})), tmp_path)
     assert names(tmp_path) == ALL
     assert (tmp_path / "ablation.html").read_text(encoding="utf-8").count("<svg") == 3  # it was drawn all the same
+
+
+def test_a_page_stays_where_there_is_no_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(report(line({})), tmp_path)
+    before = (tmp_path / "ablation.html").read_text(encoding="utf-8")
+    write = Path.write_text
+
+    def full(path: Path, text: str, **options: str) -> int:
+        if "html" not in path.name:
+            return write(path, text, **options)
+        write(path, text[:10], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UnwritableOutput, match=r"\(ablation\.html: No space left on device\)"):
+        write_files(report(line({}), line({}, row=1)), tmp_path)
+    assert names(tmp_path) == ALL
+    assert (tmp_path / "ablation.html").read_text(encoding="utf-8") == before
 
 
 def test_one_split_has_no_deviation(tmp_path: Path) -> None:
