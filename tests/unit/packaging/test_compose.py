@@ -1,6 +1,7 @@
 """docker-compose.yml and what it mounts: valid, pinned, and configured as the local stack is."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,8 +27,9 @@ from shared.topics import load_topics
 ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
-ONE_SHOT = {"topics-create", "registry-directory", "cli"}
+WHOLE: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+SERVICES: dict[str, Any] = WHOLE["services"]
+ONE_SHOT = {"topics-create", "registry-directory", "valkey-password", "cli"}
 SETTINGS: dict[str, type[BaseModel]] = {
     "cli": ExtractorSettings,
     "extractor": ExtractorSettings,
@@ -95,19 +97,52 @@ def test_what_is_built_has_a_target_and_the_version_of_the_project(service: str)
     assert SERVICES[service]["image"].endswith(f":{version('chipsieve')}")
 
 
-def test_secrets_come_from_the_environment_and_stand_on_no_command_line() -> None:
-    whole = yaml.safe_load(COMPOSE.read_text())
+def sources(service: str, kind: str) -> dict[str, Any]:
+    """Where the secrets or configs of a service come from, by name."""
+    given = SERVICES[service].get(kind, [])
+    names = [each["source"] if isinstance(each, dict) else each for each in given]
+    return {name: WHOLE[kind][name] for name in names}
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if SERVICES[name].get("read_only")])
+@pytest.mark.parametrize("kind", ["secrets", "configs"])
+def test_a_container_with_a_read_only_root_is_given_files_of_the_host_alone(service: str, kind: str) -> None:
+    """Compose copies any other secret or config into the container, which its read-only root refuses."""
+    assert {name: source for name, source in sources(service, kind).items() if "file" not in source} == {}
+
+
+def test_passwords_stand_in_no_environment_of_the_line_and_on_no_command_line() -> None:
     for name, service in SERVICES.items():
         assert "PASSWORD" not in str(service.get("command")), name
+        given = {variable for variable in service.get("environment", {}) if "PASSWORD" in variable}
+        assert all(variable.endswith("_FILE") for variable in given) or name == "grafana", name
     assert SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"].startswith("${CHIPSIEVE_GRAFANA_PASSWORD:?")
-    assert whole["secrets"]["valkey"] == {"environment": "CHIPSIEVE_VALKEY_PASSWORD"}
-    for name in ("extractor", "matcher", "cli"):
-        assert SERVICES[name]["secrets"] == ["valkey"]
-        assert SERVICES[name]["environment"]["CHIPSIEVE_REDIS__PASSWORD_FILE"] == "/run/secrets/valkey"
+
+
+def test_valkeys_password_is_read_where_it_is_put_by_the_services_user_alone(tmp_path: Path) -> None:
+    giver = SERVICES["valkey-password"]
+    assert sources("valkey-password", "secrets") == {"valkey": {"environment": "CHIPSIEVE_VALKEY_PASSWORD"}}
+    [(volume, put_at)] = [each.split(":") for each in giver["volumes"]]
+    [script] = giver["command"]
+    assert "chown 10001:10001" in script
+    assert "USER 10001:10001" in DOCKERFILE
+    (tmp_path / "secret").write_text("first")
+    script = script.replace("/run/secrets/valkey", f"{tmp_path}/secret").replace(f"{put_at}/", f"{tmp_path}/")
+    script = script.replace("10001:10001", f"{os.getuid()}:{os.getgid()}")  # giving away takes a right
+    for password in ("first", "second"):
+        (tmp_path / "secret").write_text(password)
+        subprocess.run([*giver["entrypoint"], script], check=True)
+        assert (tmp_path / "valkey").read_text() == password
+        assert (tmp_path / "valkey").stat().st_mode & 0o777 == 0o400
+    readers = {name for name in SERVICES if f"{volume}:/run/passwords:ro" in SERVICES[name].get("volumes", [])}
+    assert readers == {"extractor", "extractor-gpu", "matcher", "cli"}
+    for name in readers:
+        assert SERVICES[name]["environment"]["CHIPSIEVE_REDIS__PASSWORD_FILE"] == "/run/passwords/valkey"
+        assert SERVICES[name]["depends_on"]["valkey-password"] == {"condition": "service_completed_successfully"}
 
 
 def test_valkeys_user_may_do_what_the_line_needs_and_nobody_else_anything() -> None:
-    users = yaml.safe_load(COMPOSE.read_text())["configs"]["valkey-users"]["content"].splitlines()
+    users = WHOLE["configs"]["valkey-users"]["content"].splitlines()
     assert users[0] == "user default on nopass resetkeys resetchannels -@all +ping"
     name, password, *rules = users[1].removeprefix("user ").replace("set it in .env, see .env.example", "").split()
     assert (name, password) == (SERVICES["matcher"]["environment"]["CHIPSIEVE_REDIS__USERNAME"], "on")
