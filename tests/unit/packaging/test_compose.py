@@ -194,10 +194,19 @@ def test_our_own_containers_may_do_as_little_as_possible(service: str) -> None:
 
 
 def test_prometheus_scrapes_every_service_that_runs_for_ever() -> None:
-    scraped = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
-    names = scraped["dns_sd_configs"][0]["names"]
-    assert set(names) == {name for name in SERVICES if "build" in SERVICES[name]} - ONE_SHOT
-    assert f"CHIPSIEVE_ADMIN__PORT={scraped['dns_sd_configs'][0]['port']}" in DOCKERFILE
+    scraped = yaml.safe_load((ROOT / "ops/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    found = {}
+    for job in scraped:
+        [discovery] = job["dns_sd_configs"]
+        found[job["job_name"]] = set(discovery["names"])
+        assert f"CHIPSIEVE_ADMIN__PORT={discovery['port']}" in DOCKERFILE
+    assert set.union(*found.values()) == {name for name in SERVICES if "build" in SERVICES[name]} - ONE_SHOT
+    assert found == {
+        "gateway": {"gateway"},
+        "extractor": {"extractor", "extractor-gpu"},
+        "matcher": {"matcher"},
+        "router": {"router"},
+    }, "a job is a service, as on every other platform"
 
 
 def test_dashboards_and_alerts_ask_for_metrics_that_exist() -> None:
