@@ -1,5 +1,6 @@
 """The overlays as kustomize builds them, and what their resources must look like."""
 
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -9,14 +10,29 @@ from typing import Any
 import jsonschema
 import kubernetes_validate
 import yaml
+from pydantic import BaseModel
+
+from shared.settings import NESTED, PREFIX
 
 ROOT = Path(__file__).parents[1]
 K8S = ROOT / "k8s"
 CRDS = ROOT / "tests" / "unit" / "kubernetes" / "crds"
 OVERLAYS = ("dev", "edge", "factory")
-BUILDS = (*(K8S / "overlays" / name for name in OVERLAYS), K8S / "jobs" / "train")
+JOBS = {
+    "dev": ("train-dev", "operator-dev"),
+    "edge": ("train", "operator"),
+    "factory": ("train", "operator"),
+}
+"""The jobs that are applied into an overlay's namespace by themselves."""
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
+BUILDS = (
+    *(K8S / "overlays" / name for name in OVERLAYS),
+    *(K8S / "jobs" / name for name in ("train", "train-dev", "operator", "operator-dev")),
+)
 KUBERNETES = "1.34"
 """The version that the control plane of tests/k8s is built from."""
+
+DOCUMENTATION = (ROOT / "docs" / "kubernetes.md").read_text()
 
 Resource = dict[str, Any]
 
@@ -41,6 +57,10 @@ def overlay(name: str) -> list[Resource]:
     return built(K8S / "overlays" / name)
 
 
+def job(name: str) -> list[Resource]:
+    return built(K8S / "jobs" / name)
+
+
 def of_kind(resources: list[Resource], *kinds: str) -> dict[str, Resource]:
     return {resource["metadata"]["name"]: resource for resource in resources if resource["kind"] in kinds}
 
@@ -50,6 +70,48 @@ def pod_spec(resource: Resource) -> Resource:
     if resource["kind"] == "CronJob":
         spec = spec["jobTemplate"]["spec"]
     return dict(spec["template"]["spec"])
+
+
+def pods(resources: list[Resource]) -> list[Resource]:
+    return [pod_spec(workload) for workload in of_kind(resources, *WORKLOADS).values()]
+
+
+def containers(pod: Resource) -> list[Resource]:
+    return [*pod["containers"], *pod.get("initContainers", [])]
+
+
+def secrets_named(resources: list[Resource]) -> set[str]:
+    return set(re.findall(r"'secret(?:KeyRef|Name)': (?:{[^}]*'name': )?'([^']+)'", str(resources)))
+
+
+def claims_named(resources: list[Resource]) -> set[str]:
+    return set(re.findall(r"'claimName': '([^']+)'", str(resources)))
+
+
+def secrets_made(resources: list[Resource]) -> set[str]:
+    """By the overlay itself, or by Strimzi from what it declares."""
+    strimzis = {f"{cluster}-cluster-ca-cert" for cluster in of_kind(resources, "Kafka")}
+    return {*of_kind(resources, "Secret"), *strimzis, *(f"kafka-{user}" for user in of_kind(resources, "KafkaUser"))}
+
+
+def brought(name: str) -> set[str]:
+    """What the documentation says that whoever applies the overlay brings."""
+    [row] = re.findall(rf"^\| `{name}` \|.*\| ([^|]*) \|$", DOCUMENTATION, re.MULTILINE)
+    return set(re.findall(r"`([^`]+)`", row))
+
+
+def environment(container: Resource) -> dict[str, Any]:
+    return {variable["name"]: variable for variable in container.get("env", [])}
+
+
+def is_setting(settings: type[BaseModel], variable: str) -> bool:
+    model: Any = settings
+    for part in variable.removeprefix(PREFIX).lower().split(NESTED):
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return False
+        model = field.annotation
+    return True
 
 
 def validate(resource: Resource) -> None:

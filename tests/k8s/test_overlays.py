@@ -28,13 +28,15 @@ def test_applying_it_again_changes_nothing(cluster: ControlPlane, name: str) -> 
     assert {name: s["metadata"]["generation"] for name, s in _stateful(cluster, NAMESPACES[name]).items()} == stateful
 
 
-def test_a_training_job_is_applied_without_error_or_warning(cluster: ControlPlane) -> None:
-    [folder] = [folder for folder in BUILDS if folder.name == "train"]
+@pytest.mark.parametrize("name", ["train", "operator", "train-dev", "operator-dev"])
+def test_a_job_is_applied_without_error_or_warning(cluster: ControlPlane, name: str) -> None:
+    namespace = NAMESPACES["dev" if name.endswith("-dev") else "factory"]
     done = cluster.run(
-        *("apply", "--server-side", "--validate=strict", "--namespace=chipsieve", "-f", "-"), stdin=built_text(folder)
+        *("apply", "--server-side", "--validate=strict", f"--namespace={namespace}", "-f", "-"),
+        stdin=built_text(_folder(name)),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert of_kind(built(folder), "Job")
+    assert of_kind(built(_folder(name)), "Job")
 
 
 def test_a_field_that_does_not_exist_is_refused(cluster: ControlPlane) -> None:

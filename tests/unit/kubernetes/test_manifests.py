@@ -3,7 +3,6 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
@@ -19,18 +18,26 @@ from services.matcher.step import MatcherStep
 from services.router.settings import RouterSettings
 from services.router.step import RouterStep
 from shared.access import load_access, registry_rights, registry_user
-from shared.settings import NESTED, PREFIX
+from shared.settings import PREFIX
 from shared.stream.loop import DRAIN_BUDGET_S
 from shared.topics import load_topics
 from tests.kubernetes_manifests import (
     BUILDS,
+    DOCUMENTATION,
     OVERLAYS,
-    Resource,
+    WORKLOADS,
+    brought,
     built,
+    claims_named,
+    containers,
+    environment,
     has_kustomize,
+    is_setting,
     of_kind,
     overlay,
     pod_spec,
+    secrets_made,
+    secrets_named,
     validate,
 )
 
@@ -44,9 +51,6 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "matcher": MatcherSettings,
     "router": RouterSettings,
 }
-WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
-# Strimzi's CA, and those that a plant makes itself.
-OPERATORS_SECRETS = {"chipsieve-cluster-ca-cert", "registry", "valkey", "valkey-tls", "registry-tls", "gateway-tokens"}
 
 
 @pytest.mark.parametrize("path", generate_kubernetes.generated(), ids=str)
@@ -106,7 +110,7 @@ def test_every_service_is_probed_spread_guarded_and_has_time_to_drain(name: str)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_worker_slot_is_the_ordinal_of_its_pod(name: str, stage: str) -> None:
     [container] = pod_spec(of_kind(overlay(name), "StatefulSet")[stage])["containers"]
-    field = _environment(container)["CHIPSIEVE_STREAM__WORKER"]["valueFrom"]["fieldRef"]["fieldPath"]
+    field = environment(container)["CHIPSIEVE_STREAM__WORKER"]["valueFrom"]["fieldRef"]["fieldPath"]
     assert field == "metadata.labels['apps.kubernetes.io/pod-index']"
 
 
@@ -115,26 +119,46 @@ def test_a_worker_slot_is_the_ordinal_of_its_pod(name: str, stage: str) -> None:
 def test_every_variable_is_a_setting(name: str, service: str) -> None:
     resources = overlay(name)
     [container] = pod_spec(of_kind(resources, "Deployment", "StatefulSet")[service])["containers"]
-    for variable in _environment(container).keys() & {v for v in _environment(container) if v.startswith(PREFIX)}:
-        assert _is_setting(SETTINGS[service], variable), variable
+    for variable in environment(container).keys() & {v for v in environment(container) if v.startswith(PREFIX)}:
+        assert is_setting(SETTINGS[service], variable), variable
     shared = next(m for n, m in of_kind(resources, "ConfigMap").items() if n.startswith("chipsieve-"))
     for variable in shared["data"]:
-        assert any(_is_setting(settings, variable) for settings in SETTINGS.values()), variable
+        assert any(is_setting(settings, variable) for settings in SETTINGS.values()), variable
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_every_secret_is_made_by_the_overlay_or_by_strimzi_or_by_the_plant(name: str) -> None:
+def test_every_secret_and_claim_is_made_by_the_overlay_or_by_strimzi_or_said_to_be_the_plants(name: str) -> None:
     resources = overlay(name)
-    made = set(of_kind(resources, "Secret")) | {f"kafka-{user}" for user in of_kind(resources, "KafkaUser")}
-    named = set(re.findall(r"'secret(?:KeyRef|Name)': (?:{[^}]*'name': )?'([^']+)'", str(resources)))
-    assert named
-    assert named <= made | OPERATORS_SECRETS
+    assert secrets_named(resources)
+    assert secrets_named(resources) <= secrets_made(resources) | brought(name)
+    assert claims_named(resources) <= brought(name)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_plants_own_consumers_reach_the_registry_from_where_they_reach_the_brokers(name: str) -> None:
+    marked = {"namespaceSelector": {"matchLabels": {"chipsieve.io/kafka-clients": "true"}}}
+    [rule] = of_kind(overlay(name), "NetworkPolicy")["registry"]["spec"]["ingress"]
+    assert marked in rule["from"]
+    for kafka_ in of_kind(overlay(name), "Kafka").values():
+        [listener] = kafka_["spec"]["kafka"]["listeners"]
+        assert marked in listener["networkPolicyPeers"]
+
+
+def test_secrets_are_made_as_documented_for_every_user_that_has_one() -> None:
+    access = load_access(load_topics())
+    made = dict(re.findall(r"create secret generic (valkey|registry) ((?:--from-file=\S+ ?)+)", DOCUMENTATION))
+    users = {secret: set(re.findall(r"--from-file=(\S+)", files)) for secret, files in made.items()}
+    assert users["valkey"] == {name for name, principal in access.items() if principal.banks}
+    of_the_line = {name for name, principal in access.items() if principal.uses_registry}
+    consumers = {"mes", "reject-gate", "alarm"}
+    assert users["registry"] == of_the_line - consumers
+    assert consumers <= of_the_line
 
 
 @pytest.mark.parametrize("folder", BUILDS, ids=lambda folder: folder.name)
 def test_secrets_are_files_and_neither_environment_nor_arguments(folder: Path) -> None:
     for name, workload in of_kind(built(folder), *WORKLOADS).items():
-        for container in pod_spec(workload)["containers"]:
+        for container in containers(pod_spec(workload)):
             assert "secretKeyRef" not in str(container), name
             assert "envFrom" not in container or "secretRef" not in str(container["envFrom"]), name
 
@@ -154,14 +178,14 @@ def test_a_plants_services_speak_tls_and_show_a_user_of_their_own(name: str) -> 
         assert {str(Path(path).parent) for path in read} <= mounts.keys(), service
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert volumes[mounts["/etc/chipsieve/kafka-user"]]["secret"]["secretName"] == f"kafka-{service}"
-        assert _environment(container)["CHIPSIEVE_KAFKA__SASL_USERNAME"]["value"] == service
+        assert environment(container)["CHIPSIEVE_KAFKA__SASL_USERNAME"]["value"] == service
         assert volumes[mounts["/etc/chipsieve/registry-user"]]["secret"]["items"] == [
             {"key": service, "path": "password"}
         ]
-        assert _environment(container)["CHIPSIEVE_REGISTRY__USERNAME"]["value"] == service
+        assert environment(container)["CHIPSIEVE_REGISTRY__USERNAME"]["value"] == service
         if "/etc/chipsieve/valkey" in mounts:
             assert volumes["valkey"]["secret"]["items"] == [{"key": service, "path": "password"}]
-            assert _environment(container)["CHIPSIEVE_REDIS__USERNAME"]["value"] == service
+            assert environment(container)["CHIPSIEVE_REDIS__USERNAME"]["value"] == service
 
 
 @pytest.mark.parametrize("name", ["edge", "factory"])
@@ -180,7 +204,7 @@ def test_the_registry_is_told_of_its_users_as_the_guarded_local_one_is(name: str
     made = dict(line.split("=", 1) for line in (tmp_path / ".users.properties").read_text().splitlines())
     assert made == dict(registry_user(user, f"{user}'s own") for user in ("matcher", "operator"))
 
-    read = _environment(pod["containers"][0])["QUARKUS_CONFIG_LOCATIONS"]["value"].split(",")
+    read = environment(pod["containers"][0])["QUARKUS_CONFIG_LOCATIONS"]["value"].split(",")
     mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert {str(Path(path).parent) for path in read} <= mounts
 
@@ -188,7 +212,7 @@ def test_the_registry_is_told_of_its_users_as_the_guarded_local_one_is(name: str
 def test_a_plants_cameras_show_tokens() -> None:
     pod = pod_spec(of_kind(overlay("factory"), "Deployment")["gateway"])
     [container] = pod["containers"]
-    file = Path(_environment(container)["CHIPSIEVE_GATEWAY__TOKENS_FILE"]["value"])
+    file = Path(environment(container)["CHIPSIEVE_GATEWAY__TOKENS_FILE"]["value"])
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes[mounts[str(file.parent)]]["secret"]["items"] == [{"key": file.name, "path": file.name}]
@@ -229,7 +253,7 @@ def test_every_broker_keeps_offsets_longer_than_records() -> None:
         config = of_kind(overlay(name), "Kafka")["chipsieve"]["spec"]["kafka"]["config"]
         assert str(config["offsets.retention.minutes"]) == wanted
     [broker] = of_kind(overlay("dev"), "StatefulSet")["kafka"]["spec"]["template"]["spec"]["containers"]
-    assert _environment(broker)["KAFKA_OFFSETS_RETENTION_MINUTES"]["value"] == wanted
+    assert environment(broker)["KAFKA_OFFSETS_RETENTION_MINUTES"]["value"] == wanted
 
 
 def test_a_plants_records_survive_a_broker() -> None:
@@ -261,17 +285,3 @@ def test_a_service_reaches_what_it_stands_on_and_nothing_else(name: str) -> None
         labels = [peer["podSelector"]["matchLabels"] for peer in peers]
         reached = {label.get("chipsieve.io/backing") or label["strimzi.io/name"] for label in labels}
         assert {each.removeprefix("chipsieve-") for each in reached} == wanted, service
-
-
-def _environment(container: Resource) -> dict[str, Any]:
-    return {variable["name"]: variable for variable in container.get("env", [])}
-
-
-def _is_setting(settings: type[BaseModel], variable: str) -> bool:
-    model: Any = settings
-    for part in variable.removeprefix(PREFIX).lower().split(NESTED):
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return False
-        model = field.annotation
-    return True

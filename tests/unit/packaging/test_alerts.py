@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from services.extractor.step import ExtractorStep
+from services.gateway.service import NAME
+from services.matcher.step import MatcherStep
+from services.router.step import RouterStep
+
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "ops" / "prometheus" / "alerts.yml"
 TESTS = RULES.with_name("alerts_test.yml")
@@ -25,6 +30,12 @@ def test_every_alert_is_tried() -> None:
     tried = yaml.safe_load(TESTS.read_text())["tests"]
     raised = {case["alertname"] for test in tried for case in test["alert_rule_test"] if case.get("exp_alerts")}
     assert raised == set(ALERTS)
+
+
+def test_every_service_is_missed() -> None:
+    """Each by its own name: nothing else says what there should be."""
+    missed = re.findall(r'absent\(chipsieve_ready{stage="(\w+)"}\)', ALERTS["ServiceMissing"]["expr"])
+    assert sorted(missed) == sorted([NAME, ExtractorStep.name, MatcherStep.name, RouterStep.name])
 
 
 @pytest.mark.parametrize("name", ALERTS)
