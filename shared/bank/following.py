@@ -4,7 +4,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self, TypeVar
 
 import structlog
@@ -12,6 +11,7 @@ import structlog
 from shared import telemetry
 from shared.bank.errors import BankError, BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
+from shared.bank.troubles import Condition, Troubles
 
 POLL_SECONDS: Final = 0.25  # an activation is seen within half a second, loading included for banks of a few MB
 # A flood of chips of an unknown product costs two questions a second, and a publish ends it as fast as an activation.
@@ -22,22 +22,6 @@ CLOSE_SECONDS: Final = 2.0  # a thread that waits for a dead Redis longer than t
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Condition:
-    """What is not as it should be; all empty where everything is."""
-
-    unreachable: str | None = None
-    """Why the last poll failed."""
-    empty: str | None = None
-    """That Redis answered, and no product at all has an active bank: it lost its data, or nothing was published yet."""
-    lost: set[str] = field(default_factory=set)
-    """Held products of which Redis has no active bank any more: it was flushed, or lost its data."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Product → why its active version is not used; the one before it goes on judging."""
-    lacking: dict[str, str] = field(default_factory=dict)
-    """Product → why chips of it cannot be judged now."""
 
 
 class Follower(ABC):
@@ -65,11 +49,16 @@ class Follower(ABC):
         self._lock = threading.Lock()
         """Guards all that is held; only ever taken for a moment."""
         self._loading = threading.Lock()
-        """One loads at a time, so that a miss and the background thread do not fetch the same bank twice."""
-        self._condition = Condition()
+        """One loads at a time, so that a miss and the background thread do not fetch the same bank twice.
+
+        Whoever swaps reads the pointer while holding it: so what is held follows the pointer in its order, and a poll
+        that read it before a miss did never puts the older version back.
+        """
+        self._troubles = Troubles(self.holds, type(self).__name__)
         self._negatives: dict[tuple[str, ...], tuple[float, type[BankError], str]] = {}
         """Until when to give the same answer again. No exception is kept: its traceback would keep whole batches."""
         self._corrupt_until: dict[tuple[str, str], float] = {}
+        """Product and version → until when it is not tried again."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -88,9 +77,7 @@ class Follower(ABC):
 
     def condition(self) -> Condition:
         """A copy of what is not as it should be."""
-        with self._lock:
-            now = self._condition
-            return Condition(now.unreachable, now.empty, set(now.lost), dict(now.refused), dict(now.lacking))
+        return self._troubles.now()
 
     def not_ready_because(self) -> str | None:
         """Why chips cannot be judged now, or None.
@@ -98,10 +85,11 @@ class Follower(ABC):
         An outage of Redis alone is no reason: what is held goes on judging. It is one where a product was asked for
         that is not held, or where nothing is held at all; so is a Redis without any bank.
         """
+        now = self.condition()
+        if now.lacking:
+            return next(iter(now.lacking.values()))
         with self._lock:
-            if self._condition.lacking:
-                return next(iter(self._condition.lacking.values()))
-            return None if self._holding() else self._condition.unreachable or self._condition.empty
+            return None if self._holding() else now.unreachable or now.empty
 
     def degraded_because(self) -> str | None:
         """Why what judges may be outdated although chips are judged, or None."""
@@ -115,28 +103,30 @@ class Follower(ABC):
 
     def refresh(self) -> None:
         """Compare with the active pointers once and load what changed; the background thread does nothing else."""
+        # Before the pointers: a product that a miss brings meanwhile is newer than they are, and not lost.
+        with self._lock:
+            followed = dict.fromkeys(self._troubles.now().lacking) | self._followed()
         try:
             active = self._store.all_active()
         except BankUnavailable as error:
-            self._set_unreachable(str(error))
+            self._troubles.set_unreachable(str(error))
         else:
-            self._set_unreachable(None)
-            self._follow_to(active)
-        self._tell()
-
-    def _follow_to(self, active: Mapping[str, str]) -> None:
-        self._set_empty(active)
+            self._troubles.set_unreachable(None)
+            self._follow_to(active, followed)
+        self._troubles.tell()
         with self._lock:
-            followed = dict.fromkeys(self._condition.lacking) | self._followed()
-            self._condition.lost &= followed.keys()
-            self._condition.refused = {p: why for p, why in self._condition.refused.items() if p in followed}
+            telemetry.BANKS_HELD.labels(self.holds).set(self._holding())
+
+    def _follow_to(self, active: Mapping[str, str], followed: Mapping[str, str | None]) -> None:
+        self._troubles.set_empty(None if active else self._store.empty_because)
+        self._troubles.keep(followed)
         for product, held in followed.items():
             version = active.get(product)
-            self._set_lost(product, is_lost=version is None and held is not None)
+            self._troubles.set_lost(product, is_lost=version is None and held is not None)
             if version is not None and version != held:
                 self._take(product, version)
             else:
-                self._settle(product)
+                self._troubles.settle(product)
 
     @abstractmethod
     def _followed(self) -> dict[str, str | None]:
@@ -162,7 +152,7 @@ class Follower(ABC):
         """
         self._start()
         active = self._store.all_active()
-        self._set_empty(active)
+        self._troubles.set_empty(None if active else self._store.empty_because)
         for product, version in list(active.items())[:limit]:
             self._take(product, version)
 
@@ -199,8 +189,8 @@ class Follower(ABC):
             except BankError as error:
                 self._remember(key, error)
                 raise
+        self._troubles.set_lacking(product, None)
         with self._lock:
-            self._condition.lacking.pop(product, None)
             self._negatives.pop(key, None)
         return found
 
@@ -219,20 +209,33 @@ class Follower(ABC):
                 log.exception("bank_refresh_failed")
 
     def _take(self, product: str, version: str) -> None:
+        """Take the product's active version, `version` when the pointers were last read, unless that is held by now."""
         if self._clock() < self._corrupt_until.get((product, version), 0.0):
             return
         try:
             with self._loading:
-                self._load_and_swap(product, version)
+                version = self._store.active(product)
+                with self._lock:
+                    is_new = self._followed().get(product) != version
+                if is_new:
+                    self._load_and_swap(product, version)
+        except UnknownProduct:
+            return  # lost this moment, as the next poll will tell
         except (CorruptBundle, UnknownVersion) as error:
-            self._corrupt_until[product, version] = self._clock() + RETRY_CORRUPT_SECONDS
-            self._set_refused(product, f"active version {version} of {product} is not used: {error}")
+            self._doubt(product, version)
+            self._troubles.set_refused(product, f"active version {version} of {product} is not used: {error}")
         except BankUnavailable as error:
-            self._set_unreachable(str(error))
+            self._troubles.set_unreachable(str(error))
         else:
-            self._corrupt_until.pop((product, version), None)
-            self._settle(product)
-            log.info("bank_version_taken", product=product, version=version, held_by=type(self).__name__)
+            self._troubles.settle(product)
+            if is_new:
+                log.info("bank_version_taken", product=product, version=version, held_by=type(self).__name__)
+
+    def _doubt(self, product: str, version: str) -> None:
+        now = self._clock()
+        with self._lock:
+            self._corrupt_until = {tried: until for tried, until in self._corrupt_until.items() if now < until}
+            self._corrupt_until[product, version] = now + RETRY_CORRUPT_SECONDS
 
     def _raise_if_refused_lately(self, key: tuple[str, ...]) -> None:
         with self._lock:
@@ -246,57 +249,5 @@ class Follower(ABC):
             if len(self._negatives) >= MAX_NEGATIVES:
                 self._negatives.clear()
             self._negatives[key] = (self._clock() + self._negative_seconds, type(error), str(error))
-            if isinstance(error, BankUnavailable):
-                self._condition.lacking[key[0]] = str(error)
-            else:
-                self._condition.lacking.pop(key[0], None)
+        self._troubles.set_lacking(key[0], str(error) if isinstance(error, BankUnavailable) else None)
         return error
-
-    def _set_unreachable(self, reason: str | None) -> None:
-        with self._lock:
-            before, self._condition.unreachable = self._condition.unreachable, reason
-        if reason is not None and before is None:
-            log.warning("redis_unreachable", reason=reason, held_by=type(self).__name__)
-        if reason is None and before is not None:
-            log.info("redis_reachable_again", held_by=type(self).__name__)
-
-    def _set_empty(self, active: Mapping[str, str]) -> None:
-        with self._lock:
-            before, self._condition.empty = self._condition.empty, None if active else self._store.empty_because
-        if not active and before is None:
-            log.warning("no_bank_is_active", reason=self._store.empty_because, held_by=type(self).__name__)
-
-    def _tell(self) -> None:
-        """The metrics."""
-        now = self.condition()
-        troubles = {
-            "unreachable": now.unreachable is not None,
-            "empty": now.empty is not None,
-            "lost": len(now.lost),
-            "refused": len(now.refused),
-            "lacking": len(now.lacking),
-        }
-        for trouble, number in troubles.items():
-            telemetry.BANK_TROUBLE.labels(self.holds, trouble).set(number)
-        with self._lock:
-            telemetry.BANKS_HELD.labels(self.holds).set(self._holding())
-
-    def _set_lost(self, product: str, *, is_lost: bool) -> None:
-        with self._lock:
-            was_lost = product in self._condition.lost
-            (self._condition.lost.add if is_lost else self._condition.lost.discard)(product)
-        if is_lost and not was_lost:
-            log.warning("bank_lost_in_redis", product=product, consequence="the one held goes on judging")
-
-    def _set_refused(self, product: str, reason: str) -> None:
-        with self._lock:
-            before = self._condition.refused.get(product)
-            self._condition.refused[product] = reason
-        if before is None:
-            log.error("bank_version_refused", product=product, reason=reason)
-
-    def _settle(self, product: str) -> None:
-        """Nothing is wrong with the product, or Redis does not know it and the next chip is told so."""
-        with self._lock:
-            self._condition.refused.pop(product, None)
-            self._condition.lacking.pop(product, None)

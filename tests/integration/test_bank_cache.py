@@ -1,12 +1,15 @@
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from shared.bank.cache import BankCache, RecipeCache
 from shared.bank.errors import UnknownFeatureSpace, UnknownProduct
 from shared.bank.store import BankStore
+from shared.bank.troubles import Condition
 from shared.vision.recipe import DEFAULT_RECIPE
 from tests.banks import assert_same, make
 from tests.integration.bank_caches import NEVER, OTHER_RECIPE, OTHER_SPACE, SPACE, Clock, count_calls, version_of
@@ -33,6 +36,61 @@ def test_an_activation_and_a_rollback_are_followed(store: BankStore, banks: Bank
     store.rollback("chip")
     banks.refresh()
     assert banks.get("chip", SPACE).version == version_of(old)
+
+
+@pytest.mark.parametrize("move", ["activation", "rollback"])
+def test_a_poll_whose_pointers_are_older_than_a_miss_takes_no_step_back(
+    store: BankStore, banks: BankCache, monkeypatch: pytest.MonkeyPatch, move: str
+) -> None:
+    one, other = make(seed=1, minute=1), make(seed=2, minute=2)
+    before, after = (one, other) if move == "activation" else (other, one)
+    store.publish(make(recipe=OTHER_RECIPE))
+    banks.get("chip", OTHER_SPACE)  # the product is followed, and a chip in another space is a miss
+    for bundle in (after, before) if move == "rollback" else (before,):
+        store.publish(bundle)
+
+    def the_pointer_moves_and_a_chip_comes() -> None:
+        store.rollback("chip") if move == "rollback" else store.publish(after)
+        assert banks.get("chip", SPACE).version == version_of(after)
+
+    after_reading_the_pointers(monkeypatch, the_pointer_moves_and_a_chip_comes)
+    taken = count_calls(monkeypatch, "bundle")
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(after)
+    assert ("chip", version_of(before)) not in taken
+    banks.refresh()
+    assert banks.get("chip", SPACE).version == version_of(after)
+
+
+def test_a_product_published_while_the_pointers_are_read_is_not_lost(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(make("another"))
+
+    def a_product_is_published_and_its_chip_comes() -> None:
+        store.publish(make())
+        banks.get("chip", SPACE)
+        recipes.recipe("chip")
+
+    after_reading_the_pointers(monkeypatch, a_product_is_published_and_its_chip_comes)
+    with capture_logs() as logs:
+        banks.refresh()
+        recipes.refresh()
+    assert logs == []
+    assert banks.condition() == recipes.condition() == Condition()
+
+
+def after_reading_the_pointers(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Something happens between the next poll's reading of the pointers and what it makes of them."""
+    read = BankStore.all_active
+
+    def read_a_moment_too_early(self: BankStore) -> dict[str, str]:
+        pointers = read(self)
+        monkeypatch.setattr(BankStore, "all_active", read)
+        happens()
+        return pointers
+
+    monkeypatch.setattr(BankStore, "all_active", read_a_moment_too_early)
 
 
 def test_which_version_judges_is_a_metric(store: BankStore, banks: BankCache) -> None:

@@ -198,6 +198,20 @@ def test_a_damaged_version_does_not_take_the_place_of_a_good_one(
     assert banks.degraded_because() is None
 
 
+def test_damaged_versions_are_remembered_only_while_they_are_not_tried_again(
+    store: BankStore, banks: BankCache, clock: Clock, vandal: Vandal
+) -> None:
+    store.publish(make())
+    banks.get("chip", SPACE)
+    for number in range(1, 4):
+        damaged = make(seed=number, minute=number)
+        store.publish(damaged)
+        vandal.damage(damaged)
+        clock.now += 10.0
+        banks.refresh()
+        assert banks._corrupt_until.keys() == {("chip", version_of(damaged))}
+
+
 def test_a_damaged_active_bank_pauses_a_fresh_matcher_until_it_is_mended(
     store: BankStore, banks: BankCache, clock: Clock, vandal: Vandal
 ) -> None:
