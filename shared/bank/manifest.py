@@ -22,6 +22,7 @@ from pydantic import (
 from shared.bank.errors import CorruptBundle
 from shared.bank.upkeep import UpkeepFigures
 from shared.vision.calibration import Calibration
+from shared.vision.errors import BadRecipe
 from shared.vision.head import HeadFigures
 from shared.vision.patch_head import PatchHeadFigures
 from shared.vision.recipe import PREPROCESSING, QUANTISATION, Recipe
@@ -179,7 +180,11 @@ class Manifest(BaseModel):
             raise CorruptBundle(
                 f"{where} says version {self.version}, its time and content give {expected}: it was changed"
             )
-        if not self.recipe.layers or len(self.recipe.layers) != len(self.calibration.layers):
+        try:
+            self.recipe.check_whole()
+        except BadRecipe as error:
+            raise CorruptBundle(f"{where}: {error}") from error
+        if len(self.recipe.layers) != len(self.calibration.layers):
             raise CorruptBundle(
                 f"{where}: {len(self.recipe.layers)} layers in the recipe and {len(self.calibration.layers)} calibrated"
             )

@@ -10,6 +10,7 @@ ChipsieveError
 │   ├── UnusableMask                         runs that are no mask of the size that they come with
 │   └── VisionConfigurationError (ConfigurationError)
 │       ├── UnknownBackbone                  no such network, tap or engine
+│       ├── BadRecipe (ValueError)           a recipe with a value that means nothing
 │       ├── BadCheckpoint                    a weights file that is missing, damaged, or holds more than weights
 │       ├── UnsupportedPrecision             a precision that the engine cannot compute in
 │       └── ConversionFailed                 the backbone could not be made ready for OpenVINO
@@ -63,6 +64,10 @@ class VisionConfigurationError(VisionError, ConfigurationError):
 
 class UnknownBackbone(VisionConfigurationError):
     """No network, tap or engine of that name."""
+
+
+class BadRecipe(VisionConfigurationError, ValueError):
+    """A recipe with a value that means nothing. A ValueError as well, which readers of manifests tell by its field."""
 
 
 class BadCheckpoint(VisionConfigurationError):

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.vision.errors import UnusableFeatures
+from shared.vision.errors import BadRecipe, UnusableFeatures
 from shared.vision.features import Patches
 from shared.vision.recipe import Metric
 
@@ -91,12 +91,15 @@ class LayerBank:
 
         Raises:
             UnusableFeatures: they have another number of channels than the bank.
+            BadRecipe: a metric that measures no distance between patches.
         """
         channels = self.values.shape[1]
         if patches.values.shape[-1] != channels:
             raise UnusableFeatures(f"features {patches.values.shape} do not fit a bank of {channels} channels")
         values, scales = patches.values.reshape(-1, channels), patches.scales.reshape(-1)
-        measure = self._cosine if metric == "cosine" else self._euclidean
+        measure = {"cosine": self._cosine, "l2": self._euclidean}.get(metric)
+        if measure is None:
+            raise BadRecipe(f"a memory of patches measures by cosine or l2, and not by {metric!r}")
         distances = np.empty(len(values), np.float32)
         rows = max(CHUNK_ROWS, CHUNK_ELEMENTS // len(self.values))
         for start in range(0, len(values), rows):
@@ -121,7 +124,10 @@ class LayerBank:
         return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
     def _products(self, values: NDArray[np.int8]) -> NDArray[np.float32]:
-        """(P, M) products of (P, C) values with the bank's; sums over more channels round once each, in their order."""
+        """(P, M) products of (P, C) values with the bank's.
+
+        Exact to 1,024 channels; beyond them each partial sum is rounded once, in order.
+        """
         factors = values.astype(np.float32)
         products: NDArray[np.float32] = factors[:, :EXACT_CHANNELS] @ self.columns[:EXACT_CHANNELS]
         for start in range(EXACT_CHANNELS, values.shape[1], EXACT_CHANNELS):

@@ -31,7 +31,7 @@ from shared.events import Mask
 from shared.topics import EVENTS, load_topics
 from shared.vision import mask as masks
 from shared.vision import picture as pictures
-from shared.vision.errors import PictureError, UnusableFeatures, UnusableMask
+from shared.vision.errors import BadRecipe, PictureError, UnusableFeatures, UnusableMask
 from shared.vision.features import quantise
 from shared.vision.inspection import inspect
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
@@ -311,7 +311,7 @@ def _sign(document: dict[str, Any]) -> None:
     try:
         recipe = Recipe.from_json(document["recipe"])
         document["feature_space"] = recipe.feature_space(document["weights_sha256"])
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, BadRecipe):
         pass  # a document that is no longer far enough from garbage to have one
     when = str(document.get("version", ""))[:15]
     document["version"] = f"{when}-{content_hash(document)[:8]}"

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from services.trainer.errors import UnusableRecipe
+from shared.vision.errors import BadRecipe
 from shared.vision.recipe import Precision, Recipe
 
 
@@ -11,13 +12,17 @@ def read_recipe(path: Path, precision: Precision = "f32") -> Recipe:
     """A recipe's JSON, or a bundle's manifest, whose recipe is taken; in `precision` where it names none.
 
     Raises:
-        UnusableRecipe: it cannot be read, is no JSON, lacks a field or has one too many.
+        UnusableRecipe: it cannot be read, is no JSON, lacks a field, has one too many or a value that means nothing.
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        return Recipe.from_json({"precision": precision, **plain.get("recipe", plain)})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        recipe = Recipe.from_json({"precision": precision, **plain.get("recipe", plain)})
+        recipe.check_whole()
+    except BadRecipe as error:
+        raise UnusableRecipe(f"{path}: {error}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnusableRecipe(
             f'{path} holds no recipe: {error}; write {{"layers": [{{"tap": "b12", "input_size": 256}}]}}, or give the '
             "manifest of a bundle"
         ) from error
+    return recipe

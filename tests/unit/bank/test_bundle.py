@@ -121,7 +121,12 @@ def test_a_missing_array_is_found(written: Path) -> None:
         ("product", "another", "it was changed"),
         ("created_at", "2020-01-01T00:00:00+00:00", "it was changed"),
         ("threshold", "high", "field threshold"),
+        ("recipe", {"layers": [{"tap": "b12"}]}, "it was changed"),
         ("recipe", {"layers": []}, "it was changed"),
+        ("recipe", {"layers": [{"tap": "b12", "weight": -1}]}, r"field recipe\.layers\.0: .*has weight -1"),
+        ("recipe", {"layers": [{"tap": "b12", "pool": 0}]}, r"field recipe\.layers\.0: .*has pool 0"),
+        ("recipe", {"layers": [{"tap": "b12", "top_fraction": 5}]}, r"field recipe\.layers\.0: .*top_fraction 5"),
+        ("recipe", {"layers": [{"tap": "b12", "metric": "hamming"}]}, r"field recipe\.layers\.0\.metric"),
         ("unheard_of", 1, "field unheard_of"),
         ("format", "chipsieve-bank/2", "upgrade, or train again"),
         ("version", "latest", "field version"),
@@ -133,6 +138,13 @@ def test_a_manifest_that_was_changed_is_found(written: Path, field: str, value: 
     (written / MANIFEST).write_text(json.dumps(document | {field: value}))
     with pytest.raises(CorruptBundle, match=message):
         read_bundle(written)
+
+
+@pytest.mark.parametrize("weights", [(), (0.0,), (0.0, 0.0)])
+def test_a_recipe_by_which_nothing_could_be_judged_makes_no_bundle(weights: tuple[float, ...]) -> None:
+    recipe = Recipe(layers=tuple(Layer(tap="b12", weight=weight) for weight in weights))
+    with pytest.raises(CorruptBundle, match=f"none of the recipe's {len(weights)} layers has a weight above 0"):
+        make(recipe=recipe)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.vision.errors import UnusableFeatures
+from shared.vision.errors import BadRecipe, UnusableFeatures
 from shared.vision.features import Patches
 from shared.vision.memory_bank import LayerBank, build_layer_bank, greedy_coreset
 from shared.vision.recipe import Metric
@@ -47,6 +48,13 @@ def test_chunks_change_no_distance(metric: Metric, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("shared.vision.memory_bank.CHUNK_ELEMENTS", 400)
     assert whole.shape == (3, 5, 5)
     assert np.array_equal(bank.distances(patches, metric), whole)
+
+
+@pytest.mark.parametrize("metric", ["hamming", "learnt", "place"])
+def test_a_metric_that_a_memory_of_patches_does_not_measure_is_refused(metric: Any) -> None:
+    bank = LayerBank(*make_patches(2))
+    with pytest.raises(BadRecipe, match=f"not by '{metric}'"):
+        bank.distances(Patches(*make_patches(1)), metric)
 
 
 @given(seed=st.integers(0, 1000), brightness=st.floats(0.01, 100))
