@@ -12,7 +12,7 @@ from benchmarks.table import Table, command
 from services.cli.benchmark.processes import CpuTimes, resident_mb, server_pids
 from services.cli.benchmark.rig import bundle_of, own_stack, running, send
 from services.cli.line import STAGES
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.settings import Settings
 
 IDLE_S = 10.0

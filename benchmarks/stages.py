@@ -21,7 +21,7 @@ from services.extractor.step import ExtractorStep
 from services.gateway.capture import capture, identify
 from services.matcher.step import MatcherStep
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.events import FeaturesExtracted
 from shared.identity import ChipEvent, identity_of, to_headers
 from shared.stream.judgement import Judge

@@ -14,7 +14,7 @@ from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import own_stack, running, send
 from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.settings import Settings
 from shared.vision.engines.loading import load_engine
 from shared.vision.picture import Picture

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.errors import CorruptBundle, UnknownVersion
 from shared.bank.store import BankStore
 from shared.settings import Settings

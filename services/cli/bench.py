@@ -16,7 +16,7 @@ from services.cli.benchmark.rig import own_stack
 from services.cli.benchmark.soak import bench_soak
 from services.cli.precision import PrecisionChoice
 from services.trainer.material.pictures import find_pictures
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 
 app = typer.Typer(no_args_is_help=True, help="Measure throughput and latency on this machine.")
 console = Console(stderr=True)

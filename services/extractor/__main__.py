@@ -5,7 +5,7 @@ import sys
 from services.extractor.engines import EngineCache
 from services.extractor.settings import ExtractorSettings
 from services.extractor.step import ExtractorStep
-from shared.bank.cache import RecipeCache
+from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.stream.entry import enter
 from shared.stream.service import run

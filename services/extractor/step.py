@@ -10,7 +10,7 @@ from typing_extensions import override
 from services.extractor.engines import EngineCache
 from services.extractor.image_source import read_image
 from services.extractor.settings import ImageSettings
-from shared.bank.cache import RecipeCache
+from shared.bank.recipe_cache import RecipeCache
 from shared.errors import Uninspectable
 from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
 from shared.identity import Identity

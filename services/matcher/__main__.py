@@ -6,7 +6,7 @@ from threadpoolctl import threadpool_limits
 
 from services.matcher.settings import MatcherSettings
 from services.matcher.step import MatcherStep
-from shared.bank.cache import BankCache
+from shared.bank.bank_cache import BankCache
 from shared.bank.store import BankStore
 from shared.stream.entry import enter
 from shared.stream.service import run

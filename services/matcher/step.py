@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 from typing_extensions import override
 
-from shared.bank.cache import BankCache
+from shared.bank.bank_cache import BankCache
 from shared.errors import Uninspectable
 from shared.events import AnomalyMap, ChipInspected, FeaturesExtracted, Uninspected, Verdict
 from shared.identity import Identity, identity_of

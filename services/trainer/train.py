@@ -32,7 +32,8 @@ from services.trainer.promise.thresholds import (
     choose_threshold,
 )
 from services.trainer.recipe.search import search_recipe
-from shared.bank.bundle import check_writable, make_bundle, write_bundle
+from shared.bank.bundle import make_bundle
+from shared.bank.bundle_folder import check_writable, write_bundle
 from shared.bank.manifest import Manifest
 from shared.events import FeatureGrid
 from shared.vision.backbone_weights import backbone_weights_sha256

@@ -26,7 +26,8 @@ from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
 from services.trainer.normality.layers import peaks_of
 from services.trainer.progress import Progress, silent
 from services.trainer.promise.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
-from shared.bank.bundle import Bundle, make_bundle, read_bundle, write_bundle
+from shared.bank.bundle import Bundle, make_bundle
+from shared.bank.bundle_folder import read_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.bank.upkeep import Upkeep
 from shared.vision.backbone_weights import backbone_weights_sha256

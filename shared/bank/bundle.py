@@ -1,38 +1,16 @@
-"""A bundle: what is normal for a product, as a folder of files that never change.
+"""A bundle: what is normal for a product, as a manifest and arrays that never change."""
 
-    <bundle>/
-      manifest.json            what it is, and the sha256 of every array
-      layer0.values.npy        (M, C) int8     the recipe's first layer
-      layer0.scales.npy        (M,) float32
-      layer1.values.npy        …
-      layer1.mean.npy          (h, w, C) float32  a layer by place has means and deviations instead,
-      layer2.inward.npy        (C, H) float32  and a learnt one a network:
-      layer2.biases.npy        (H,) float32
-      layer2.outward.npy       (H + 1,) float32
-      head.support.npy         (M, D) float16  and so on, where a head was learnt from pictures of defects
-      patch_head.inward.npy    (C, H) float32  and so on, where a patch head was
-      upkeep.scores.npy        (N,) float32    and so on: what adding normals later needs
-      graph256.topology.npy    bytes           and graph256.weights.npy: int8 graphs, where there are any
-
-Nothing in it is ever unpickled.
-"""
-
-import os
-import shutil
-import tempfile
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.bank.array_file import entry_of, npy, read_array
-from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
-from shared.bank.manifest import FORMAT, ArrayEntry, Manifest
+from shared.bank.errors import CorruptBundle
+from shared.bank.manifest import ArrayEntry, Manifest
 from shared.bank.upkeep import PREFIX, Upkeep, UpkeepFigures
 from shared.vision import int8_graphs
 from shared.vision.bank import Bank, LayerMemory, memory_type
@@ -44,7 +22,6 @@ from shared.vision.patch_network import PatchNetwork
 from shared.vision.place_memory import PlaceMemory
 from shared.vision.recipe import Layer
 
-MANIFEST = "manifest.json"
 BANK_PARTS = {"values": "|i1", "scales": "<f4"}
 NETWORK_PARTS = {"inward": "<f4", "biases": "<f4", "outward": "<f4"}
 PLACE_PARTS = {"mean": "<f4", "deviation": "<f4"}
@@ -54,7 +31,6 @@ MEMORY_PARTS: dict[type[LayerMemory], dict[str, str]] = {
     PlaceMemory: PLACE_PARTS,
 }
 HEAD_PARTS = {"centre": "<f4", "scale": "<f4", "support": "<f2", "coefficients": "<f4"}
-OURS = ("layer", "head.", "patch_head.", PREFIX, int8_graphs.PREFIX)  # how our arrays' names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,79 +83,6 @@ def make_bundle(
         arrays=tuple(entry_of(file, array) for file, array in _arrays(bank, upkeep, graphs).items()),
     )
     return Bundle(manifest, replace(bank, version=manifest.version), upkeep, graphs)
-
-
-def write_bundle(directory: Path, bundle: Bundle) -> None:
-    """Write the folder, whole or not at all; a bundle that stands there is replaced.
-
-    Raises:
-        NotABundle: `directory` holds something else.
-        UnwritableBundle: nothing can be written there.
-        CorruptBundle: bank and manifest contradict each other.
-    """
-    directory = directory.resolve()
-    check_writable(directory)
-    files = {MANIFEST: bundle.manifest.to_json().encode(), **encode(bundle)}
-    try:
-        _replace(directory, files)
-    except OSError as error:
-        raise UnwritableBundle(f"no bundle can be written to {directory}: {error}") from error
-
-
-def check_writable(directory: Path) -> None:
-    """Raise what `write_bundle` would raise for want of a place, before the work whose outcome it is.
-
-    Raises:
-        NotABundle: `directory` holds something else.
-        UnwritableBundle: nothing can be written there.
-    """
-    _refuse_to_overwrite(directory)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.try-"):
-            pass
-    except OSError as error:
-        raise UnwritableBundle(
-            f"no bundle can be written to {directory}: {error.strerror or error}; name another folder"
-        ) from error
-
-
-def _replace(directory: Path, files: Mapping[str, bytes]) -> None:
-    token = uuid.uuid4().hex
-    new, old = (directory.with_name(f".{directory.name}.{kind}-{token}") for kind in ("new", "old"))
-    new.mkdir()
-    try:
-        for name, data in files.items():
-            _write_durably(new / name, data)
-        if directory.exists():
-            directory.rename(old)
-        new.rename(directory)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        if old.exists() and not directory.exists():
-            old.rename(directory)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def read_bundle(directory: Path) -> Bundle:
-    """Read and verify everything.
-
-    Raises:
-        NotABundle: there is no bundle at `directory`.
-        CorruptBundle: it is damaged, incomplete or contradicts itself.
-    """
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise NotABundle(f"no bundle at {directory}: there is no {MANIFEST}; `chipsieve train --out` makes one")
-    manifest = Manifest.from_json(path.read_bytes(), str(path))
-    blobs = {}
-    for entry in manifest.arrays:
-        file = directory / Path(entry.file).name
-        if not file.is_file() or file.stat().st_size != entry.size:
-            raise CorruptBundle(f"{file} is missing or has not the {entry.size} bytes that {path} says")
-        blobs[entry.file] = file.read_bytes()
-    return decode(manifest, blobs, str(directory))
 
 
 def encode(bundle: Bundle) -> dict[str, bytes]:
@@ -340,24 +243,3 @@ def _arrays(bank: Bank, upkeep: Upkeep | None, graphs: Int8Graphs | None) -> dic
 
 def _file(layer: int, what: str) -> str:
     return f"layer{layer}.{what}.npy"
-
-
-def _refuse_to_overwrite(directory: Path) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise NotABundle(f"{directory} is a file: name a folder for the bundle")
-    names = {path.name for path in directory.iterdir()}
-    if not names:
-        return
-    ours = {name for name in names if name == MANIFEST or (name.startswith(OURS) and name.endswith(".npy"))}
-    manifest = directory / MANIFEST
-    if ours != names or not manifest.is_file() or FORMAT.split("/")[0].encode() not in manifest.read_bytes():
-        raise NotABundle(f"{directory} holds something other than a bundle: name an empty or new folder")
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

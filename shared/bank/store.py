@@ -19,16 +19,13 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from shared.bank.bundle import Bundle, decode, decode_graphs, encode, graph_entries
+from shared.bank.chunks import download, upload
 from shared.bank.connection import Connection
 from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
-from shared.bank.manifest import Manifest
+from shared.bank.manifest import ArrayEntry, Manifest
 from shared.settings import RedisSettings
-from shared.vision.bank import Bank
 from shared.vision.int8_graphs import Int8Graphs
 
-CHUNK_BYTES: Final = 1 << 20  # no single value blocks Redis or a slow network for long
-CHUNKS_AT_ONCE: Final = 4  # a round trip, which has to fit shared.bank.connection.REPLY_SECONDS
-STAGING_SECONDS: Final = 600  # renewed with every round trip: far above the longest pause of a publish that lives
 HISTORY_LENGTH: Final = 100  # activations that rollback can go back through
 
 
@@ -122,10 +119,6 @@ class BankStore:
             )
         return manifest
 
-    def load(self, product: str, version: str) -> Bank:
-        """A version's bank, verified; raises like `bundle`."""
-        return self.bundle(product, version).bank
-
     def bundle(self, product: str, version: str) -> Bundle:
         """A version whole, verified.
 
@@ -134,8 +127,7 @@ class BankStore:
             CorruptBundle: something of it is damaged or gone.
         """
         manifest = self.manifest(product, version)
-        key = self._arrays(product, version)
-        blobs = {entry.file: self._download(key, _fields(entry.file, entry.size)) for entry in manifest.arrays}
+        blobs = self._blobs(manifest, manifest.arrays)
         return decode(manifest, blobs, f"{product} {version} in Redis at {self._address}")
 
     def graphs(self, product: str, version: str) -> Int8Graphs | None:
@@ -148,8 +140,7 @@ class BankStore:
         manifest = self.manifest(product, version)
         if manifest.recipe.graphs_sha256 is None:
             return None
-        key = self._arrays(product, version)
-        blobs = {e.file: self._download(key, _fields(e.file, e.size)) for e in graph_entries(manifest)}
+        blobs = self._blobs(manifest, graph_entries(manifest))
         return decode_graphs(manifest, blobs, f"{product} {version} in Redis at {self._address}")
 
     def publish(self, bundle: Bundle, *, activate: bool = True) -> Publication:
@@ -166,7 +157,7 @@ class BankStore:
             return Publication(stored=False, activated=activate and self._activate(product, version))
         staging = f"{self._prefix}:staging:{uuid.uuid4().hex}"
         try:
-            chunks = self._upload(staging, blobs)
+            chunks = upload(self._connection, staging, blobs)
             activated = self._commit(staging, chunks, bundle.manifest, activate=activate)
         except BaseException:
             self._discard(staging)
@@ -218,6 +209,10 @@ class BankStore:
         done = self._connection.transaction(go_back, self._active, self._history(product))
         return target if done else self.rollback(product)
 
+    def _blobs(self, manifest: Manifest, entries: Sequence[ArrayEntry]) -> dict[str, bytes]:
+        key = self._arrays(manifest.product, manifest.version)
+        return {entry.file: download(self._connection, key, entry.file, entry.size) for entry in entries}
+
     def _is_whole(self, product: str, version: str) -> bool:
         try:
             self.bundle(product, version)
@@ -240,21 +235,6 @@ class BankStore:
         pipe.lpush(self._history(product), version)
         pipe.ltrim(self._history(product), 0, HISTORY_LENGTH - 1)
         return True
-
-    def _upload(self, key: str, blobs: dict[str, bytes]) -> int:
-        chunks = [
-            (field, blob[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES])
-            for file, blob in blobs.items()
-            for number, field in enumerate(_fields(file, len(blob)))
-        ]
-        for start in range(0, len(chunks), CHUNKS_AT_ONCE):
-            with self._connection.answering() as redis:
-                # A transaction, so that no moment sees the key without its expiry.
-                pipe = redis.pipeline(transaction=True)
-                pipe.hset(key, mapping=dict(chunks[start : start + CHUNKS_AT_ONCE]))
-                pipe.expire(key, STAGING_SECONDS)
-                pipe.execute()
-        return len(chunks)
 
     def _commit(self, staging: str, chunks: int, manifest: Manifest, *, activate: bool) -> bool:
         product, version = manifest.product, manifest.version
@@ -283,21 +263,6 @@ class BankStore:
         with suppress(BankUnavailable), self._connection.answering() as redis:  # else it expires by itself
             redis.unlink(staging)
 
-    def _download(self, key: str, fields: Sequence[str]) -> bytes:
-        parts: list[bytes] = []
-        for start in range(0, len(fields), CHUNKS_AT_ONCE):
-            wanted = fields[start : start + CHUNKS_AT_ONCE]
-            with self._connection.answering() as redis:
-                found = redis.hmget(key, wanted)
-            missing = [field for field, part in zip(wanted, found, strict=True) if part is None]
-            if missing:
-                raise CorruptBundle(
-                    f"Redis at {self._address} has no {missing[0]} of {key}: set its maxmemory-policy to noeviction "
-                    "and publish the bundle again"
-                )
-            parts.extend(found)
-        return b"".join(parts)
-
     @property
     def empty_because(self) -> str:
         """What to say where no bank of any product is active."""
@@ -322,10 +287,6 @@ class BankStore:
 
     def _arrays(self, product: str, version: str) -> str:
         return f"{self._prefix}:arrays:{quote(product, safe='')}:{version}"
-
-
-def _fields(file: str, size: int) -> list[str]:
-    return [f"{file}:{number}" for number in range(-(-size // CHUNK_BYTES))]
 
 
 def _text(value: bytes) -> str:

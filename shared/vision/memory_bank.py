@@ -74,6 +74,10 @@ class LayerBank:
         """(M,), of the vectors, scales and all."""
         return (np.square(self.scales.astype(np.float64)) * _squared_lengths(self.values)).astype(np.float32)
 
+    def warm_up(self, metric: Metric) -> None:
+        """Make all that `distances` derives from the vectors and keeps, so that no chip waits for it."""
+        self.distances(Patches(np.zeros((1, self.channels), np.int8), np.zeros(1, np.float32)), metric)
+
     def distances(self, patches: Patches, metric: Metric) -> NDArray[np.float32]:
         """Distance of every patch to the nearest normal ones: the mean over `NEIGHBOURS` of them.
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from shared.bank.bank_cache import BankCache
 from shared.bank.bundle import Bundle
-from shared.bank.cache import BankCache, RecipeCache
+from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from tests.banks import WEIGHTS

@@ -93,7 +93,7 @@ def test_who_follows_banks_can_load_them_and_not_change_them(guarded: Guarded, p
     store = BankStore(guarded.settings(user))
     store.ping()
     assert store.all_active() == {"chip": published}
-    assert_same(store.load("chip", published), make().bank)
+    assert_same(store.bundle("chip", published).bank, make().bank)
     with pytest.raises(BankUnavailable, match=r"refused.*permission"):
         store.rollback("chip")
     with pytest.raises(BankUnavailable, match=r"refused.*permission"):

@@ -6,8 +6,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from shared.bank.cache import BankCache, RecipeCache
+from shared.bank.bank_cache import BankCache
 from shared.bank.errors import UnknownFeatureSpace, UnknownProduct
+from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.bank.troubles import Condition
 from shared.vision.recipe import DEFAULT_RECIPE
@@ -256,7 +257,7 @@ def test_the_recipe_is_read_without_the_arrays(
     store: BankStore, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.publish(make())
-    downloads = count_calls(monkeypatch, "_download")
+    downloads = count_calls(monkeypatch, "_blobs")
     assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
     store.publish(make(recipe=OTHER_RECIPE, minute=1))
     downloads.clear()  # publishing looks whether the version is there already

@@ -6,8 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared import telemetry
-from shared.bank.cache import BankCache, RecipeCache
+from shared.bank.bank_cache import BankCache
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
+from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.vision.recipe import DEFAULT_RECIPE
 from tests.banks import make

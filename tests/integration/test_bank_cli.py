@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.bank import app
-from shared.bank.bundle import Bundle, write_bundle
+from shared.bank.bundle import Bundle
+from shared.bank.bundle_folder import write_bundle
 from shared.bank.errors import BankUnavailable, CorruptBundle, NotABundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 from tests.banks import make

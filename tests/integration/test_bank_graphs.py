@@ -1,7 +1,7 @@
 import pytest
 
-from shared.bank.cache import RecipeCache
 from shared.bank.errors import BankUnavailable
+from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from tests.banks import make, make_graphs
 

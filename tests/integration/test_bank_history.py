@@ -68,7 +68,7 @@ def test_publish_activate_and_rollback_behave_as_a_stack_of_immutable_versions(s
             for product, versions in self.published.items():
                 for version in versions:
                     bundle = next(b for b in BUNDLES[product] if b.manifest.version == version)
-                    assert_same(self.store.load(product, version), bundle.bank)
+                    assert_same(self.store.bundle(product, version).bank, bundle.bank)
             self.store.close()
 
     run_state_machine_as_test(

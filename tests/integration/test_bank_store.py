@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from shared.bank.bundle import Bundle
+from shared.bank.chunks import upload
+from shared.bank.connection import Connection
 from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 from shared.errors import ConfigurationError, NotReady, Uninspectable
@@ -23,13 +25,13 @@ def test_a_published_bundle_comes_back_and_judges(store: BankStore) -> None:
     assert store.active("chip") == version
     assert store.all_active() == {"chip": version}
     assert store.manifest("chip", version) == bundle.manifest
-    assert_same(store.load("chip", version), bundle.bank)
+    assert_same(store.bundle("chip", version).bank, bundle.bank)
 
 
 def test_arrays_larger_than_a_chunk_come_back(store: BankStore) -> None:
     bundle = make(vectors=30_000, channels=192)  # 5.8 MB a layer: more chunks than one round trip takes
     store.publish(bundle)
-    assert_same(store.load("chip", bundle.manifest.version), bundle.bank)
+    assert_same(store.bundle("chip", bundle.manifest.version).bank, bundle.bank)
 
 
 def test_publishing_the_same_version_twice_changes_nothing(store: BankStore) -> None:
@@ -79,7 +81,7 @@ def test_products_of_any_name_do_not_disturb_each_other(store: BankStore, produc
         store.publish(other)
     bundle = make(product, seed=4)
     store.publish(bundle)
-    assert_same(store.load(product, store.active(product)), bundle.bank)
+    assert_same(store.bundle(product, store.active(product)).bank, bundle.bank)
     for other in others:
         assert store.versions(other.manifest.product) == [other.manifest.version]
 
@@ -148,7 +150,7 @@ def test_what_was_damaged_in_redis_is_never_loaded_or_activated(
     store.publish(bad)
     store.publish(good)
     damage(shared_valkey, namespace, bad)
-    for act in (store.load, store.activate):
+    for act in (store.bundle, store.activate):
         with pytest.raises(CorruptBundle, match=r"127\.0\.0\.1"):
             act("chip", bad.manifest.version)
     with pytest.raises(CorruptBundle):
@@ -164,7 +166,7 @@ def test_publishing_again_mends_what_was_damaged(
     store.publish(bundle)
     damage(shared_valkey, namespace, bundle)
     assert store.publish(bundle).stored
-    assert_same(store.load("chip", bundle.manifest.version), bundle.bank)
+    assert_same(store.bundle("chip", bundle.manifest.version).bank, bundle.bank)
 
 
 def test_a_publish_that_dies_half_way_leaves_nothing_visible_and_cleans_up(
@@ -187,7 +189,7 @@ def test_a_publish_that_dies_half_way_leaves_nothing_visible_and_cleans_up(
         leftovers = client.keys(f"{namespace}:bank:staging:*")
         assert [0 < client.ttl(key) <= 600 for key in leftovers] == [True]
     store.publish(new)
-    assert_same(store.load("chip", store.active("chip")), new.bank)
+    assert_same(store.bundle("chip", store.active("chip")).bank, new.bank)
     with shared_valkey.client() as client:
         assert client.ttl(f"{namespace}:bank:arrays:chip:{new.manifest.version}") == -1
 
@@ -208,15 +210,13 @@ def test_a_publish_that_fails_cleans_up_at_once(
 def test_arrays_that_vanish_on_their_way_are_not_made_visible(
     shared_valkey: Valkey, store: BankStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = BankStore._upload
-
-    def upload_and_lose(self: BankStore, key: str, blobs: dict[str, bytes]) -> int:
-        chunks = upload(self, key, blobs)
+    def upload_and_lose(connection: Connection, key: str, blobs: dict[str, bytes]) -> int:
+        chunks = upload(connection, key, blobs)
         with shared_valkey.client() as client:
             client.delete(key)
         return chunks
 
-    monkeypatch.setattr(BankStore, "_upload", upload_and_lose)
+    monkeypatch.setattr("shared.bank.store.upload", upload_and_lose)
     with pytest.raises(BankUnavailable, match=r"lost chip .* on its way.*noeviction"):
         store.publish(make())
     assert store.products() == []
@@ -263,7 +263,7 @@ def test_readers_see_whole_versions_only_while_others_publish(shared_valkey: Val
         try:
             while not done.is_set():
                 for product, version in reader.all_active().items():
-                    seen.add(reader.load(product, version).version)
+                    seen.add(reader.bundle(product, version).bank.version)
         except BaseException as error:
             failures.append(error)
         reader.close()
@@ -297,7 +297,7 @@ def test_a_redis_that_is_not_there_is_an_outage_and_no_unknown_product(valkey: V
         store.all_active,
         lambda: store.active("chip"),
         lambda: store.versions("chip"),
-        lambda: store.load("chip", bundle.manifest.version),
+        lambda: store.bundle("chip", bundle.manifest.version),
         lambda: store.publish(bundle),
         lambda: store.activate("chip", bundle.manifest.version),
         lambda: store.rollback("chip"),
@@ -309,7 +309,7 @@ def test_a_redis_that_is_not_there_is_an_outage_and_no_unknown_product(valkey: V
         assert isinstance(caught.value, NotReady)
         assert not isinstance(caught.value, Uninspectable)
     valkey.start()
-    assert_same(store.load("chip", store.active("chip")), bundle.bank)
+    assert_same(store.bundle("chip", store.active("chip")).bank, bundle.bank)
     store.close()
 
 

@@ -23,7 +23,7 @@ from services.cli.benchmark.rig import (
     throughput,
 )
 from services.trainer.material.pictures import find_pictures
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.events import UninspectedReason
 from shared.settings import Settings
 

@@ -15,7 +15,7 @@ from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import BenchmarkFailed, Rig, bundle_of, readable, running, throughput
 from services.cli.line import STAGES, RunningService, free_port
 from services.trainer.material.pictures import find_pictures
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.settings import Settings
 
 LOAD = 0.8  # of the throughput; right after a stage comes back it has a backlog, and works without a pause

@@ -17,7 +17,8 @@ from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readable, running, send
 from services.matcher.settings import MatcherSettings
 from services.trainer.material.pictures import find_pictures
-from shared.bank.bundle import Bundle, read_bundle
+from shared.bank.bundle import Bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.settings import Settings
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract

@@ -18,7 +18,7 @@ from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, running, throughput
 from services.cli.line import STAGES, RunningService, free_port
 from services.trainer.material.pictures import find_pictures
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.events import ChipInspected
 from shared.settings import Settings
 

@@ -25,7 +25,7 @@ from services.cli.line import STAGES, Line, free_port
 from services.cli.local_stack import stack
 from services.gateway.producer import ImageProducer
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError, NotReady
 from shared.events import ChipInspected, Verdict

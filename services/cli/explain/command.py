@@ -18,7 +18,8 @@ from services.cli.explain.recomputation import from_file, judge, recompute, reco
 from services.cli.explain.telling import Explanation
 from services.extractor.settings import ExtractorSettings
 from services.matcher.settings import MatcherSettings
-from shared.bank.bundle import Bundle, read_bundle
+from shared.bank.bundle import Bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ChipInspected, ImageCaptured, Verdict

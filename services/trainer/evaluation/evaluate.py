@@ -30,7 +30,7 @@ from services.trainer.material.pictures import (
     read_mask,
 )
 from services.trainer.progress import Progress, silent
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.events import Verdict
 from shared.vision.anomaly_map import upsample
 from shared.vision.backbone_weights import backbone_weights_sha256

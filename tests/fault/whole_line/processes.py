@@ -23,7 +23,8 @@ IMPORTED = [
     "services.extractor.step",
     "services.matcher.step",
     "services.router.step",
-    "shared.bank.cache",
+    "shared.bank.bank_cache",
+    "shared.bank.recipe_cache",
     "shared.stream.service",
     "shared.vision.engines.openvino",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from services.cli.demo.render import Defect, render_chip
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect

@@ -7,7 +7,7 @@ import psutil
 
 from services.cli.local_stack import process
 from services.cli.local_stack import stack as local_stack
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
 from tests.fault.whole_line.replicas import wait_for

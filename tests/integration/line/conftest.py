@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from services.cli.demo.render import render_chip
 from services.cli.line import Line
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.errors import Uninspectable
 from shared.events import ChipInspected, ChipRejected, DeadLetter, Event, FeaturesExtracted, ImageCaptured

@@ -20,8 +20,9 @@ from services.cli.explain.recomputation import judge, recompute
 from services.cli.line import DIRECT, Line, RunningService
 from services.extractor.settings import ExtractorSettings
 from services.matcher.step import MatcherStep
-from shared.bank.bundle import Bundle, make_bundle, read_bundle
-from shared.bank.cache import BankCache
+from shared.bank.bank_cache import BankCache
+from shared.bank.bundle import Bundle, make_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.errors import CorruptBundle
 from shared.bank.store import BankStore
 from shared.events import ChipInspected, ImageCaptured, Verdict

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from services.cli.demo.render import render_chip
 from services.cli.line import STAGES, Line, free_port
 from shared import tracing
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.events import ChipInspected, ChipRejected, Verdict
 from shared.kafka import reader_config

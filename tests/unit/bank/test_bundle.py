@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.bank.bundle import MANIFEST, Bundle, decode, encode, read_bundle, write_bundle
+from shared.bank.bundle import Bundle, decode, encode
+from shared.bank.bundle_folder import MANIFEST, read_bundle, write_bundle
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bank.bundle import make_bundle, read_bundle, write_bundle
+from shared.bank.bundle import make_bundle
+from shared.bank.bundle_folder import read_bundle, write_bundle
 from shared.bank.errors import CorruptBundle
 from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
 from shared.vision.calibration import Spread

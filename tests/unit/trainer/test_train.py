@@ -18,7 +18,7 @@ from services.trainer.material.pictures import PictureFile
 from services.trainer.promise.thresholds import Asked
 from services.trainer.recipe.search import Found
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.bank.manifest import Manifest
 from tests.unit.trainer.conftest import RECIPE, draw
 

@@ -23,7 +23,8 @@ from services.trainer.progress import silent
 from services.trainer.promise.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
-from shared.bank.bundle import make_bundle, read_bundle, write_bundle
+from shared.bank.bundle import make_bundle
+from shared.bank.bundle_folder import read_bundle, write_bundle
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import Spread
 from shared.vision.inspection import layer_patches, picture_scores

@@ -10,7 +10,7 @@ from services.trainer.material.picture_features import look_at_all
 from services.trainer.material.pictures import find_pictures
 from services.trainer.progress import silent
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.vision.bank import Bank
 from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
 

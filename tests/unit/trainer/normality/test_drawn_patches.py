@@ -12,7 +12,7 @@ from services.trainer.normality.patch_teaching import Drawn, teach
 from services.trainer.progress import silent
 from services.trainer.train import train
 from services.trainer.update import update
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.vision.memory_bank import LayerBank
 from shared.vision.patch_network import PatchNetwork
 from shared.vision.recipe import Recipe

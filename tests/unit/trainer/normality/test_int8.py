@@ -12,7 +12,7 @@ from services.trainer.normality.int8 import Agreement, quantise
 from services.trainer.progress import silent
 from services.trainer.train import train
 from services.trainer.update import update
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.vision.engines.loading import load_engine
 from shared.vision.engines.precision import cpu_multiplies_int8
 from shared.vision.errors import UnsupportedPrecision

@@ -14,7 +14,7 @@ from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
 from services.trainer.normality.turned_normals import TurnedNormals, turned_normals
 from services.trainer.progress import silent
 from services.trainer.train import train
-from shared.bank.bundle import read_bundle
+from shared.bank.bundle_folder import read_bundle
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Recipe
 from tests.unit.trainer.conftest import GRID, RECIPE, draw
