@@ -7,16 +7,22 @@ from typing import Any
 import numpy as np
 
 from shared.bank.bundle import Bundle, make_bundle
+from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
 from shared.vision.bank import Bank, LayerMemory
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
+from shared.vision.head import Head, HeadFigures
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.memory_bank import LayerBank
+from shared.vision.patch_head import PatchHead, PatchHeadFigures
 from shared.vision.patch_network import PatchNetwork
 from shared.vision.place_memory import PlaceMemory
 from shared.vision.promise import Promise
 from shared.vision.recipe import DEFAULT_RECIPE, Metric, Recipe
 
 WEIGHTS = "0" * 64
+UPKEEP_FIGURES = UpkeepFigures(
+    groups=("tray 1", "tray 2"), defects=("a.png",), kinds=("crack",), grids=((8, 8), (4, 4))
+)
 EPOCH = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
 
 
@@ -66,6 +72,37 @@ def make(product: str = "chip", *, minute: int = 0, graphs: Int8Graphs | None = 
 def make_graphs(weights: bytes = b"whole numbers") -> Int8Graphs:
     """Of the default recipe; no engine can read them."""
     return Int8Graphs({256: Int8Graph(b"<net/>", weights)})
+
+
+def make_upkeep(**changes: Any) -> Upkeep:
+    """Of three normals in two groups and one known defect in two layers; `changes` replace fields."""
+    patches = DefectPatches(np.ones((1, 2, 3), np.int8), np.ones((1, 2), np.float32), np.array([[0, 15]], np.int32))
+    fields: dict[str, Any] = {
+        "figures": UPKEEP_FIGURES,
+        "scores": np.array([0.5, 1.5, 2.5], np.float32),
+        "peaks": np.array([1, 2, 3], np.float32),
+        "group_of": np.array([0, 1, 0], np.int32),
+        "layers": (patches, patches),
+    }
+    return Upkeep(**fields | changes)
+
+
+def make_head(features: int = 6) -> Head:
+    """Of one kind of defect."""
+    figures = HeadFigures(weight=1.5, spread=Spread(mean=-1, std=0.1), gamma=0.5, offsets=(0.0, 0.5), kinds=("crack",))
+    return Head(
+        figures,
+        np.zeros(features, np.float32),
+        np.ones(features, np.float32),
+        np.ones((2, features), np.float16),
+        np.ones((2, 2), np.float32),
+    )
+
+
+def make_patch_head(channels: int = 6) -> PatchHead:
+    figures = PatchHeadFigures(weight=0.5, spread=Spread(mean=-2, std=1), side=16, top_fraction=0.02)
+    network = PatchNetwork(np.ones((channels, 2), np.float32), np.ones(2, np.float32), np.ones(3, np.float32))
+    return PatchHead(figures, network, np.array([1.5], np.float32))
 
 
 def assert_same(bank: Bank, other: Bank) -> None:

@@ -34,7 +34,11 @@ def npy(array: NDArray[Any]) -> bytes:
 
 
 def read_array(entry: ArrayEntry, data: bytes, where: str) -> NDArray[Any]:
-    """The array of a file that has to be as its entry says; raises `CorruptBundle`, with `where` in the message."""
+    """The array of a file, read-only; it has to be as its entry says, and of finite numbers.
+
+    Raises:
+        CorruptBundle: it is not, with `where` in the message.
+    """
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise CorruptBundle(
             f"{where} does not have the sha256 that the manifest says ({len(data)} bytes): it is damaged"
@@ -50,4 +54,7 @@ def read_array(entry: ArrayEntry, data: bytes, where: str) -> NDArray[Any]:
     body = len(data) - buffer.tell()
     if body != math.prod(shape) * dtype.itemsize:
         raise CorruptBundle(f"{where} has {body} bytes of numbers where {dtype.str} {shape} needs another amount")
-    return np.frombuffer(data, dtype, offset=buffer.tell()).reshape(shape)
+    array = np.frombuffer(data, dtype, offset=buffer.tell()).reshape(shape)
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        raise CorruptBundle(f"{where} has numbers that are not finite")
+    return array

@@ -24,14 +24,12 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.bank import upkeep
 from shared.bank.bundle import Bundle, decode, encode
+from shared.bank.bundle_parts import PREFIXES
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, Manifest
-from shared.vision import int8_graphs
 
 MANIFEST = "manifest.json"
-OURS = ("layer", "head.", "patch_head.", upkeep.PREFIX, int8_graphs.PREFIX)  # how our arrays' names begin
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> None:
@@ -115,7 +113,7 @@ def _refuse_to_overwrite(directory: Path) -> None:
     names = {path.name for path in directory.iterdir()}
     if not names:
         return
-    ours = {name for name in names if name == MANIFEST or (name.startswith(OURS) and name.endswith(".npy"))}
+    ours = {name for name in names if name == MANIFEST or (name.startswith(PREFIXES) and name.endswith(".npy"))}
     manifest = directory / MANIFEST
     if ours != names or not manifest.is_file() or FORMAT.split("/")[0].encode() not in manifest.read_bytes():
         raise NotABundle(f"{directory} holds something other than a bundle: name an empty or new folder")

@@ -71,26 +71,25 @@ class Upkeep:
 
     @classmethod
     def from_arrays(cls, figures: UpkeepFigures, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """From `arrays`' form; KeyError names one that is missing, ValueError says what contradicts.
+        """From `arrays`' form, of the kinds that a bundle has (`shared.bank.bundle_parts`).
 
         Every number of `figures` and `arrays` counts as hostile until it was checked here.
+
+        Raises:
+            ValueError: they contradict each other.
         """
         scores, peaks, group_of = (arrays[f"{PREFIX}{name}.npy"] for name in ("scores", "peaks", "groups"))
         layers = tuple(
             DefectPatches(*(arrays[f"{PREFIX}defects{index}.{name}.npy"] for name in ("values", "scales", "places")))
             for index in range(len(figures.grids))
         )
-        if len(arrays) != 3 + 3 * len(layers):
-            raise ValueError(
-                f"the upkeep's arrays {sorted(arrays)} belong to no more than {len(layers)} layers of defects"
-            )
         if not scores.shape == peaks.shape == group_of.shape == (len(scores),):
             raise ValueError(f"scores, peaks and groups of {scores.shape}, {peaks.shape}, {group_of.shape} normals")
         if group_of.min() < 0 or group_of.max() >= max(1, len(figures.groups or ())):
             raise ValueError("a normal is of a group that has no name")
         for layer, (height, width) in zip(layers, figures.grids, strict=True):
             shape = layer.values.shape[:2]
-            if layer.values.ndim != 3 or layer.scales.shape != shape or layer.places.shape != shape:
+            if layer.scales.shape != shape or layer.places.shape != shape or layer.scales.min() < 0:
                 raise ValueError("patches of known defects whose values, scales and places do not fit")
             if shape[0] != len(figures.defects) or layer.places.min() < 0 or layer.places.max() >= height * width:
                 raise ValueError(f"patches of {shape[0]} known defects outside their grid or their list of names")

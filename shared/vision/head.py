@@ -51,6 +51,10 @@ class Head:
     """(M, 1 + K): weight of each of them in each answer."""
 
     def __post_init__(self) -> None:
+        parts = (self.centre, self.scale, self.support, self.coefficients)
+        kinds = [(part.dtype.name, part.ndim) for part in parts]
+        if kinds != [("float32", 1), ("float32", 1), ("float16", 2), ("float32", 2)]:
+            raise ValueError(f"a head of {kinds}: centre, scale and coefficients are float32, support float16")
         pictures, features = self.support.shape
         answers = 1 + len(self.figures.kinds)
         if self.centre.shape != (features,) or self.scale.shape != (features,):

@@ -49,6 +49,8 @@ class LayerBank:
                 f"a bank of {len(self.values)} vectors needs as many float32 scales: "
                 f"got {self.scales.dtype} {self.scales.shape}"
             )
+        if (self.scales < 0).any():
+            raise ValueError("a bank scales its vectors by numbers below zero")
 
     @property
     def channels(self) -> int:

@@ -47,8 +47,8 @@ class PatchHead:
     """(A,) answers to the defects that taught it, each by a network that had not seen it: for updates."""
 
     def __post_init__(self) -> None:
-        if self.known.ndim != 1 or not len(self.known):
-            raise ValueError(f"a patch head that answered {self.known.shape} defects")
+        if self.known.ndim != 1 or not len(self.known) or self.known.dtype != np.float32:
+            raise ValueError(f"a patch head that answered {self.known.shape} defects, in {self.known.dtype}")
 
     def answers(self, features: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """(N,) float32: how surely a defect lies in each picture's most suspicious patches, on average.

@@ -23,7 +23,8 @@ from services.gateway.http import application
 from services.gateway.settings import DoorSettings, GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
-from shared.bank.bundle import Bundle, decode, encode
+from shared.bank.array_file import npy
+from shared.bank.bundle import Bundle, decode, encode, make_bundle
 from shared.bank.errors import CorruptBundle
 from shared.bank.manifest import Manifest, content_hash
 from shared.errors import ConfigurationError
@@ -38,7 +39,7 @@ from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 from tests.bad_pictures import bad_pictures, encoded, noise
-from tests.banks import make
+from tests.banks import EPOCH, UPKEEP_FIGURES, WEIGHTS, make_bank, make_head, make_patch_head, make_upkeep
 from tests.contract.examples import EXAMPLES
 from tests.fuzz.draw import Draw
 from tests.registry_double import RegistryInMemory
@@ -115,7 +116,14 @@ def bundle(data: bytes) -> None:
         _change(document, draw)
     if draw.integer(2):
         name = draw.choice(sorted(blobs))
-        blobs[name] = draw.mutated(blobs[name])
+        if draw.integer(2):
+            blobs[name] = draw.mutated(blobs[name])
+        else:
+            shape = [1 + draw.integer(4) for _ in range(draw.integer(4))]
+            with np.errstate(all="ignore"):  # no number becomes a whole one
+                array = np.full(shape, draw.choice((0, 1, -1, np.nan, np.inf))).astype(draw.choice(DTYPES))
+            blobs[name] = npy(array)
+            _list_array(document, name, {"dtype": array.dtype.str, "shape": shape})
         _sign_array(document, name, blobs[name])
     if draw.integer(8):
         _sign(document)
@@ -238,7 +246,13 @@ def _records() -> dict[str, bytes]:
 @cache
 def _bundle() -> tuple[Bundle, dict[str, bytes]]:
     learnt = Layer(tap="b10", metric="learnt")
-    made = make(recipe=replace(DEFAULT_RECIPE, layers=(*DEFAULT_RECIPE.layers, learnt)))
+    recipe = replace(DEFAULT_RECIPE, layers=(*DEFAULT_RECIPE.layers, learnt))
+    bank = make_bank(recipe=recipe, head=make_head(18), patch_head=make_patch_head(9))
+    patches = make_upkeep().layers[0]
+    upkeep = make_upkeep(
+        figures=replace(UPKEEP_FIGURES, grids=((4, 4), (4, 4), (4, 4))), layers=(patches, patches, patches)
+    )
+    made = make_bundle(bank, weights_sha256=WEIGHTS, training={}, upkeep=upkeep, created_at=EPOCH)
     return made, encode(made)
 
 
@@ -277,6 +291,9 @@ JSON_VALUES: tuple[Any, ...] = (
 )
 
 
+DTYPES = ("|i1", "|u1", "|b1", "<i4", "<i8", "<f2", "<f4", ">f4", "<f8", "<c8", "<U1", "|S1")
+
+
 def _change(document: dict[str, Any], draw: Draw) -> None:
     """Replace, remove or double something somewhere in a JSON document."""
     place: Any = document
@@ -300,10 +317,14 @@ def _change(document: dict[str, Any], draw: Draw) -> None:
 
 
 def _sign_array(document: dict[str, Any], name: str, blob: bytes) -> None:
+    _list_array(document, name, {"sha256": hashlib.sha256(blob).hexdigest(), "size": len(blob)})
+
+
+def _list_array(document: dict[str, Any], name: str, changes: dict[str, Any]) -> None:
     entries = document.get("arrays")
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict) and entry.get("file") == name:
-            entry |= {"sha256": hashlib.sha256(blob).hexdigest(), "size": len(blob)}
+            entry.update(changes)
 
 
 def _sign(document: dict[str, Any]) -> None:

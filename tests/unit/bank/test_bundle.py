@@ -172,9 +172,19 @@ def npy(array: np.ndarray) -> bytes:
 @pytest.mark.parametrize(
     ("data", "entry", "message"),
     [
-        (pickled(), {"dtype": "|O", "shape": [1]}, "holds"),
+        (pickled(), {"dtype": "|O", "shape": [1]}, r"is \|O of 1 dimensions"),
+        (pickled(), {}, r"holds \|O"),
         (b"not an array at all", {}, "is not an array"),
-        (npy(np.zeros((5, 3), np.int16)), {"dtype": "<i2"}, "int8 vector"),
+        (
+            npy(np.zeros((5, 3), np.int16)),
+            {"dtype": "<i2"},
+            r"layer0\.values\.npy is <i2 of 2 dimensions, .* \|i1 of 2",
+        ),
+        (npy(np.zeros((5, 3), "<U1")), {"dtype": "<U1"}, r"is <U1 of 2 dimensions, and has to be \|i1"),
+        (npy(np.zeros((5, 3), bool)), {"dtype": "|b1"}, r"is \|b1 of 2 dimensions, and has to be \|i1"),
+        (npy(np.zeros((5, 3), np.void)), {"dtype": "|V8"}, r"is \|V8 of 2 dimensions, and has to be \|i1"),
+        (npy(np.int8(1)), {"shape": []}, "of 0 dimensions, and has to be .* of 2"),
+        (npy(np.zeros((5, 3, 1), np.int8)), {"shape": [5, 3, 1]}, "of 3 dimensions, and has to be .* of 2"),
         (npy(np.zeros((5, 3), np.int16)), {}, "holds <i2"),
         (npy(np.zeros((4, 3), np.int8)), {"shape": [4, 3]}, "as many float32 scales"),
         (npy(np.zeros((4, 3), np.int8)), {}, r"holds \|i1 \(4, 3\)"),
@@ -191,12 +201,19 @@ def test_arrays_with_a_right_hash_are_still_not_trusted(data: bytes, entry: dict
         decode(manifest, blobs, "the bundle")
 
 
-@pytest.mark.parametrize("scale", [np.nan, np.inf, -1.0])
-def test_scales_read_from_a_bundle_must_be_usable(scale: float) -> None:
+@pytest.mark.parametrize(
+    ("scale", "complaint"),
+    [
+        (np.nan, r"layer0\.scales\.npy has numbers that are not finite"),
+        (np.inf, r"layer0\.scales\.npy has numbers that are not finite"),
+        (-1.0, "layer b12@256/3: a bank scales its vectors by numbers below zero"),
+    ],
+)
+def test_scales_read_from_a_bundle_must_be_usable(scale: float, complaint: str) -> None:
     bundle = make()
     data = npy(np.array([scale, 1, 1, 1, 1], np.float32))
     manifest = with_array(bundle, 1, data, {})
-    with pytest.raises(CorruptBundle, match="scales that are negative or not finite"):
+    with pytest.raises(CorruptBundle, match=complaint):
         decode(manifest, encode(bundle) | {"layer0.scales.npy": data}, "the bundle")
 
 
@@ -229,8 +246,10 @@ def test_an_array_too_many_or_too_few_is_found() -> None:
     short = make(recipe=one_layer)
     with pytest.raises(CorruptBundle, match=r"has no array 'layer1\.values\.npy'"):
         decode(listing(bundle, short.manifest.arrays), encode(short), "the bundle")
-    with pytest.raises(CorruptBundle, match="belong to no layer"):
+    with pytest.raises(CorruptBundle, match=r"layer1\.values\.npy'\] belong to nothing that the manifest describes"):
         decode(listing(short, bundle.manifest.arrays), encode(bundle), "the bundle")
+    with pytest.raises(CorruptBundle, match="lists an array twice"):
+        decode(listing(short, short.manifest.arrays + short.manifest.arrays[:1]), encode(short), "the bundle")
 
 
 def test_a_bank_that_is_not_its_manifests_is_not_written(tmp_path: Path) -> None:
@@ -340,7 +359,7 @@ def test_graphs_that_are_not_the_recipes_are_found() -> None:
     bundle, other = make(graphs=make_graphs()), make(graphs=make_graphs(b"other numbers"))
     with pytest.raises(CorruptBundle, match=r"graphs of sha256 \w+, the recipe says \w+"):
         decode(listing(bundle, other.manifest.arrays), encode(other), "the bundle")
-    with pytest.raises(CorruptBundle, match=r"the graphs have no array 'graph256\.topology\.npy'"):
+    with pytest.raises(CorruptBundle, match=r"has no array 'graph256\.topology\.npy'"):
         decode(listing(bundle, make().manifest.arrays), encode(make()), "the bundle")
-    with pytest.raises(CorruptBundle, match=r"graph256\.topology\.npy.*belong to no layer"):
+    with pytest.raises(CorruptBundle, match=r"graph256\.topology\.npy.*belong to nothing"):
         decode(listing(make(), bundle.manifest.arrays), encode(bundle), "the bundle")

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -5,46 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.bank.bundle import make_bundle
+from shared.bank.array_file import npy
+from shared.bank.bundle import decode, encode, make_bundle
 from shared.bank.bundle_folder import read_bundle, write_bundle
+from shared.bank.bundle_parts import arrays_of
 from shared.bank.errors import CorruptBundle
-from shared.bank.upkeep import DefectPatches, Upkeep, UpkeepFigures
-from shared.vision.calibration import Spread
-from shared.vision.head import Head, HeadFigures
-from shared.vision.patch_head import PatchHead, PatchHeadFigures
-from shared.vision.patch_network import PatchNetwork
-from tests.banks import WEIGHTS, make_bank
-
-FIGURES = UpkeepFigures(groups=("tray 1", "tray 2"), defects=("a.png",), kinds=("crack",), grids=((8, 8), (4, 4)))
+from shared.bank.manifest import Manifest, content_hash
+from shared.bank.upkeep import DefectPatches, Upkeep
+from shared.vision.head import Head
+from shared.vision.patch_head import PatchHead
+from tests.banks import UPKEEP_FIGURES as FIGURES
+from tests.banks import WEIGHTS, make_bank, make_head, make_patch_head, make_upkeep
 
 
-def make_upkeep(**changes: Any) -> Upkeep:
-    patches = DefectPatches(np.ones((1, 2, 3), np.int8), np.ones((1, 2), np.float32), np.array([[0, 15]], np.int32))
-    fields: dict[str, Any] = {
-        "figures": FIGURES,
-        "scores": np.array([0.5, 1.5, 2.5], np.float32),
-        "peaks": np.array([1, 2, 3], np.float32),
-        "group_of": np.array([0, 1, 0], np.int32),
-        "layers": (patches, patches),
-    }
-    return Upkeep(**fields | changes)
-
-
-def make_head() -> Head:
-    figures = HeadFigures(weight=1.5, spread=Spread(mean=-1, std=0.1), gamma=0.5, offsets=(0.0, 0.5), kinds=("crack",))
-    return Head(
-        figures,
-        np.zeros(6, np.float32),
-        np.ones(6, np.float32),
-        np.ones((2, 6), np.float16),
-        np.ones((2, 2), np.float32),
-    )
-
-
-def make_patch_head() -> PatchHead:
-    figures = PatchHeadFigures(weight=0.5, spread=Spread(mean=-2, std=1), side=16, top_fraction=0.02)
-    network = PatchNetwork(np.ones((6, 2), np.float32), np.ones(2, np.float32), np.ones(3, np.float32))
-    return PatchHead(figures, network, np.array([1.5], np.float32))
+def negative_scales() -> DefectPatches:
+    return DefectPatches(np.ones((1, 2, 3), np.int8), -np.ones((1, 2), np.float32), np.zeros((1, 2), np.int32))
 
 
 def written(folder: Path, upkeep: Upkeep, head: Head | None = None, patch_head: PatchHead | None = None) -> Path:
@@ -97,14 +74,78 @@ def test_a_bundle_with_both_takes_the_place_of_itself(tmp_path: Path) -> None:
         ({"group_of": np.array([0, -1, 1], np.int32)}, "a group that has no name"),
         ({"figures": replace(FIGURES, grids=((8, 8), (3, 3)))}, "outside their grid"),
         ({"figures": replace(FIGURES, defects=("a.png", "b.png"))}, "outside their grid or their list"),
+        ({"layers": (negative_scales(), negative_scales())}, "scales and places do not fit"),
         ({"figures": replace(FIGURES, grids=((8, 8), (4, 4), (2, 2)))}, "has no array 'upkeep.defects2"),
-        ({"figures": replace(FIGURES, grids=())}, "belong to no more than 0 layers"),
+        ({"figures": replace(FIGURES, grids=())}, "belong to nothing that the manifest describes"),
     ],
 )
 def test_an_upkeep_that_contradicts_itself_is_not_read(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
     folder = written(tmp_path, make_upkeep(**changes))
     with pytest.raises(CorruptBundle, match=complaint):
         read_bundle(folder)
+
+
+EVERY_ARRAY = sorted(
+    {f"layer{index}.{part}.npy" for index in range(2) for part in ("values", "scales")}
+    | {f"head.{part}.npy" for part in ("centre", "scale", "support", "coefficients")}
+    | {f"patch_head.{part}.npy" for part in ("inward", "biases", "outward", "known")}
+    | {f"upkeep.{part}.npy" for part in ("scores", "peaks", "groups")}
+    | {f"upkeep.defects{index}.{part}.npy" for index in range(2) for part in ("values", "scales", "places")}
+)
+
+
+def forged(file: str, array: np.ndarray) -> tuple[Manifest, dict[str, bytes]]:
+    """A whole bundle in which one array is another, with every checksum as it has to be for it."""
+    bank = make_bank(head=make_head(), patch_head=make_patch_head())
+    bundle = make_bundle(bank, weights_sha256=WEIGHTS, training={}, upkeep=make_upkeep())
+    blobs = encode(bundle)
+    document = json.loads(bundle.manifest.to_json())
+    assert sorted(blobs) == EVERY_ARRAY
+    entry = next(entry for entry in document["arrays"] if entry["file"] == file)
+    blobs[file] = npy(array)
+    digest = hashlib.sha256(blobs[file]).hexdigest()
+    entry |= {"dtype": array.dtype.str, "shape": array.shape, "size": len(blobs[file]), "sha256": digest}
+    document["version"] = f"{document['version'][:15]}-{content_hash(document)[:8]}"
+    return Manifest.from_json(json.dumps(document)), blobs
+
+
+def array_of(file: str) -> np.ndarray:
+    bank = make_bank(head=make_head(), patch_head=make_patch_head())
+    return arrays_of(bank, make_upkeep(), None)[file]
+
+
+def test_a_bundle_forged_with_its_own_arrays_is_sound() -> None:
+    """Or the tests below would prove nothing."""
+    for file in EVERY_ARRAY:
+        manifest, blobs = forged(file, array_of(file))
+        assert decode(manifest, blobs, "the bundle").upkeep is not None
+
+
+@pytest.mark.parametrize("file", EVERY_ARRAY)
+def test_an_array_of_another_kind_than_its_place_takes_is_not_read(file: str) -> None:
+    sound = array_of(file)
+    for dtype in ("|b1", "|i1", "|u1", "<i4", "<i8", "<f2", "<f4", ">f4", "<f8", "<c8", "<U1", "|S1", "<M8[s]"):
+        array = np.zeros(sound.shape, dtype)
+        if array.dtype == sound.dtype:
+            continue
+        with pytest.raises(CorruptBundle, match=rf"^the bundle: {file} is .*, and has to be .*{sound.ndim} dimensions"):
+            decode(*forged(file, array), "the bundle")
+    for shape in ((), (1,), (1, 1), (1, 1, 1), (1, 1, 1, 1)):
+        if len(shape) == sound.ndim:
+            continue
+        with pytest.raises(CorruptBundle, match=rf"^the bundle: {file} is .*, and has to be .*{sound.ndim} dimensions"):
+            decode(*forged(file, np.ones(shape, sound.dtype)), "the bundle")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("file", EVERY_ARRAY)
+def test_an_array_with_a_number_that_is_none_is_not_read(file: str, number: float) -> None:
+    array = np.array(array_of(file))
+    if array.dtype.kind != "f":
+        return
+    array.flat[-1] = number
+    with pytest.raises(CorruptBundle, match=rf"^the bundle: {file} has numbers that are not finite"):
+        decode(*forged(file, array), "the bundle")
 
 
 @pytest.mark.parametrize("file", ["head.support.npy", "patch_head.known.npy", "upkeep.scores.npy"])

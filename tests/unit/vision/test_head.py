@@ -70,6 +70,10 @@ def test_parts_that_do_not_fit_make_no_head() -> None:
         Head(head.figures, head.centre, head.scale, head.support, head.coefficients[:, :2])
     with pytest.raises(ValueError, match="centres"):
         Head(head.figures, head.centre[:3], head.scale, head.support, head.coefficients)
+    with pytest.raises(ValueError, match="are float32"):
+        Head(head.figures, head.centre.astype(np.float64), head.scale, head.support, head.coefficients)
+    with pytest.raises(ValueError, match="support float16"):
+        Head(head.figures, head.centre, head.scale, head.support.astype(np.float32), head.coefficients)
     with pytest.raises(ValueError, match="not positive"):
         Head(head.figures, head.centre, head.scale * 0, head.support, head.coefficients)
     with pytest.raises(ValueError, match="2 kinds has 1 offsets"):
