@@ -20,7 +20,6 @@ class Engine(Protocol):
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Run once each before the first chip, batches of these sizes leave nothing to compile or tune later."""
-        ...
 
     @property
     def description(self) -> str:

@@ -30,9 +30,8 @@ def converted_graphs(recipe: Recipe, cache_dir: Path) -> dict[int, Path]:
     Raises:
         ConversionFailed: TensorFlow is missing, a tap is unknown, or the cache cannot be written.
     """
-    sizes = sorted({layer.input_size for layer in recipe.layers})
-    folders = {size: cache_dir / "openvino" / _key(recipe, size) for size in sizes}
-    missing = [size for size in sizes if not (folders[size] / GRAPH_FILE).exists()]
+    folders = {size: cache_dir / "openvino" / _key(recipe, size) for size in recipe.input_sizes}
+    missing = [size for size in folders if not (folders[size] / GRAPH_FILE).exists()]
     if missing:
         try:
             (cache_dir / "openvino").mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,8 @@ class OpenVinoEngine:
                 "this CPU has neither VNNI nor AMX, and int8 features would come out wrong: run the extractor on one "
                 "that has, or train the product with --precision auto"
             )
-        if recipe.precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        core = ov.Core()
+        if recipe.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UnsupportedPrecision(  # OpenVINO would compute in f32 instead, and not say so
                 "this CPU does not compute in bf16, and the recipe asks for it: run the extractor on one with "
                 "AVX-512 or AMX, or train the product with --precision f32"
@@ -50,9 +51,8 @@ class OpenVinoEngine:
         threads = threads or usable_cpus()
         self.batch_sizes = (threads,)
         version = importlib.metadata.version("openvino")
-        device = ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+        device = core.get_property("CPU", "FULL_DEVICE_NAME")
         self.description = f"openvino {version} {recipe.precision} on {device}"
-        core = ov.Core()
         models = (
             {size: core.read_model(graph.topology, graph.weights) for size, graph in graphs.by_size.items()}
             if graphs
@@ -61,7 +61,7 @@ class OpenVinoEngine:
         # What is not whole numbers in an int8 graph is float32.
         floats = "f32" if graphs else recipe.precision
         self._graphs = {
-            size: _Graph(model, floats, threads, output_names(recipe, size)) for size, model in models.items()
+            size: _Graph(core, model, floats, threads, output_names(recipe, size)) for size, model in models.items()
         }
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> Features:
@@ -72,7 +72,7 @@ class OpenVinoEngine:
 class _Graph:
     """A compiled graph of batch size 1 and as many requests as it can run at once."""
 
-    def __init__(self, model: Any, precision: str, threads: int, names: dict[str, str]) -> None:
+    def __init__(self, core: Any, model: Any, precision: str, threads: int, names: dict[str, str]) -> None:
         model.reshape([1, *model.input(0).partial_shape[1:]])
         config = {
             # By default a CPU with AMX would compute in bf16, and features would depend on the machine.
@@ -81,7 +81,7 @@ class _Graph:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
         }
-        compiled = ov.Core().compile_model(model, "CPU", config)
+        compiled = core.compile_model(model, "CPU", config)
         self._requests = [
             compiled.create_infer_request() for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         ]

@@ -35,7 +35,7 @@ class TensorFlowEngine:
         self.description = f"tensorflow {tf.__version__} {recipe.precision} on {_device()}"
         self._outputs: dict[int, dict[str, str]] = {}
         self._graphs: dict[int, Any] = {}
-        for size in dict.fromkeys(layer.input_size for layer in recipe.layers):
+        for size in recipe.input_sizes:
             self._outputs[size] = output_names(recipe, size)
             self._graphs[size] = build_feature_graph(recipe, size, DTYPES[recipe.precision])
 
