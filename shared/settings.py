@@ -6,7 +6,8 @@ file, named by the variable with ``_FILE`` at its end: the environment of a proc
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -45,6 +46,16 @@ def authority(file: Path, variable: str) -> str:
     except OSError as error:
         raise ConfigurationError(f"{variable} is {file}, which cannot be read: {error.strerror}") from error
     return str(file)
+
+
+def shown(url: str) -> str:
+    """A URL, or several with commas between, as it may be shown: without the user and password that it may hold."""
+    return ",".join(re.sub(r"^(\s*[a-z0-9+.-]+://)?.*@", r"\1", each, flags=re.I | re.S) for each in url.split(","))
+
+
+def _check_belong_together(username: str | None, password: SecretStr | None, file: Path | None) -> None:
+    if username and password is None and file is None:
+        raise ValueError("a user needs a password: set …PASSWORD_FILE")
 
 
 class KafkaSettings(BaseModel):
@@ -93,6 +104,13 @@ class RegistrySettings(BaseModel):
     password_file: Path | None = None
     ssl_ca_location: Path | None = None
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        _check_belong_together(self.username, self.password, self.password_file)
+        if not self.username and (self.password or self.password_file):
+            raise ValueError("a password needs a user: set …USERNAME")
+        return self
+
     def client_config(self) -> dict[str, str]:
         """The part of the client's configuration that these settings make.
 
@@ -115,6 +133,13 @@ class RedisSettings(BaseModel):
     password: SecretStr | None = None
     password_file: Path | None = None
     ssl_ca_location: Path | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        _check_belong_together(
+            self.username, self.password, self.password_file
+        )  # a password alone is the user default's
+        return self
 
     def credentials(self) -> tuple[str, ...] | None:
         """User and password, as far as they are set beside the URL. Raises `ConfigurationError` for the file."""
@@ -199,7 +224,7 @@ class Settings(BaseSettings):
         """Of the environment's variables those that set nothing in any service, and what may be meant.
 
         Of groups that another service has, any field may be set. What has no group may be somebody else's (a cache, an
-        orchestrator's address of a service), unless its name is nearly one of ours.
+        orchestrator's address of a service), unless its name is nearly one of ours, or would be with two underscores.
         """
         groups = {name.upper(): _fields(each.annotation) for name, each in cls.model_fields.items()}
         alone = [name for name, fields in groups.items() if not fields]
@@ -214,6 +239,9 @@ class Settings(BaseSettings):
                 near = difflib.get_close_matches(name, known, 1)
                 found[variable] = f"{PREFIX}{group}{NESTED}{near[0]}" if near else None
             elif known is None and group not in GROUPS_OF_SERVICES:
+                if not nested and (meant := _with_two_underscores(group, groups)):
+                    found[variable] = PREFIX + meant
+                    continue
                 near = difflib.get_close_matches(group, grouped if nested else alone, 1, ALIKE)
                 if near or nested:
                     found[variable] = f"{PREFIX}{near[0]}{nested}{name}" if near else None
@@ -231,6 +259,15 @@ def _fields(annotation: Any) -> list[str]:
     """A group's fields; none of a setting by itself."""
     is_group = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return [each.upper() for each in annotation.model_fields] if is_group else []
+
+
+def _with_two_underscores(name: str, groups: Mapping[str, list[str]]) -> str | None:
+    """The field of a group that a name with one underscore between the two is meant to be."""
+    group, _, field = name.partition("_")
+    if field == "PORT":  # as Kubernetes names the address of a service chipsieve-GROUP
+        return None
+    near = difflib.get_close_matches(field, groups.get(group, []), 1, ALIKE)
+    return f"{group}{NESTED}{near[0]}" if near else None
 
 
 def _explained(error: dict[str, Any]) -> str:

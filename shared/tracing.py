@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.errors import ConfigurationError
-from shared.settings import TraceSettings
+from shared.settings import TraceSettings, shown
 
 TRACEPARENT = "traceparent"
 _SAMPLED = b"01"
@@ -24,7 +24,7 @@ _Attributes = Mapping[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A chip's trace, and the span in it that comes next before."""
+    """A chip's trace, and the span in it that is the parent of what follows."""
 
     trace_id: int
     span_id: int
@@ -97,7 +97,7 @@ def configure(settings: TraceSettings, service: str, exporter: Any = None) -> No
         return
     if settings.endpoint and not settings.endpoint.startswith(("http://", "https://")):
         raise ConfigurationError(
-            f"CHIPSIEVE_TRACE__ENDPOINT is {settings.endpoint!r}: give the collector's URL, http://collector:4318"
+            f"CHIPSIEVE_TRACE__ENDPOINT is {shown(settings.endpoint)!r}: give the collector's URL, http://collector:4318"
         )
     _tracer = _Tracer(settings, service, exporter)
 

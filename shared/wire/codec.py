@@ -8,6 +8,8 @@ rule goes.
 import io
 import json
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +25,10 @@ E = TypeVar("E", bound=Event)
 
 MAGIC = 0
 PREFIX = struct.Struct(">BI")  # magic byte, schema id
+# A registry gives an id when a schema is registered, before anybody can write with it: one that it does not know it
+# will hardly know soon. Who floods a topic with records of such an id must not have the registry asked for each.
+ASK_AGAIN_S = 10.0
+UNREADABLE_REMEMBERED = 1000  # ids; whoever makes them up must not fill the memory
 MAX_SCHEMA_ID = 2**31 - 1  # asked for more, a registry whose ids are Java's may not even answer as one
 
 
@@ -58,17 +64,24 @@ class _Written:
 
 
 class Codec:
-    """Encodes and decodes events. Schemas and ids are asked for once; after that no call leaves the process."""
+    """Encodes and decodes events.
 
-    def __init__(self, registry: SchemaIds, topics: Topics) -> None:
+    Our schemas and those that can be read are asked for once, others again after `ASK_AGAIN_S`; nothing else leaves
+    the process.
+    """
+
+    def __init__(self, registry: SchemaIds, topics: Topics, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry = registry
         self._topics = topics
+        self._clock = clock
         self._ours = {
             name: _Ours(_parsed(json.loads(schema_source(event))), to_record(event), from_record(event))
             for name, event in EVENTS.items()
         }
         self._prefixes: dict[str, bytes] = {}
         self._written: dict[int, _Written] = {}
+        self._unreadable: dict[int, tuple[float, str]] = {}
+        """Ids that no record of ours can begin with: when that was found, and why."""
 
     def prepare(self) -> None:
         """Ask for the ids of all our schemas now, so that a stage learns before its first record what is missing.
@@ -131,10 +144,22 @@ class Codec:
         _, schema_id = PREFIX.unpack_from(data)
         if schema_id > MAX_SCHEMA_ID:
             raise MalformedRecord(f"no registry gives a schema the id {schema_id}, which the record begins with")
-        written = self._written.get(schema_id) or self._ask(schema_id)
+        written = self._written.get(schema_id) or self._ask_once(schema_id)
         if written.event != expect:
             raise MalformedRecord(f"schema id {schema_id} is of {written.event}, {expect} is expected here")
         return written
+
+    def _ask_once(self, schema_id: int) -> _Written:
+        found_at, why = self._unreadable.get(schema_id, (float("-inf"), ""))
+        if self._clock() - found_at < ASK_AGAIN_S:
+            raise MalformedRecord(why)
+        try:
+            return self._ask(schema_id)
+        except MalformedRecord as error:
+            if len(self._unreadable) >= UNREADABLE_REMEMBERED:
+                self._unreadable.clear()
+            self._unreadable[schema_id] = self._clock(), str(error)
+            raise
 
     def _ask(self, schema_id: int) -> _Written:
         schema = self._registry.schema_of(schema_id)

@@ -12,8 +12,9 @@ import httpx2
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from shared.errors import ConfigurationError
 from shared.events import Event
-from shared.settings import RegistrySettings
+from shared.settings import RegistrySettings, shown
 from shared.topics import SCHEMAS, Topic, Topics
 from shared.wire.errors import IncompatibleSchema, RegistryUnavailable, SchemaNotRegistered
 
@@ -43,15 +44,25 @@ def schema_source(event: type[Event]) -> str:
 
 
 class SchemaRegistry:
-    """A client of a registry with Confluent's interface (Confluent's own, Apicurio, Redpanda, Karapace)."""
+    """A client of a registry with Confluent's interface (Confluent's own, Apicurio, Redpanda, Karapace).
+
+    Raises:
+        ConfigurationError: the settings name no address, or a file that cannot be read.
+    """
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self._url = settings.url
+        self._url = shown(settings.url)
         self._user = settings.username or "without a name"
-        _reach_directly(settings.url)
-        self._client = SchemaRegistryClient(
-            {**settings.client_config(), "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
-        )
+        config = {**settings.client_config(), "timeout": TIMEOUT_S, "max.retries": RETRIES, "retries.wait.ms": 200}
+        try:
+            _reach_directly(settings.url)
+            self._client = SchemaRegistryClient(config)
+        except (ValueError, httpx2.InvalidURL):
+            # Without the URL and the cause, which may hold a password, or the part of one that was taken for the port.
+            raise ConfigurationError(
+                "CHIPSIEVE_REGISTRY__URL is no address like http://registry:8081/apis/ccompat/v7, or has a user while "
+                "CHIPSIEVE_REGISTRY__USERNAME is set; signs in a password are written like %2F"
+            ) from None
         weakref.finalize(self, self._client.close)  # its connections, whoever held the registry last
 
     def __enter__(self) -> Self:
@@ -143,9 +154,11 @@ class SchemaRegistry:
 def _reach_directly(url: str) -> None:
     """Keep a proxy out of the way to this machine itself, which none can reach.
 
-    The registry's client takes proxies from the environment and has no setting against it.
+    The registry's client takes proxies from the environment and has no setting against it. Raises `ValueError` for an
+    address that is none.
     """
-    host = urlsplit(url).hostname
+    parts = urlsplit(url)
+    host, _ = parts.hostname, parts.port  # a port that is none is noticed when it is asked for
     if host in {"localhost", "127.0.0.1", "::1"}:
         direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
         if host not in direct.split(","):

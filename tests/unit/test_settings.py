@@ -7,7 +7,7 @@ from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared.errors import ConfigurationError
-from shared.settings import GROUPS_OF_SERVICES, RedisSettings, RegistrySettings, ServiceSettings, Settings
+from shared.settings import GROUPS_OF_SERVICES, RedisSettings, RegistrySettings, ServiceSettings, Settings, shown
 
 
 def test_settings_come_from_variables_nested_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,11 +53,24 @@ def test_a_misspelt_variable_of_a_known_group_is_told_with_what_may_be_meant() -
         ("CHIPSIEVE_GATEWY__PORT", "CHIPSIEVE_GATEWAY__PORT"),
         ("CHIPSIEVE_CAMERA__PORT", None),
         ("CHIPSIEVE_TOPIC_PREFX", "CHIPSIEVE_TOPIC_PREFIX"),
+        ("CHIPSIEVE_KAFKA_BOOTSTRAP_SERVERS", "CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"),
+        ("CHIPSIEVE_KAFKA_BOOTSTRAP_SERVER", "CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"),
+        ("CHIPSIEVE_REDIS_URL", "CHIPSIEVE_REDIS__URL"),
     ],
 )
 def test_a_variable_that_sets_nothing_in_any_service_is_told(variable: str, meant: str | None) -> None:
     for settings in (Settings, ServiceSettings, GatewaySettings):
         assert settings.unknown([variable]) == {variable: meant}
+
+
+def test_what_kubernetes_tells_of_a_service_is_not_taken_for_a_setting() -> None:
+    told = [
+        f"CHIPSIEVE_{name}_{what}"
+        for name in ("GATEWAY", "KAFKA", "REGISTRY", "REDIS", "ADMIN")
+        for what in ("PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_80_TCP", "PORT_80_TCP_ADDR")
+    ]
+    for settings in (Settings, ServiceSettings, GatewaySettings):
+        assert settings.unknown(told) == {}
 
 
 def test_the_groups_of_all_services_are_known() -> None:
@@ -127,6 +140,40 @@ def test_sasl_without_user_or_password_is_refused_and_repeats_no_secret(given: d
     with pytest.raises(ConfigurationError, match=missing) as caught:
         ServiceSettings(kafka={"security_protocol": "SASL_SSL", **given})
     assert "open sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "given", "missing"),
+    [
+        ("registry", {"username": "gateway"}, "PASSWORD_FILE"),
+        ("registry", {"password": "open sesame"}, "USERNAME"),
+        ("registry", {"password_file": "/run/secrets/registry"}, "USERNAME"),
+        ("redis", {"username": "matcher"}, "PASSWORD_FILE"),
+    ],
+)
+def test_half_of_user_and_password_is_refused_and_no_secret_repeated(
+    group: str, given: dict[str, str], missing: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"CHIPSIEVE_{group.upper()}.*{missing}") as caught:
+        Settings(**{group: given})
+    assert "open sesame" not in str(caught.value)
+
+
+def test_redis_takes_a_password_alone() -> None:
+    assert RedisSettings(password="open sesame").credentials() == ("open sesame",)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://gateway:sesame@registry:8081/apis", "http://registry:8081/apis"),
+        ("http://registry:8081/apis", "http://registry:8081/apis"),
+        ("http://a:sesame@one:1, http://b:s/es@ame@two:2", "http://one:1, http://two:2"),
+        ("gateway:sesame@registry:8081", "registry:8081"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, told: str) -> None:
+    assert shown(url) == told
 
 
 def test_a_registry_gets_user_and_password() -> None:

@@ -1,1 +1,1 @@
-"""The engines, one module each; `shared.vision.engine.load_engine` imports the one that is asked for."""
+"""The engines, one module each; `shared.vision.engines.loading.load_engine` imports the one that is asked for."""

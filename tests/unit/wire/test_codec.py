@@ -21,7 +21,7 @@ from shared.events import (
     Verdict,
 )
 from shared.topics import EVENTS, load_topics
-from shared.wire.codec import PREFIX, Codec
+from shared.wire.codec import ASK_AGAIN_S, PREFIX, UNREADABLE_REMEMBERED, Codec
 from shared.wire.errors import MalformedRecord, RegistryUnavailable, UnwritableEvent
 from shared.wire.registry import schema_source
 from tests.registry_double import RegistryInMemory
@@ -126,6 +126,42 @@ def test_the_registry_is_asked_once_for_each_schema(codec: Codec, registry: Regi
         codec.decode(codec.encode(IMAGE), ImageCaptured)
 
     assert registry.questions == 2  # the id to write with, the schema to read with
+
+
+def test_a_registry_is_not_asked_again_and_again_for_an_id_that_it_does_not_know(registry: RegistryInMemory):
+    now = [0.0]
+    codec = Codec(registry, load_topics(), clock=lambda: now[0])
+    for _ in range(100):
+        with pytest.raises(MalformedRecord, match="the registry knows no schema id 4711"):
+            codec.decode(PREFIX.pack(0, 4711) + b"x", ImageCaptured)
+    assert registry.questions == 1
+    now[0] = ASK_AGAIN_S
+    registry.by_id[4711] = json.loads(schema_source(ImageCaptured))
+    assert codec.decode(PREFIX.pack(0, 4711) + codec.encode(IMAGE)[PREFIX.size :], ImageCaptured) == IMAGE
+
+
+def test_a_registry_is_not_asked_again_for_a_schema_that_cannot_be_read(codec: Codec, registry: RegistryInMemory):
+    odd = registry.add({"type": "record", "name": "ImageCaptured", "fields": [{"name": "x", "type": "no such"}]})
+    for _ in range(100):
+        with pytest.raises(MalformedRecord, match="cannot be read"):
+            codec.decode(PREFIX.pack(0, odd) + b"x", ImageCaptured)
+    assert registry.questions == 1
+
+
+def test_a_registry_that_is_away_is_asked_again_at_once(codec: Codec, registry: RegistryInMemory):
+    data = codec.encode(IMAGE)
+    registry.answers = False
+    with pytest.raises(RegistryUnavailable):
+        codec.decode(data, ImageCaptured)
+    registry.answers = True
+    assert codec.decode(data, ImageCaptured) == IMAGE
+
+
+def test_made_up_ids_do_not_fill_the_memory(codec: Codec):
+    for number in range(UNREADABLE_REMEMBERED + 100):
+        with pytest.raises(MalformedRecord):
+            codec.decode(PREFIX.pack(0, 10_000 + number) + b"x", ImageCaptured)
+    assert len(codec._unreadable) <= UNREADABLE_REMEMBERED
 
 
 def test_a_prepared_codec_writes_every_event_without_the_registry(codec: Codec, registry: RegistryInMemory):

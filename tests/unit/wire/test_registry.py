@@ -1,5 +1,6 @@
 """The registry's answers, good and bad, from a small server that plays one."""
 
+import base64
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.errors import ConfigurationError
 from shared.settings import RegistrySettings
 from shared.topics import load_topics
 from shared.wire.errors import IncompatibleSchema, RegistryUnavailable, SchemaNotRegistered
@@ -23,6 +25,8 @@ class Played:
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.asked: list[tuple[str, str, Any]] = []
+        self.users: list[str] = []
+        """Name and password of each question that had them."""
         self.url = ""
 
 
@@ -36,6 +40,8 @@ def played() -> Iterator[Played]:
             body = json.loads(self.rfile.read(length)) if length else None
             path = self.path.partition("?")[0]
             script.asked.append((self.command, path, body))
+            if given := self.headers.get("Authorization"):
+                script.users.append(base64.b64decode(given.removeprefix("Basic ")).decode())
             status, answer = script.answers.get((self.command, path), (404, "<html>no such page</html>"))
             data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
@@ -122,6 +128,44 @@ def test_a_registry_that_cannot_be_reached_is_named():
         pytest.raises(RegistryUnavailable, match=r"http://127\.0\.0\.1:9"),
     ):
         registry.schema_of(7)
+
+
+@pytest.mark.parametrize("answer", [(401, {"error_code": 40101}), (500, {"error_code": 50001}), (404, "<html>"), None])
+def test_a_password_in_the_url_is_used_and_never_told(played: Played, answer: tuple[int, Any] | None):
+    address = played.url.removeprefix("http://") if answer else "127.0.0.1:9"
+    if answer:
+        played.answers["GET", "/schemas/ids/7"] = answer
+    with (
+        SchemaRegistry(RegistrySettings(url=f"http://gateway:open%2Fsesame@{address}")) as registry,
+        pytest.raises(RegistryUnavailable, match=f"http://{address}") as caught,
+    ):
+        registry.schema_of(7)
+    assert "sesame" not in str(caught.value)
+    assert bool(answer) == bool(played.asked)
+    assert set(played.users) == ({"gateway:open/sesame"} if answer else set())
+
+
+def test_a_schema_that_is_missing_is_told_without_the_urls_password(played: Played):
+    played.answers["POST", "/subjects/images-value"] = (404, {"error_code": 40401, "message": "Subject not found"})
+    url = played.url.replace("://", "://gateway:sesame@")
+    with SchemaRegistry(RegistrySettings(url=url)) as registry, pytest.raises(SchemaNotRegistered) as caught:
+        registry.id_of(IMAGES)
+    assert f"at {played.url};" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gateway:sesame@127.0.0.1:1",
+        "ftp://gateway:sesame@127.0.0.1:1",
+        "http://gateway:sesame/@127.0.0.1:1",
+        "http://gateway:sesame@[::1",
+    ],
+)
+def test_an_address_that_is_none_is_refused_by_its_variable_without_the_password(url: str):
+    with pytest.raises(ConfigurationError, match="CHIPSIEVE_REGISTRY__URL is no address like") as caught:
+        SchemaRegistry(RegistrySettings(url=url))
+    assert "sesame" not in str(caught.value)
 
 
 def test_the_compatibility_is_set_before_the_schema_is_registered(played: Played, registry: SchemaRegistry):
