@@ -62,7 +62,8 @@ STAGE_SECONDS = Histogram(
     "chipsieve_stage_seconds", "Seconds a record spent in a stage", ["stage"], buckets=_LATENCY_BUCKETS
 )
 
-# From the camera to the commit of this stage's outcome; at the last stage, the age of the verdict.
+# From the camera to the commit of this stage's outcome; at the last stage, the age of the verdict. A picture from the
+# future counts as 0 (the gateway counts those as CLOCK_AHEAD), or one fast clock would spoil the sum for good.
 CHIP_AGE_SECONDS = Histogram(
     "chipsieve_chip_age_seconds", "Seconds since a chip's picture was taken", ["stage"], buckets=_LATENCY_BUCKETS
 )
@@ -106,6 +107,10 @@ BANK_TROUBLE = Gauge("chipsieve_bank_trouble", "What is wrong with the published
 
 # The gateway: pictures offered, by the way they came (http, folder) and what became of them: STORED, or why not.
 IMAGES = Counter("chipsieve_images", "Pictures offered to the gateway", ["source", "outcome"])
+
+# The gateway: pictures that say that they were taken in the future. They are taken in all the same; the clock of that
+# line's camera is fast, and whatever is reckoned from its time (deadlines, ages) is off by as much.
+CLOCK_AHEAD = Counter("chipsieve_clock_ahead", "Pictures offered that come from the future", ["source", "line"])
 
 # From the first byte of a request to its answer; most of it is the sender's network and Kafka's acknowledgement.
 STORE_SECONDS = Histogram(

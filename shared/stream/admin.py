@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
+import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
@@ -13,6 +14,10 @@ from shared import telemetry
 from shared.errors import ConfigurationError
 from shared.settings import AdminSettings
 from shared.stream.vitals import Vitals
+
+ASK_AGAIN_S = 2.0  # how old what /metrics says of readiness may be, beside what the answer takes
+
+log = structlog.get_logger()
 
 Answer = tuple[int, str, bytes]
 
@@ -37,12 +42,11 @@ def readyz(vitals: Vitals, stage: str) -> Answer:
     return _json(body, ok=because is None)
 
 
-def metrics(vitals: Vitals, stage: str, accept: str = "") -> Answer:
-    """Everything in the catalogue of `shared.telemetry`, and the process itself.
+def metrics(accept: str = "") -> Answer:
+    """Everything in the catalogue of `shared.telemetry`, and the process itself; asks nobody.
 
     In OpenMetrics, with exemplars, where that is what is accepted, as Prometheus does.
     """
-    readyz(vitals, stage)
     encode, content_type = choose_encoder(accept)
     return 200, content_type, encode(REGISTRY)
 
@@ -54,7 +58,7 @@ class AdminServer:
         answers: dict[str, Callable[[str], Answer]] = {
             "/healthz": lambda _accept: healthz(vitals),
             "/readyz": lambda _accept: readyz(vitals, stage),
-            "/metrics": lambda accept: metrics(vitals, stage, accept),
+            "/metrics": metrics,
         }
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,6 +87,8 @@ class AdminServer:
             ) from error
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
+        self._vitals, self._stage = vitals, stage
+        self._closing = Event()
 
     @property
     def port(self) -> int:
@@ -91,13 +97,26 @@ class AdminServer:
 
     def start(self) -> None:
         """Answer from now on."""
+        telemetry.READY.labels(self._stage).set(False)  # until it is known
+        Thread(target=self._keep_asking, name="readiness", daemon=True).start()
         self._thread.start()
 
     def close(self) -> None:
         """Answer no more."""
+        self._closing.set()  # whoever is being asked may still take a while: that thread is not waited for
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def _keep_asking(self) -> None:
+        """Ask whether it is ready for whoever reads the metrics: the answer may hang on others that are silent."""
+        while not self._closing.is_set():
+            try:
+                readyz(self._vitals, self._stage)
+            except Exception as error:  # one answer that cannot be had must not be the last that was asked for
+                telemetry.READY.labels(self._stage).set(False)
+                log.error("readiness_unknown", reason=repr(error), exc_info=error)
+            self._closing.wait(ASK_AGAIN_S)
 
 
 def _json(body: dict[str, Any], *, ok: bool, status: int | None = None) -> Answer:

@@ -55,7 +55,8 @@ def committed(
         line, product = telemetry.counted_as(identity.line_id, identity.product)
         telemetry.CHIPS.labels(stage, record.verdict).inc()
         telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds(), exemplar)
-        telemetry.CHIP_AGE_SECONDS.labels(stage).observe((now - identity.captured_at).total_seconds(), exemplar)
+        age_s = max(0.0, (now - identity.captured_at).total_seconds())
+        telemetry.CHIP_AGE_SECONDS.labels(stage).observe(age_s, exemplar)
         telemetry.LAST_CHIP.labels(stage, line).set(now.timestamp())
         if record.verdict in _VERDICTS:
             telemetry.VERDICTS.labels(stage, record.verdict, line, product).inc()

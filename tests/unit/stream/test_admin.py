@@ -1,10 +1,15 @@
 import json
+import threading
+import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from shared.errors import ConfigurationError
 from shared.settings import AdminSettings
+from shared.stream import admin
 from shared.stream.admin import AdminServer, healthz, readyz
 from shared.stream.vitals import STALLED_AFTER_S, STUCK_AFTER_S, Vitals
 
@@ -72,14 +77,65 @@ def test_a_worker_that_hangs_is_dead_though_the_loop_goes_round():
     assert because(healthz(vitals)) == (503, f"the worker has been at one batch for {STUCK_AFTER_S + 1:.0f} s")
 
 
-def test_metrics_tell_readiness_as_a_number():
-    server = AdminServer(AdminSettings(), ready_vitals(), "toy")
+@contextmanager
+def serving(vitals: Vitals, stage: str) -> Iterator[AdminServer]:
+    server = AdminServer(AdminSettings(), vitals, stage)
     server.start()
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
-            assert 'chipsieve_ready{stage="toy"} 1.0' in answer.read().decode()
+        yield server
     finally:
         server.close()
+
+
+def metrics_of(server: AdminServer) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def test_metrics_tell_readiness_as_a_number():
+    with serving(ready_vitals(), "toy") as server:
+        deadline = time.monotonic() + 10
+        while 'chipsieve_ready{stage="toy"} 1.0' not in metrics_of(server):
+            assert time.monotonic() < deadline
+
+
+def test_metrics_are_told_while_the_question_of_readiness_gets_no_answer():
+    asked, answered = threading.Event(), threading.Event()
+
+    def ask_a_silent_registry() -> None:
+        asked.set()
+        assert answered.wait(10)
+
+    with serving(GatewayLike(ask_a_silent_registry), "silent") as server:
+        assert asked.wait(10)
+        assert 'chipsieve_ready{stage="silent"} 0.0' in metrics_of(server)
+        assert not answered.is_set()
+        answered.set()
+
+
+def test_readiness_is_asked_again_after_a_question_that_failed(monkeypatch):
+    monkeypatch.setattr(admin, "ASK_AGAIN_S", 0.0)
+    answers = iter([RuntimeError("surprise")])
+    asked_again = threading.Event()
+
+    def ask() -> None:
+        if (answer := next(answers, None)) is not None:
+            raise answer
+        asked_again.set()
+
+    with serving(GatewayLike(ask), "surprised"):
+        assert asked_again.wait(10)
+
+
+class GatewayLike(Vitals):
+    """Asks others whether it is ready, as the gateway does."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        super().__init__(lambda: None)
+        self._ask = ask
+
+    def not_ready_because(self) -> str | None:
+        return self._ask()
 
 
 def test_a_port_in_use_is_named_with_the_remedy():

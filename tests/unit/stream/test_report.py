@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,6 @@ from shared.stream.record import Received
 from shared.stream.service import lag_of
 from shared.stream.settled import Settled
 from shared.stream.step import Source
-from shared.stream.vitals import Vitals
 from shared.telemetry import configure_logs
 
 
@@ -57,6 +57,14 @@ def test_a_missed_deadline_counts_whatever_was_said() -> None:
     assert value("chipsieve_deadline_misses_total", stage="due", line="a") == 1
 
 
+def test_a_picture_from_the_future_has_no_age_that_spoils_the_sum() -> None:
+    chip = settled("a")
+    fast = replace(chip, identity=replace(chip.identity, captured_at=datetime(2999, 1, 1, tzinfo=UTC)))
+    report.committed("ages", [chip, fast], 0.01, at=chip.identity.captured_at + timedelta(seconds=1))
+    assert value("chipsieve_chip_age_seconds_sum", stage="ages") == 1
+    assert value("chipsieve_chip_age_seconds_count", stage="ages") == 2
+
+
 def test_a_lines_last_chip_is_known() -> None:
     before = datetime.now(UTC).timestamp()
     report.committed("last", [settled("a")], 0.01)
@@ -74,12 +82,11 @@ def test_a_sender_that_makes_up_lines_does_not_make_up_metrics(monkeypatch: pyte
 
 def test_a_latency_names_a_chip_behind_it_where_openmetrics_is_spoken() -> None:
     report.committed("exemplary", [settled("a", event_id="4711")], 0.01)
-    vitals = Vitals(lambda: None)
-    _, kind, body = metrics(vitals, "exemplary", "application/openmetrics-text; version=1.0.0")
+    _, kind, body = metrics("application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     lines = [line for line in body.decode().splitlines() if "chipsieve_stage_seconds_bucket{" in line]
     assert any('stage="exemplary"' in line and '# {event_id="4711"}' in line for line in lines)
-    assert 'event_id="4711"' not in metrics(vitals, "exemplary", "text/plain")[2].decode()
+    assert 'event_id="4711"' not in metrics("text/plain")[2].decode()
 
 
 def test_an_id_too_long_for_an_exemplar_is_left_out() -> None:
