@@ -17,6 +17,10 @@ from shared.identity import MAX_ID_LENGTH, Identity
 MAX_DEADLINE_MS = 366 * 24 * 3_600_000
 # Within what every consumer's clock can tell; also keeps arithmetic with deadlines from overflowing.
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
+# Clocks of one plant agree to within milliseconds; past this a camera's is fast.
+AHEAD = timedelta(milliseconds=100)
+# What bytes that are no UTF-8 have become by the time that they are text: two ids that differ would be one.
+REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def identify(
@@ -41,12 +45,18 @@ def identify(
         deadline_ms: the same as milliseconds after `captured_at`.
 
     Raises:
-        InvalidIdentity: an id is empty, too long or not printable, the deadline is given twice or cannot be, or the
-            picture comes from after `LATEST`.
+        InvalidIdentity: an id is empty, too long, not printable or was no UTF-8, the deadline is given twice, cannot be
+            or lies before the time that the picture is said to be of, or the picture comes from after `LATEST`.
     """
     for name, value in (("line", line_id), ("product", product), ("chip", chip_id), ("event_id", event_id)):
         if value is not None:
             check_id(name, value)
+    if captured_at is not None and verdict_by is not None and verdict_by < captured_at:
+        # Where no time is given, it is the sender's delay that has used up the deadline: the chip is late.
+        raise InvalidIdentity(
+            f"verdict_by is {verdict_by.isoformat()}, before captured_at, {captured_at.isoformat()}: take both from "
+            "one clock"
+        )
     captured_at = _to_milliseconds(captured_at or datetime.now(UTC))
     if captured_at >= LATEST:
         raise InvalidIdentity(f"captured_at is {captured_at.isoformat()}: set the clock it comes from")
@@ -74,6 +84,13 @@ def check_id(name: str, value: str) -> None:
         raise InvalidIdentity(f"{name} has {len(value)} characters: use at most {MAX_ID_LENGTH}")
     if value != value.strip() or not value.isprintable():
         raise InvalidIdentity(f"{name} is {value!r}: use printable characters without spaces at either end")
+    if REPLACED in value:
+        raise InvalidIdentity(f"{name} is {value!r}, which was no UTF-8: send ids in UTF-8 (ä is %C3%A4 in a query)")
+
+
+def is_ahead(identity: Identity, now: datetime) -> bool:
+    """Whether the picture comes from the future, so that the clock it comes from is fast."""
+    return identity.captured_at > now + AHEAD
 
 
 def capture(

@@ -5,11 +5,11 @@ ChipsieveError
 │   ├── Unauthorized             no token, or none that is known
 │   ├── ForbiddenLine            a token that is not good for this line
 │   ├── InvalidIdentity          line, product, chip, event or a time is missing or cannot be
-│   ├── EmptyImage               no bytes
 │   ├── OversizeImage            more bytes than may travel inline
 │   ├── ChecksumMismatch         other bytes than the sender meant
 │   ├── UnsupportedBody          a body that is wrapped: multipart, compressed
 │   ├── SlowBody                 a body that did not arrive in time
+│   ├── SenderGone               a sender that went away before its picture was whole
 │   ├── ConflictingEvent         an event id that was used for another picture
 │   └── OutsideRoot              a reference that leads out of the image root
 └── NotReady
@@ -62,6 +62,10 @@ class UnsupportedBody(GatewayError):
 
 class SlowBody(GatewayError):
     """A body that did not arrive in time."""
+
+
+class SenderGone(GatewayError):
+    """A sender that went away before its picture was whole."""
 
 
 class ConflictingEvent(GatewayError):

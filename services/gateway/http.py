@@ -6,7 +6,8 @@ The body is the picture, bare; who it is about stands in the query:
 
 Query: ``line``, ``product``, ``chip``; optional ``captured_at`` and ``verdict_by`` (ISO 8601 with a zone, or
 milliseconds since 1970), ``deadline_ms`` (instead of ``verdict_by``, counted from ``captured_at``), ``event_id`` (the
-sender's own, so that a request which is sent again is not stored again), ``sha256`` (of the body, lower-case hex).
+sender's own, one for each picture of its line, so that a request which is sent again is not stored again), ``sha256``
+(of the body, lower-case hex).
 
 Where the gateway has a file of tokens (`services.gateway.tokens`), the header ``Authorization: Bearer TOKEN`` must
 be one that is good for the line: 401 and 403 otherwise. 429 with ``Retry-After`` says that the line sends more than it
@@ -26,22 +27,23 @@ from datetime import UTC, datetime, timedelta
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from services.gateway.capture import LATEST, capture, identify, oversize
+from services.gateway.body import LEAST_HELD, read_body
+from services.gateway.capture import LATEST, capture, identify, is_ahead
 from services.gateway.doorkeeper import Doorkeeper
 from services.gateway.errors import (
     ChecksumMismatch,
     ConflictingEvent,
     ForbiddenLine,
-    GatewayBusy,
     InvalidIdentity,
     OversizeImage,
     RateLimited,
+    SenderGone,
     SlowBody,
     Unauthorized,
     UnsupportedBody,
@@ -49,6 +51,7 @@ from services.gateway.errors import (
 )
 from services.gateway.producer import ImageProducer, Stored
 from services.gateway.recent_events import RecentEvents
+from services.gateway.room import Room
 from services.gateway.settings import DoorSettings
 from shared import telemetry
 from shared.errors import ChipsieveError, NotReady
@@ -59,6 +62,7 @@ from shared.vision.picture import decode
 
 STATUS: Mapping[type[ChipsieveError], int] = {
     InvalidIdentity: 400,
+    SenderGone: 400,
     ForbiddenLine: 403,
     SlowBody: 408,
     ConflictingEvent: 409,
@@ -71,21 +75,20 @@ STATUS: Mapping[type[ChipsieveError], int] = {
 }
 SOURCE = "http"  # in the metrics
 RETRY_AFTER_S = 2  # a broker that changes its leader, or restarts, is back about then
+MEBIBYTE = 2**20
 PARAMETERS = frozenset({"line", "product", "chip", "captured_at", "verdict_by", "deadline_ms", "event_id", "sha256"})
 
 
 def application(producer: ImageProducer, settings: DoorSettings) -> Starlette:
     """The gateway's HTTP interface."""
     door = _Door(producer, settings)
-    return Starlette(
+    interface = Starlette(
         routes=[Route("/v1/images", door.post_image, methods=["POST"])],
-        exception_handlers={
-            ChipsieveError: _refusal,
-            HTTPException: _http_error,
-            ClientDisconnect: _nobody_there,
-            Exception: _internal_error,
-        },
+        exception_handlers={ChipsieveError: _refusal, HTTPException: _http_error, Exception: _internal_error},
     )
+    # A redirect of /v1/images/ is a success to many a sender, which does not follow it: its picture would be lost.
+    interface.router.redirect_slashes = False
+    return interface
 
 
 class _Door:
@@ -95,35 +98,38 @@ class _Door:
         self._recent = RecentEvents(settings.remembered_events)
         self._doorkeeper = Doorkeeper(settings.tokens_file, rate=settings.rate_limit, burst=settings.rate_burst)
         self._judges = CapacityLimiter(settings.judge_threads)
-        self._in_flight = 0
+        self._bodies = Room(
+            settings.bodies_mib * MEBIBYTE, unit="bytes of pictures", setting="CHIPSIEVE_GATEWAY__BODIES_MIB"
+        )
+        self._whole = Room(settings.max_in_flight, unit="pictures", setting="CHIPSIEVE_GATEWAY__MAX_IN_FLIGHT")
 
     async def post_image(self, request: Request) -> JSONResponse:
         with telemetry.STORE_SECONDS.labels(SOURCE).time():
             try:
-                answer = await self._admit(request)
+                answer = await self._store(request)
             except Exception as error:
                 telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
                 raise
         telemetry.IMAGES.labels(SOURCE, "STORED").inc()
         return answer
 
-    async def _admit(self, request: Request) -> JSONResponse:
-        if self._in_flight >= self._settings.max_in_flight:
-            raise GatewayBusy(
-                f"{self._in_flight} pictures are under way, the limit is {self._settings.max_in_flight}: try again"
-            )
-        self._in_flight += 1
-        try:
-            return await self._store(request)
-        finally:
-            self._in_flight -= 1
-
     async def _store(self, request: Request) -> JSONResponse:
         query = request.query_params
         allowed = self._doorkeeper.authenticate(request.headers.get("authorization"))
         identity = _identity(query)
-        self._doorkeeper.admit(identity.line_id, allowed)
-        data = await self._body(request)
+        line = identity.line_id
+        self._doorkeeper.admit(line, allowed)
+        if is_ahead(identity, datetime.now(UTC)):
+            telemetry.CLOCK_AHEAD.labels(SOURCE, telemetry.counted_as(line, identity.product)[0]).inc()
+        self._whole.ask(line, 1)  # before its body is sent in vain
+        with self._bodies.place(line, LEAST_HELD) as place:
+            limit, timeout_ms = self._producer.max_image_bytes, self._settings.body_timeout_ms
+            data = await read_body(request, place, limit=limit, timeout_ms=timeout_ms)
+            # Only now: a picture that comes slowly must not keep those of others waiting, which are here.
+            with self._whole.place(line, 1):
+                return await self._take_in(identity, data, query)
+
+    async def _take_in(self, identity: Identity, data: bytes, query: QueryParams) -> JSONResponse:
         event = await to_thread.run_sync(self._judge, identity, data, query.get("sha256"), limiter=self._judges)
         known = self._recent.find(event)
         storing = known or asyncio.ensure_future(self._publish(event))
@@ -141,27 +147,6 @@ class _Door:
     async def _publish(self, event: ImageCaptured) -> Stored:
         # In a thread, because the first one asks the registry for the schema's id.
         return await asyncio.wrap_future(await to_thread.run_sync(self._producer.publish, event))
-
-    async def _body(self, request: Request) -> bytes:
-        """The body, never more of it than the limit; the server throws away what is still on its way."""
-        _check_body_is_bare(request.headers)
-        limit = self._producer.max_image_bytes
-        announced = request.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
-            raise oversize(int(announced), limit)
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._settings.body_timeout_ms / 1000):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise oversize(len(body), limit)
-        except TimeoutError as error:
-            raise SlowBody(
-                f"{len(body)} bytes came in {self._settings.body_timeout_ms} ms, then no end: send faster, or raise "
-                "CHIPSIEVE_GATEWAY__BODY_TIMEOUT_MS"
-            ) from error
-        return bytes(body)
 
 
 def _identity(query: QueryParams) -> Identity:
@@ -205,15 +190,6 @@ def _whole_number(query: QueryParams, name: str) -> int | None:
     return int(text)
 
 
-def _check_body_is_bare(headers: Headers) -> None:
-    content_type = headers.get("content-type", "").lower()
-    if content_type.startswith("multipart/"):
-        raise UnsupportedBody(f"the body is {content_type}: send the picture's bytes alone (curl --data-binary @FILE)")
-    encoding = headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedBody(f"the body is encoded with {encoding}: send the picture as it is, it does not compress")
-
-
 async def _refusal(_: Request, error: Exception) -> Response:
     if isinstance(error, RateLimited):
         return _answer(429, reason_of(error), str(error), {"retry-after": str(math.ceil(error.retry_after_s))})
@@ -225,13 +201,12 @@ async def _refusal(_: Request, error: Exception) -> Response:
     return _answer(status, reason_of(error), str(error))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-    return _answer(status, detail.upper().replace(" ", "_"), f"{detail}: the interface is POST /v1/images")
-
-
-async def _nobody_there(_: Request, _error: Exception) -> Response:
-    return _answer(400, "SENDER_GONE", "the sender went away before the picture was whole")
+    reason = detail.upper().replace(" ", "_")
+    if request.method in {"POST", "PUT"}:  # a picture, most likely; anything else is somebody who looks around
+        telemetry.IMAGES.labels(SOURCE, reason).inc()
+    return _answer(status, reason, f"{detail}: the interface is POST /v1/images")
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:

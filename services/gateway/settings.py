@@ -14,8 +14,16 @@ class DoorSettings(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="of POST /v1/images; 0 takes a free one and logs it")
-    # Each holds an encoded picture of up to 8 MiB twice for a moment: half a gigabyte at the very worst.
-    max_in_flight: int = Field(default=32, ge=1, description="requests at once; more are told to come again")
+    # Of both, one line alone has half at most (`services.gateway.room`). Bodies are held until their answer, two or
+    # three times for a moment while they are written: three quarters of a gigabyte at the very worst.
+    max_in_flight: int = Field(
+        default=64, ge=1, description="whole pictures that are decoded and stored at once; more are told to come again"
+    )
+    bodies_mib: int = Field(
+        default=256,
+        ge=32,  # a line alone can then send two of the largest pictures at once
+        description="memory for pictures under way, MiB, those that are still coming included",
+    )
     # Each holds a decoded picture, up to 3 bytes for each of max_pixels.
     judge_threads: int = Field(default=2, ge=1, description="pictures that are decoded at once")
     body_timeout_ms: int = Field(default=30_000, ge=1, description="how long a request's body may take to arrive")

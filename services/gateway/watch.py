@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from services.gateway.capture import capture, identify
+from services.gateway.capture import capture, identify, is_ahead
 from services.gateway.errors import GatewayError, InvalidIdentity, reason_of
 from services.gateway.folder import look_into, readable
 from services.gateway.producer import ImageProducer
@@ -139,6 +139,8 @@ class FolderWatch:
             captured_at=_written_at(modified_ns),
             deadline_ms=self._deadline_ms,
         )
+        if is_ahead(identity, datetime.now(UTC)):
+            telemetry.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
         return capture(identity, data, max_image_bytes=self._producer.max_image_bytes)
 
     def _event_id(self, name: str, modified_ns: int) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 
 from services.gateway.errors import GatewayBusy
 from services.gateway.http import application
 from services.gateway.settings import DoorSettings
+from shared.identity import identity_of
 from shared.kafka import BrokerUnavailable
 from tests.bad_pictures import bad_pictures, encoded, noise
 from tests.unit.gateway.doubles import FakeProducer
@@ -82,6 +84,16 @@ def test_an_id_of_more_than_500_characters_is_refused(door: TestClient, producer
     assert len(producer.published) == 1
 
 
+@pytest.mark.parametrize("name", ["line", "product", "chip", "event_id"])
+@pytest.mark.parametrize("value", ["%ff%fe", "%e41", "%EF%BF%BD"])
+def test_an_id_that_was_no_utf8_is_refused_since_another_may_look_like_it(
+    door: TestClient, producer: FakeProducer, name: str, value: str
+) -> None:
+    query = "&".join(f"{key}={given}" for key, given in (CHIP | {name: value}).items())
+    refused(door.post(f"/v1/images?{query}", content=PICTURE), 400, "INVALID_IDENTITY", f"{name} is ")
+    assert producer.published == []
+
+
 def test_a_misspelt_parameter_is_refused_by_name(door: TestClient) -> None:
     refused(post(door, dead_line="5"), 400, "INVALID_IDENTITY", "no such parameter: dead_line")
 
@@ -102,6 +114,34 @@ def test_a_deadline_counts_from_the_picture(door: TestClient, producer: FakeProd
 def test_a_time_that_cannot_be_told_is_refused(door: TestClient, time: str) -> None:
     refused(post(door, captured_at=time), 400, "INVALID_IDENTITY", "captured_at")
     refused(post(door, verdict_by=time), 400, "INVALID_IDENTITY", "verdict_by")
+
+
+def test_a_deadline_before_the_picture_is_refused(door: TestClient, producer: FakeProducer) -> None:
+    times = {"captured_at": "2026-01-01T00:00:01Z", "verdict_by": "2026-01-01T00:00:00.999Z"}
+    refused(post(door, **times), 400, "INVALID_IDENTITY", "verdict_by is 2026-01-01T00:00:00.999000+00:00, before")
+    assert producer.published == []
+
+
+def test_a_picture_that_comes_after_its_deadline_is_taken_and_found_late(
+    door: TestClient, producer: FakeProducer
+) -> None:
+    assert post(door, verdict_by="2026-01-01T00:00:00Z").status_code == 201
+    (event,) = producer.published
+    assert identity_of(event).is_late(event.captured_at)
+
+
+def count(metric: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"chipsieve_{metric}_total", labels) or 0.0
+
+
+def test_a_picture_from_the_future_is_taken_and_its_lines_clock_told(door: TestClient, producer: FakeProducer) -> None:
+    before = count("clock_ahead", source="http", line="fast")
+    assert post(door, line="fast", captured_at="2999-01-01T00:00:00Z").status_code == 201
+    assert count("clock_ahead", source="http", line="fast") == before + 1
+    assert post(door, line="fast", captured_at="2026-01-01T00:00:00Z").status_code == 201
+    assert post(door, line="fast").status_code == 201
+    assert count("clock_ahead", source="http", line="fast") == before + 1
+    assert len(producer.published) == 3
 
 
 @pytest.mark.parametrize("deadline_ms", ["0", "-5", "soon", "1.5", "", "9" * 40])
@@ -155,6 +195,16 @@ def test_other_paths_and_methods_are_answered_in_json(door: TestClient) -> None:
     refused(door.post("/v2/images"), 404, "NOT_FOUND", "POST /v1/images")
 
 
+def test_a_picture_that_is_sent_elsewhere_is_refused_and_counted(door: TestClient, producer: FakeProducer) -> None:
+    before = count("images", source="http", outcome="NOT_FOUND")
+    answer = door.post("/v1/images/", params=CHIP, content=PICTURE, follow_redirects=False)
+    refused(answer, 404, "NOT_FOUND", "POST /v1/images")
+    assert count("images", source="http", outcome="NOT_FOUND") == before + 1
+    door.get("/")
+    assert count("images", source="http", outcome="NOT_FOUND") == before + 1, "that was no picture"
+    assert producer.published == []
+
+
 def test_a_request_that_comes_again_under_its_event_id_is_stored_once(door: TestClient, producer: FakeProducer) -> None:
     first, again = post(door, event_id="mine"), post(door, event_id="mine")
     assert (first.status_code, again.status_code) == (201, 200)
@@ -167,6 +217,13 @@ def test_an_event_id_belongs_to_one_picture_of_one_chip(door: TestClient, produc
     refused(post(door, encoded(noise("L"), "PNG"), event_id="mine"), 409, "CONFLICTING_EVENT", "'mine'")
     refused(post(door, event_id="mine", chip="c2"), 409, "CONFLICTING_EVENT")
     assert len(producer.published) == 1
+
+
+def test_an_event_id_of_one_line_says_nothing_of_another_lines(door: TestClient, producer: FakeProducer) -> None:
+    assert post(door, event_id="guessed", line="line-1").status_code == 201
+    assert post(door, event_id="guessed", line="line-6", chip="c6").status_code == 201
+    assert post(door, event_id="guessed", line="line-6", chip="c6").status_code == 200
+    assert [(event.line_id, event.chip_id) for event in producer.published] == [("line-1", "c1"), ("line-6", "c6")]
 
 
 def test_an_event_that_was_not_stored_may_be_sent_again(door: TestClient, producer: FakeProducer) -> None:
@@ -208,7 +265,7 @@ def test_more_pictures_than_may_be_under_way_are_told_to_come_again(producer: Fa
         while not producer.holding:
             pass
         answer = post(client)
-        refused(answer, 503, "GATEWAY_BUSY", "the limit is 1")
+        refused(answer, 503, "GATEWAY_BUSY", "1 of 1 pictures are under way")
         assert "retry-after" in answer.headers
         future, stored = producer.holding[0]
         future.set_result(stored)
