@@ -157,13 +157,15 @@ def _offsets_expire_early(admin: AdminClient, settings: KafkaSettings, topics: T
         described = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT_S)[resource]
         minutes = int(_result(described, settings)[OFFSETS_RETENTION].value)
     except KafkaException as error:  # older rights do not let the operator ask
-        return f"whether the brokers' {OFFSETS_RETENTION} is {needed} at least is not known: {error.args[0].str()}"
+        return (
+            f"whether the brokers' {OFFSETS_RETENTION} is {needed} minutes at least is not known: {error.args[0].str()}"
+        )
     if minutes >= needed:
         return None
     return (
-        f"the brokers' {OFFSETS_RETENTION} is {minutes}, and records are kept for {needed} minutes: where no worker of "
-        f"a stage runs for {minutes // 60} hours, the broker forgets where the stage stands, and all that is left is "
-        "judged again; set it to 86400"
+        f"the brokers' {OFFSETS_RETENTION} is {minutes} minutes, and records are kept for {needed} minutes: where no "
+        f"worker of a stage runs for {minutes} minutes, the broker forgets where the stage stands, and all that is "
+        "left is judged again; set it to 86400 minutes (60 days)"
     )
 
 

@@ -111,7 +111,7 @@ class TestTopics:
 
         (warning,) = create_topics(Settings().kafka, topics).warnings
 
-        assert "offsets.retention.minutes is 86400, and records are kept for 129600 minutes" in warning
+        assert "offsets.retention.minutes is 86400 minutes, and records are kept for 129600 minutes" in warning
         (document,) = documents("topics", "create")
         assert document["warnings"] == [warning]
 
