@@ -7,9 +7,10 @@ import numpy as np
 
 from benchmarks.arithmetic import gflop, peaks
 from benchmarks.table import Table, command, fastest
+from shared.vision.cache import default_cache_dir
 from shared.vision.engine import EngineKind
 from shared.vision.engines.conversion import converted_graphs
-from shared.vision.engines.loading import default_cache_dir, load_engine
+from shared.vision.engines.loading import load_engine
 from shared.vision.engines.openvino import usable_cpus
 from shared.vision.recipe import DEFAULT_RECIPE, Precision
 

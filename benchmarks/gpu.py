@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.arithmetic import gflop
 from benchmarks.table import Table, command
+from shared.vision.cache import default_cache_dir
 from shared.vision.engines.conversion import converted_graphs
-from shared.vision.engines.loading import default_cache_dir
 from shared.vision.engines.tensorflow import BUCKETS, TensorFlowEngine
 from shared.vision.recipe import DEFAULT_RECIPE, Precision
 from shared.vision.tensorflow_quietly import tf

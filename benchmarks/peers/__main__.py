@@ -20,7 +20,7 @@ from benchmarks.table import Table, document
 from services.cli.precision import PrecisionChoice
 from services.trainer.material.pictures import find_pictures
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0, backbone_weights_path
-from shared.vision.engines.loading import default_cache_dir
+from shared.vision.cache import default_cache_dir
 from shared.vision.engines.precision import best_precision
 from shared.vision.memory_bank import MAX_VECTORS
 from shared.vision.picture import decode, resize

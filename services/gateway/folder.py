@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ConfigurationError
-
-# What cameras and tools write, and GIF so that one in the folder is judged (and refused by name) instead of overlooked.
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
-)
+from shared.vision.picture_files import PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

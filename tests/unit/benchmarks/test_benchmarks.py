@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks import codec, gpu, table
 from benchmarks.arithmetic import gflop
+from shared.vision.cache import default_cache_dir
 from shared.vision.engines.conversion import converted_graphs
-from shared.vision.engines.loading import default_cache_dir
 from shared.vision.recipe import DEFAULT_RECIPE
 
 

@@ -45,6 +45,15 @@ def test_a_missing_maven_is_named_with_the_remedy(cache: Path, monkeypatch: pyte
         artifacts.fetch()
 
 
+def test_a_download_that_hangs_is_given_up_and_named(
+    cache: Path, maven: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "DOWNLOAD_S", 0.1)
+    maven("exec sleep 60")
+    with pytest.raises(ArtifactsUnavailable, match=r"mvn had not fetched the local stack after 0 s: check the network"):
+        artifacts.fetch()
+
+
 def test_a_filled_cache_needs_no_maven(
     cache: Path, maven: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

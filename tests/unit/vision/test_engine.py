@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.vision.backbone import load_backbone
+from shared.vision.cache import default_cache_dir
 from shared.vision.engine import Engine
 from shared.vision.engines import openvino, precision
-from shared.vision.engines.loading import default_cache_dir, load_engine
+from shared.vision.engines.loading import load_engine
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe

@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from services.gateway.folder import look_into
 from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
 from services.trainer.material.pictures import PictureFile, find_masks, find_pictures, read_groups, read_mask
+from shared.vision.picture_files import PICTURE_SUFFIXES
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -23,6 +25,12 @@ def names(pictures: tuple[PictureFile, ...]) -> list[str]:
 def test_folders_are_walked_recursively_and_sorted(tmp_path: Path) -> None:
     touch(tmp_path, "b/2.PNG", "b/1.jpeg", "a.jpg", "notes.txt", ".hidden.png", ".cache/x.png", "b/c/3.webp")
     assert names(find_pictures(tmp_path)) == ["a.jpg", "b/1.jpeg", "b/2.PNG", "b/c/3.webp"]
+
+
+def test_training_sees_the_files_that_the_line_takes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{suffix[1:]}{suffix}" for suffix in PICTURE_SUFFIXES), "notes.txt")
+    assert [picture.path for picture in find_pictures(tmp_path)] == list(look_into(tmp_path).pictures)
+    assert len(find_pictures(tmp_path)) == len(PICTURE_SUFFIXES)
 
 
 def test_a_folder_that_is_not_there_or_has_no_picture_is_said(tmp_path: Path) -> None:
