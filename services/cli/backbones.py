@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0
@@ -31,16 +32,18 @@ def backbones(
     if name is None:
         table = Table("backbone", "weights")
         for each in found["backbones"]:
-            table.add_row(each["name"], each["weights"])
+            table.add_row(escape(each["name"]), escape(each["weights"]))
         console.print(table)
         console.print("or the path of a .keras file or of a SavedModel's folder that takes RGB pixels from 0 to 255")
         return
-    table = Table("tap", "grid", "channels", title=f"{name} at {size} px")
+    table = Table("tap", "grid", "channels", title=f"{escape(name)} at {size} px")
     for tap in found["taps"]:
-        table.add_row(tap["name"], f"{tap['height']} x {tap['width']}", str(tap["channels"]))
+        table.add_row(escape(tap["name"]), f"{tap['height']} x {tap['width']}", str(tap["channels"]))
     console.print(table)
     if found["weights_sha256"] is None:
-        Console(stderr=True, highlight=False).print(f"[yellow]warning:[/yellow] {found['warning']}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(
+            f"[yellow]warning:[/yellow] {escape(found['warning'])}", soft_wrap=True
+        )
 
 
 def _all() -> dict[str, Any]:

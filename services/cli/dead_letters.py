@@ -144,11 +144,11 @@ def parse_time(text: str | None, now: datetime, option: str) -> datetime | None:
     """
     if text is None:
         return None
-    if ago := re.fullmatch(r"(\d+)([smhd])", text):
-        return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := re.fullmatch(r"(\d+)([smhd])", text):
+            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # too many days to be told
         raise ConfigurationError(f"{option} {text}: give 15m, 2h, 3d, or a time like 2026-11-24T16:00:00Z") from error
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 

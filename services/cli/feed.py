@@ -49,7 +49,8 @@ def feed(  # noqa: PLR0917 - typer passes them by name
     """Send every picture below DIR as it is, and return when Kafka has acknowledged them.
 
     A chip's id is its picture's path below DIR, from the second time on with #2, #3, … Nothing is judged here: a file
-    that is no picture gets its verdict, UNINSPECTED, like any other. Exit status 1 where a picture could not be sent.
+    that is no picture gets its verdict, UNINSPECTED, like any other. Exit status 1 where a picture could not be sent,
+    or where broker or registry do not answer when it begins; a broker that goes away later is waited for.
     """
     if rate is not None and not 0 < rate < math.inf:
         raise ConfigurationError(f"--rate is {rate}: give pictures a second above 0, or leave it out")

@@ -73,7 +73,7 @@ def _start(
 ) -> TopicPartition:
     place = TopicPartition(topic.name, partition, OFFSET_BEGINNING)
     if since is not None:
-        place.offset = int(since.timestamp() * 1000)
+        place.offset = max(0, int(since.timestamp() * 1000))  # below it, the client takes it for something else
         (place,) = consumer.offsets_for_times([place], timeout=ADMIN_TIMEOUT_S)
     elif not from_beginning:
         # Asked for now: OFFSET_END would be resolved at the first fetch, and miss what is written until then.

@@ -85,7 +85,7 @@ def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int],
         except (GatewayError, OSError) as error:
             refused.append(Refused(readable(chip_id), readable(str(error))))
             continue
-        sent += _publish(event, producer, under_way)
+        sent += hand_over(event, producer, under_way)
         while under_way and under_way[0].done():
             sent += _settle(under_way.popleft())
         on_progress(sent)
@@ -118,8 +118,11 @@ def _event(order: FeedOrder, path: Path, chip_id: str, max_image_bytes: int) -> 
     return capture(identity, data, max_image_bytes=max_image_bytes)
 
 
-def _publish(event: ImageCaptured, producer: ImageProducer, under_way: deque[Future[Stored]]) -> int:
-    """Hand over the event, waiting for earlier ones while the queue is full; how many of those were acknowledged."""
+def hand_over(event: ImageCaptured, producer: ImageProducer, under_way: deque[Future[Stored]]) -> int:
+    """Hand an event to the producer and add it to those under way; how many earlier ones were acknowledged meanwhile.
+
+    While the producer's queue is full it waits for those. Raises as they fail.
+    """
     settled = 0
     while True:
         try:

@@ -19,7 +19,7 @@ from rich.console import Console
 from services.cli.line import STAGES, Line
 from services.cli.local_stack import stack
 from services.gateway.capture import capture, identify
-from services.gateway.errors import GatewayBusy
+from services.gateway.feed import hand_over
 from services.gateway.producer import ImageProducer, Stored
 from shared.bank.bundle import Bundle
 from shared.bank.store import BankStore
@@ -54,6 +54,8 @@ class Verdicts:
     by_event: dict[str, ChipInspected] = field(default_factory=dict)
     repeated: int = 0
     """Verdicts beyond a chip's first."""
+    error: Exception | None = None
+    """What ended their reading, where something did."""
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def add(self, verdict: ChipInspected, arrival: float) -> None:
@@ -64,6 +66,12 @@ class Verdicts:
             self.by_event[verdict.event_id] = verdict
             self.changed.notify_all()
 
+    def fail(self, error: Exception) -> None:
+        """Note that no more will come, and why."""
+        with self.changed:
+            self.error = error
+            self.changed.notify_all()
+
     def clear(self) -> None:
         """Forget all."""
         with self.changed:
@@ -71,9 +79,12 @@ class Verdicts:
             self.by_event.clear()
 
     def wait_for(self, count: int) -> None:
-        """Return once there are so many; raises `BenchmarkFailed` where they do not come."""
+        """Return once there are so many; raises `BenchmarkFailed` where they do not come, or cannot be read."""
         with self.changed:
-            if not self.changed.wait_for(lambda: len(self.arrivals) >= count, PATIENCE_SECONDS):
+            came = self.changed.wait_for(lambda: self.error or len(self.arrivals) >= count, PATIENCE_SECONDS)
+            if self.error:
+                raise BenchmarkFailed(f"the verdicts cannot be read any more: {self.error}") from self.error
+            if not came:
                 raise BenchmarkFailed(
                     f"{len(self.arrivals)} of {count} verdicts after {PATIENCE_SECONDS:.0f} s: see the services' logs"
                 )
@@ -124,10 +135,13 @@ def running(settings: Settings, work: Path, bundle: Bundle, services: Sequence[s
     verdicts, ended, codec = Verdicts(), threading.Event(), Codec(registry, topics)
 
     def collect() -> None:
-        while not ended.is_set():
-            message = consumer.poll(0.1)
-            if message is not None and not message.error():
-                verdicts.add(codec.decode(message.value(), ChipInspected), time.time())
+        try:
+            while not ended.is_set():
+                message = consumer.poll(0.1)
+                if message is not None and not message.error():
+                    verdicts.add(codec.decode(message.value(), ChipInspected), time.time())
+        except Exception as error:  # whoever waits for verdicts is told, whatever it is
+            verdicts.fail(error)
 
     collector = threading.Thread(target=collect, daemon=True)
     with (
@@ -169,12 +183,7 @@ def send(
             deadline_ms=deadline_ms,
         )
         event = capture(identity, picture, max_image_bytes=producer.max_image_bytes)
-        while True:
-            try:
-                pending.append(producer.publish(event))
-                break
-            except GatewayBusy:
-                pending.popleft().result()
+        hand_over(event, producer, pending)
         while pending and pending[0].done():
             pending.popleft().result()
     for future in pending:

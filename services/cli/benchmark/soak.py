@@ -2,7 +2,6 @@
 
 import os
 import time
-import urllib.request
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, running, throughput
-from services.cli.line import STAGES, RunningService, free_port
+from services.cli.line import DIRECT, STAGES, RunningService, free_port
 from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle_folder import read_bundle
 from shared.events import ChipInspected
@@ -136,7 +135,7 @@ def _rebalances(rig: Rig) -> int:
 
 
 def _rebalances_of(service: RunningService) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{service.admin_port}/metrics", timeout=10) as answer:
+    with DIRECT.open(f"http://127.0.0.1:{service.admin_port}/metrics", timeout=10) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     samples = [sample for family in families for sample in family.samples]
     return int(sum(sample.value for sample in samples if sample.name == "chipsieve_rebalances_total"))

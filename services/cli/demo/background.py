@@ -70,7 +70,6 @@ def _tray(size: int, spare: int) -> Plane:
     rng = np.random.default_rng(3)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     x, y = (x - side / 2) / (size / 2), (y - side / 2) / (size / 2)
-    depth = np.full((side, side), 1.0, np.float32)
     reach = np.maximum(np.abs(x), np.abs(y))
     pocket = np.clip((reach - 0.90) / 0.05, 0, 1)  # 0 in the pocket, 1 on the rim
     depth = pocket

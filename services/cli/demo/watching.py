@@ -37,10 +37,12 @@ class Watcher:
         self._thread.start()
 
     def seen(self) -> list[tuple[SeenVerdict, ChipInspected]]:
-        """All verdicts so far. Raises what ended the reading, where something did."""
+        """All verdicts so far. Raises `WatchFailed` where something ended the reading."""
         with self._lock:
             if self._error:
-                raise self._error
+                raise WatchFailed(
+                    f"the verdicts in {self._topic.name} cannot be read any more: {self._error}"
+                ) from self._error
             return list(self._seen)
 
     def finish(self) -> list[tuple[SeenVerdict, ChipInspected]]:
@@ -80,7 +82,7 @@ class Watcher:
                 verdict = SeenVerdict(inspection.event_id, inspection.verdict, readable_at)
                 with self._lock:
                     self._seen.append((verdict, inspection))
-        except Exception as error:
+        except Exception as error:  # whoever asks for the verdicts is told, whatever it is
             with self._lock:
                 self._error = error
         finally:

@@ -16,6 +16,7 @@ from shared.events import ChipInspected, FeaturesExtracted, ImageCaptured, Image
 from shared.identity import ChipEvent
 from shared.kafka import ADMIN_TIMEOUT_S, reader_config, unavailable
 from shared.settings import Settings
+from shared.stream.record import Received
 from shared.topics import Topic, Topics, load_topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
@@ -121,7 +122,7 @@ class Archive:
             since=since,
             partition=partition,
         ):
-            if dict(message.headers() or ()).get("event_id") == wanted:
+            if ("event_id", wanted) in Received.from_message(message).headers:
                 yield message
 
     def _at(self, pointer: ImagePointer) -> Message | None:

@@ -1,4 +1,27 @@
-from services.cli.benchmark.soak import Memory, summary
+from pathlib import Path
+from subprocess import Popen
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from services.cli.benchmark.soak import Memory, _rebalances_of, summary
+from services.cli.line import RunningService
+from shared.settings import AdminSettings
+from shared.stream.admin import AdminServer
+from shared.stream.vitals import Vitals
+
+
+def test_a_proxy_is_not_asked_for_this_machines_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    server = AdminServer(AdminSettings(), Vitals(lambda: None), "toy")
+    server.start()
+    try:
+        process = cast("Popen[Any]", SimpleNamespace())
+        assert _rebalances_of(RunningService("toy", "0", process, server.port, Path("log"))) >= 0
+    finally:
+        server.close()
 
 
 def test_memory_is_told_by_tenths_and_grows_from_the_second_on() -> None:
