@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -179,6 +179,28 @@ def test_an_endless_body_is_answered_at_the_limit_and_does_not_grow_the_process(
         assert received.startswith(b"HTTP/1.1 413")
         assert post(client).status_code == 201
     assert images.count() == 1
+
+
+def test_a_line_whose_bodies_do_not_come_keeps_no_other_line_waiting(images: Images, tmp_path: Path) -> None:
+    head = b"POST /v1/images?line=slow&product=p&chip=c HTTP/1.1\r\nHost: gateway\r\nContent-Length: 30000\r\n\r\nabc"
+    with ExitStack() as cleanup:
+        _, client = cleanup.enter_context(gateway(tmp_path))
+        for _ in range(100):  # more than there may be whole pictures under way
+            sender = socket.create_connection(("127.0.0.1", client.base_url.port), PATIENCE_S)
+            cleanup.enter_context(sender).sendall(head)
+        # Their heads came before it, so they are being read by now.
+        assert post(client, line="slow").status_code == 201
+        assert post(client, line="another").status_code == 201
+    assert images.count() == 2
+
+
+def test_metrics_are_told_while_broker_and_registry_are_silent(topics: Topics, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        nowhere = {"CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS": address, "CHIPSIEVE_REGISTRY__URL": f"http://{address}"}
+        with gateway(tmp_path, ready=False, **nowhere) as (service, _):
+            answer = httpx.get(f"http://127.0.0.1:{service.admin_port}/metrics", timeout=2)
+            assert 'chipsieve_ready{stage="gateway"} 0.0' in answer.text
 
 
 def try_to_receive(sender: socket.socket) -> bytes:
