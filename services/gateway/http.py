@@ -119,7 +119,7 @@ class _Door:
         identity = _identity(query)
         line = identity.line_id
         self._doorkeeper.admit(line, allowed)
-        if is_ahead(identity, datetime.now(UTC)):
+        if is_ahead(identity.captured_at, datetime.now(UTC)):
             telemetry.CLOCK_AHEAD.labels(SOURCE, telemetry.counted_as(line, identity.product)[0]).inc()
         self._whole.ask(line, 1)  # before its body is sent in vain
         with self._bodies.place(line, LEAST_HELD) as place:

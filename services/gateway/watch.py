@@ -118,12 +118,15 @@ class FolderWatch:
         except Exception as error:  # whatever it is, it is this file's alone: nothing was asked of anyone else
             self._postpone(path, error)
             return False
+        ahead = is_ahead(event.captured_at, datetime.now(UTC))
         try:
             self._producer.publish(event).result()
         except (GatewayError, UnwritableEvent) as error:
             self._refuse(path, modified_ns, error)
             return False
         telemetry.IMAGES.labels(SOURCE, "STORED").inc()
+        if ahead:  # once a picture, however often it is tried
+            telemetry.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
         self._move(path, DONE, modified_ns)
         return True
 
@@ -139,8 +142,6 @@ class FolderWatch:
             captured_at=_written_at(modified_ns),
             deadline_ms=self._deadline_ms,
         )
-        if is_ahead(identity, datetime.now(UTC)):
-            telemetry.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
         return capture(identity, data, max_image_bytes=self._producer.max_image_bytes)
 
     def _event_id(self, name: str, modified_ns: int) -> str:

@@ -154,6 +154,21 @@ def test_the_watch_goes_on_after_an_outage_and_ends_when_told(tmp_path: Path) ->
     assert len(producer.published) == 1
 
 
+def test_a_picture_from_the_future_is_taken_and_its_lines_clock_told_once(tmp_path: Path) -> None:
+    def ahead() -> float:
+        return REGISTRY.get_sample_value("chipsieve_clock_ahead_total", {"source": "folder", "line": "line-1"}) or 0.0
+
+    before, producer = ahead(), FakeProducer()
+    put(tmp_path, "1.png", modified=datetime(2999, 1, 1, tzinfo=UTC).timestamp())
+    producer.fails = BrokerUnavailable("gone")
+    with pytest.raises(BrokerUnavailable):
+        watch(tmp_path, producer).sweep()
+    producer.fails = None
+    put(tmp_path, "2.png")
+    assert watch(tmp_path, producer).sweep() == 2
+    assert ahead() == before + 1
+
+
 NO_UTF8 = os.fsdecode(b"pr\xfcfling.png")  # as a camera names it that writes Latin-1
 
 
