@@ -3,7 +3,7 @@
     ChipsieveError
     ├── Uninspectable          this chip cannot be judged: UNINSPECTED with a reason, and a dead letter
     │   └── …                  each package's own (shared.vision.errors, shared.wire.errors, shared.bank.errors)
-    ├── NotReady               nothing can be judged now: pause and try again, reject nothing
+    ├── NotReady               it cannot be judged now: pause and try again, reject nothing
     └── ConfigurationError     settings, files or arguments are wrong: stop and say so
 
 A message names what was wrong, the value, and the remedy.
@@ -25,7 +25,7 @@ class Uninspectable(ChipsieveError):
 
 
 class NotReady(ChipsieveError):
-    """A stage cannot judge anything at the moment (no bank, no registry); its partitions pause until it can."""
+    """A stage cannot judge something at the moment (no bank, no registry); its partitions pause until it can."""
 
 
 class ConfigurationError(ChipsieveError):

@@ -86,6 +86,10 @@ class Records:
         event = self._topics.by_name[topic].event
         return [self._codec.decode(message.value(), event) for message in self.committed_messages(topic)]
 
+    def lines_of(self, topic: str, partition: int) -> set[str]:
+        """The lines whose records lie in a partition."""
+        return {m.key().decode() for m in self.committed_messages(topic) if m.partition() == partition}
+
     def noted(self, stage: str, topic: str) -> list[bytes]:
         """What a stage has noted for a topic beside its offsets and not written there yet: values of records."""
         group, kept = f"{self._prefix}chipsieve-{stage}", self._topics.by_name[topic]

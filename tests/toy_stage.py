@@ -22,6 +22,7 @@ from shared.events import (
 )
 from shared.identity import Identity
 from shared.settings import ServiceSettings
+from shared.stream.errors import RecordsNotReady
 from shared.stream.service import run
 from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
 
@@ -50,12 +51,17 @@ class ToyStep(Step[ImageCaptured]):
         self.alerts: list[Event] = []
         """What the next tick returns."""
         self.closed = False
+        self.lacking: Counter[str] = Counter()
+        """How often a chip still cannot be judged, by its event's id."""
         self._slow_s = slow_s
 
     def process(self, records: Sequence[Record[ImageCaptured]]) -> Sequence[Outcome]:
         self.batches.append([record.identity.event_id for record in records])
         if not self.ready.is_set():
             raise NotReady("the toy waits for its test")
+        if waiting := [record for record in records if self.lacking[record.identity.event_id] > 0]:
+            self.lacking.subtract(record.identity.event_id for record in waiting)
+            raise RecordsNotReady({record.source: f"no bank for {record.identity.event_id}" for record in waiting})
         self.may_go_on.wait(timeout=60)
         time.sleep(self._slow_s)
         return [self._outcome(record) for record in records]

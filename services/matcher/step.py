@@ -7,12 +7,17 @@ import numpy as np
 from typing_extensions import override
 
 from shared.bank.bank_cache import BankCache
-from shared.errors import Uninspectable
+from shared.errors import NotReady, Uninspectable
 from shared.events import AnomalyMap, ChipInspected, FeaturesExtracted, Uninspected, Verdict
 from shared.identity import Identity, identity_of
+from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Outcome, Record, Source, Step
 from shared.vision.bank import Bank
 from shared.vision.inspection import Inspection, inspect
+
+WIRE = np.dtype("<f2")
+# Where normal pictures never varied, what does vary lies 1e8 deviations and more from them: infinite in float16.
+LARGEST = float(np.finfo(WIRE).max)
 
 
 class MatcherStep(Step[FeaturesExtracted]):
@@ -45,10 +50,16 @@ class MatcherStep(Step[FeaturesExtracted]):
             else:
                 chips.setdefault((event.product, event.feature_space or ""), []).append(index)
         # One bank for all of a batch's chips of a kind, even where a new version comes meanwhile; and all banks first:
-        # where one cannot be had because Redis is away, nothing is matched in vain.
+        # where one cannot be had now, its chips wait and nothing is matched in vain.
         banks = {kind: self._bank(*kind) for kind in chips}
+        missing = {kind: str(bank) for kind, bank in banks.items() if isinstance(bank, NotReady)}
+        if missing:
+            raise RecordsNotReady(
+                {records[index].source: why for kind, why in missing.items() for index in chips[kind]}
+            )
         for kind, members in chips.items():
             bank = banks[kind]
+            assert not isinstance(bank, NotReady)  # noqa: S101 - raised above
             if isinstance(bank, Uninspectable):
                 for index in members:
                     outcomes[index] = bank
@@ -88,10 +99,10 @@ class MatcherStep(Step[FeaturesExtracted]):
     def close(self) -> None:
         self._banks.close()
 
-    def _bank(self, product: str, feature_space: str) -> Bank | Uninspectable:
+    def _bank(self, product: str, feature_space: str) -> Bank | Uninspectable | NotReady:
         try:
             return self._banks.get(product, feature_space)
-        except Uninspectable as error:
+        except (Uninspectable, NotReady) as error:
             return error
 
 
@@ -108,7 +119,7 @@ def judged(event: FeaturesExtracted, inspection: Inspection, bank: Bank) -> Chip
         feature_space=bank.feature_space,
         engine=event.engine,
         anomaly_map=AnomalyMap(
-            height=height, width=width, values=inspection.anomaly_map.astype(np.dtype("<f2")).tobytes()
+            height=height, width=width, values=inspection.anomaly_map.clip(-LARGEST, LARGEST).astype(WIRE).tobytes()
         ),
         mask=inspection.mask,
         regions=inspection.regions,

@@ -5,6 +5,7 @@ StreamError                      (ChipsieveError)
 │   ├── TransactionAborted       nothing of it took effect: it begins where it began before
 │   │   └── OutputRefused        … because the broker takes no record of that size; names the records that led to it
 │   └── OutcomeUnknown           the broker went away: it knows by its committed offsets whether the batch took effect
+├── RecordsNotReady              (NotReady) a step cannot judge some records of a batch now, and says which
 ├── InternalError                (Uninspectable) a step failed on one record with an exception it did not foresee
 ├── OutputTooLarge               (Uninspectable) a record's outcome is larger than its topic takes
 ├── OverlongIdentity             (Uninspectable) an event's ids are longer than the headers carry on
@@ -14,11 +15,11 @@ StreamError                      (ChipsieveError)
     └── TooManyDeadLetters       the stage fails on too many records to be trusted
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import ClassVar
 
-from shared.errors import ChipsieveError, Uninspectable
+from shared.errors import ChipsieveError, NotReady, Uninspectable
 from shared.events import UninspectedReason
 from shared.stream.step import Source
 
@@ -62,6 +63,17 @@ class OutputRefused(TransactionAborted):
         self.sources = frozenset(sources)
 
 
+class RecordsNotReady(StreamError, NotReady):
+    """A step cannot judge some records of a batch now. Raised before it has worked on any: the others come again.
+
+    `reasons` says why, by record; at least one.
+    """
+
+    def __init__(self, reasons: Mapping[Source, str]) -> None:
+        super().__init__("; ".join(dict.fromkeys(reasons.values())))
+        self.reasons = dict(reasons)
+
+
 class InternalError(StreamError, Uninspectable):
     """A step failed on one record with an exception it did not foresee, which is the cause."""
 
@@ -97,6 +109,6 @@ class ClientFailed(StageStopped):
 
 
 class TooManyDeadLetters(StageStopped):
-    """The stage fails on too many records: rather the stage is broken than all of them."""
+    """The stage fails on too many records: more likely the stage is broken than all the records."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.TOO_MANY_DEAD_LETTERS

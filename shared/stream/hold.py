@@ -1,4 +1,4 @@
-"""Why no batch is begun for now: the step is not ready, or a transaction took no effect. Longer each time in a row."""
+"""Why no batch is begun for now: a transaction took no effect. Each wait in a row is longer."""
 
 import re
 import time
@@ -24,8 +24,6 @@ class Hold:
         self._vitals = vitals
         self._clock = clock
         self._back_off = back_off()
-        self._step: str | None = None
-        self._transaction: str | None = None
         self._told: str | None = None  # to the log, since the last commit
         self.until = 0.0
         """Until then no batch is begun."""
@@ -35,34 +33,17 @@ class Hold:
         """Whether a batch may be begun."""
         return self._clock() >= self.until
 
-    @property
-    def by_step(self) -> bool:
-        """Whether the step was not ready for the last batch, which waits in the buffer."""
-        return self._step is not None
-
-    def for_step(self, reason: str) -> None:
-        """The step is not ready."""
-        self._step = reason
-        self._hold(reason)
-
     def for_transaction(self, reason: str) -> None:
         """A transaction took no effect, as far as is known: its records are read again."""
-        self._transaction = reason
-        self._hold(reason)
-
-    def let_go(self) -> None:
-        """No batch waits for the step any more: the step was ready for it, or it is dropped."""
-        if self.by_step and self._transaction is None:
-            self.until = 0.0
-        self._step = None
-        self._tell()
+        self.until = self._clock() + next(self._back_off)
+        # Some reasons count up, as sequence numbers do; that does not make them others.
+        if self._told is None or _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._told):
+            log.warning("waiting", reason=reason)
+        self._told = self._vitals.waiting_for = reason
 
     def batch_committed(self) -> None:
-        """Transactions take effect: unless the step is not ready, what comes next need not wait."""
-        self._transaction = None
-        self._tell()
-        if self.by_step:
-            return
+        """Transactions take effect: what comes next need not wait."""
+        self._vitals.waiting_for = None
         if self._told:
             log.info("going_on", after=self._told)
         self._told = None
@@ -74,17 +55,4 @@ class Hold:
 
         It took effect though its answer was lost, or it is another's. The next failure still waits longer than this.
         """
-        if self._transaction is not None:
-            self._transaction = None
-            self._tell()
-
-    def _hold(self, reason: str) -> None:
-        self.until = self._clock() + next(self._back_off)
-        # Some reasons count up, as sequence numbers do; that does not make them others.
-        if self._told is None or _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._told):
-            log.warning("waiting", reason=reason)
-        self._told = reason
-        self._tell()
-
-    def _tell(self) -> None:
-        self._vitals.waiting_for = self._step or self._transaction
+        self._vitals.waiting_for = None

@@ -52,15 +52,17 @@ class Intake:
         self._stage = stage
         self._polled_at = time.monotonic()
 
-    def receive(self, awaited: Collection[Future[Any]], *, held_until: float, wanted: bool, quick: bool) -> None:
+    def receive(
+        self, awaited: Collection[Future[Any]], *, held_until: float, quick: bool, retry_at: float = math.inf
+    ) -> None:
         """Wait for records or for what is in flight, whichever comes first, and buffer what came.
 
         Args:
             awaited: what the batch in flight waits for; the first of these to end ends the wait. Without any, a
                 record does.
             held_until: no batch is begun before this (monotonic, in seconds).
-            wanted: whether more records are any use; polling goes on without.
             quick: whether something else is waited for, so that an idle poll must be short.
+            retry_at: when there is a record to try again, whatever comes (monotonic, in seconds).
 
         Raises:
             ClientFailed: the client cannot go on.
@@ -73,11 +75,11 @@ class Intake:
         elif now < held_until:
             records, timeout_s = 1, min(held_until - now, IDLE_POLL_S)
         elif (fills_in := self._buffer.fills_in()) is not None:
-            records, timeout_s = self._buffer.missing(), math.ceil(fills_in / CLIENT_TICK_S) * CLIENT_TICK_S
+            records, timeout_s = self._buffer.missing(), _in_ticks(min(fills_in, retry_at - now))
         else:
-            records, timeout_s = 1, BUSY_POLL_S if quick else IDLE_POLL_S
+            records, timeout_s = 1, _in_ticks(min(BUSY_POLL_S if quick else IDLE_POLL_S, retry_at - now))
 
-        if now < held_until or not wanted:
+        if now < held_until:
             self._partitions.pause()
         elif room:
             self._partitions.resume()
@@ -111,3 +113,7 @@ class Intake:
         if error.code() in NO_SUBSCRIPTION:
             self._vitals.no_subscription_because = f"{error.name()}: {error.str()}"
         log.warning("kafka_error", error=error.name(), detail=error.str())
+
+
+def _in_ticks(seconds: float) -> float:
+    return max(0, math.ceil(seconds / CLIENT_TICK_S)) * CLIENT_TICK_S

@@ -16,7 +16,7 @@ from shared.identity import MAX_ID_LENGTH, ChipEvent, Identity, identity_of, is_
 from shared.stream.dead_letter import Extent
 from shared.stream.deadline import NOTHING, overdue
 from shared.stream.encoding import Encoder, EventCodec
-from shared.stream.errors import InternalError, OutputTooLarge, OverlongIdentity
+from shared.stream.errors import InternalError, OutputTooLarge, OverlongIdentity, RecordsNotReady
 from shared.stream.giving_up import GivenUp, GivingUp, because_of
 from shared.stream.once import SettledChips, digest_of
 from shared.stream.recall import Recall
@@ -99,20 +99,12 @@ class Judge(Generic[E]):
         """The outcome of each record of a batch.
 
         `refused` are records whose outcome the broker did not take the last time, `needed` is what a chip needs from
-        here to its verdict. Where the step is not ready, what needs no step (late chips, malformed records) is settled
-        all the same, as far as each partition's order allows. What remains without waiting for anything comes again as
-        soon as this is done.
+        here to its verdict. A record that cannot be judged now holds up those behind it in its partition, and no
+        others; what needs no step (late chips, malformed records) is settled all the same, as far as each partition's
+        order allows. What remains without waiting for anything comes again as soon as this is done.
         """
         chips = self._once_each(batch, [self._read(received, refused, needed) for received in batch])
-        waiting_for: str | None = None
-        outcomes: dict[Source, Outcome] = {}
-        try:
-            fresh = [_ready(chip) for chip in chips if isinstance(chip, Record | NotReady)]
-            if fresh:
-                outcomes = {record.source: outcome for record, outcome in zip(fresh, self._process(fresh), strict=True)}
-        except NotReady as reason:
-            waiting_for = str(reason)
-
+        outcomes, waiting_for = self._outcomes(batch, chips)
         settled: list[Settled] = []
         remaining: list[Received] = []
         blocked: set[int] = set()
@@ -182,6 +174,39 @@ class Judge(Generic[E]):
                 taken.add(place)
                 once.append(chip)
         return once
+
+    def _outcomes(
+        self, batch: Sequence[Received], chips: "Sequence[_Chip[E]]"
+    ) -> tuple[dict[Source, Outcome], dict[int, str]]:
+        """The step's outcomes by record, and why a partition's next record has none, by partition.
+
+        Whatever stands behind such a record is not shown to the step: it would be judged in vain.
+        """
+        fresh: list[Record[E]] = []
+        waiting_for: dict[int, str] = {}
+        blocked: set[int] = set()
+        for received, chip in zip(batch, chips, strict=True):
+            partition = received.source.partition
+            if partition in blocked:
+                continue
+            if isinstance(chip, Record):
+                fresh.append(chip)
+            elif isinstance(chip, NotReady):
+                waiting_for[partition] = str(chip)
+                blocked.add(partition)
+            elif isinstance(chip, _Behind):
+                blocked.add(partition)
+        while fresh:
+            try:
+                outcomes = self._process(fresh)
+            except NotReady as error:
+                reasons = error.reasons if isinstance(error, RecordsNotReady) else {}
+                held = {record.source for record in fresh} & reasons.keys() or {record.source for record in fresh}
+                fresh, first = _before(held, fresh)
+                waiting_for |= {source.partition: reasons.get(source, str(error)) for source in first}
+            else:
+                return {record.source: outcome for record, outcome in zip(fresh, outcomes, strict=True)}, waiting_for
+        return {}, waiting_for
 
     def _process(self, records: Sequence[Record[E]]) -> Sequence[Outcome]:
         """One outcome a record; where the step fails on the batch, it is asked about each record alone."""
@@ -265,7 +290,13 @@ _Chip = Record[E] | GivenUp | _Repeated | _Behind | NotReady
 """A record of a batch before the step has seen it."""
 
 
-def _ready(chip: Record[E] | NotReady) -> Record[E]:
-    if isinstance(chip, NotReady):
-        raise chip
-    return chip
+def _before(held: Container[Source], records: Sequence[Record[E]]) -> tuple[list[Record[E]], list[Source]]:
+    """The records that stand before the first in their partition that is held, and the first held of each."""
+    before: list[Record[E]] = []
+    first: dict[int, Source] = {}
+    for record in records:
+        if record.source in held:
+            first.setdefault(record.source.partition, record.source)
+        elif record.source.partition not in first:
+            before.append(record)
+    return before, list(first.values())

@@ -46,6 +46,7 @@ from shared.stream.settled import Judgement
 from shared.stream.step import Source, Step
 from shared.stream.transaction import Transactions
 from shared.stream.vitals import Vitals
+from shared.stream.waiting import Waiting
 from shared.stream.worker import Failure, Worker
 
 E = TypeVar("E", bound=ChipEvent)
@@ -111,6 +112,7 @@ class Loop(Generic[E]):
         self._tally = DeadLetterTally()
         self._refused: set[Source] = set()
         self._hold = Hold(vitals)
+        self._waiting = Waiting(vitals, is_late=self._is_late)
         self._tick_at = time.monotonic() + TICK_S
         self._worked_s = 0.0  # on the batch that is committed next
         self._failure = Failure()  # ends the stage
@@ -159,8 +161,8 @@ class Loop(Generic[E]):
         self._intake.receive(
             self._awaited(),
             held_until=self._hold.until,
-            wanted=not self._hold.by_step,
             quick=bool(self._beginnings.awaited or self._commits.under_way),
+            retry_at=self._waiting.until,
         )
         self._failure.raise_it()
 
@@ -185,7 +187,7 @@ class Loop(Generic[E]):
         if self._in_flight or self._stopping.is_set():
             return
         now = time.monotonic()
-        batch = self._buffer.take() if self._hold.is_over else ()
+        batch = self._next_batch() if self._hold.is_over else ()
         tick = now >= self._tick_at and self._knows_only_what_is_begun()
         if not batch and not tick:
             return
@@ -198,6 +200,10 @@ class Loop(Generic[E]):
         )
         self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
+
+    def _next_batch(self) -> tuple[Received, ...]:
+        """What waited and is to be tried again, and what came in of other partitions."""
+        return (*self._waiting.due(self._settings.batch_size), *self._buffer.take())
 
     def _knows_only_what_is_begun(self) -> bool:
         """Whether whatever the clock makes due can be committed: with the offset of a partition that has begun.
@@ -215,7 +221,7 @@ class Loop(Generic[E]):
     def _take_finished(self) -> Judgement | None:
         """The judgement of the batch in flight, if it is done and no commit is under way.
 
-        What could not be judged yet waits in the buffer again.
+        What could not be judged yet waits: with its partition, or in the buffer for what is before it.
         """
         in_flight = self._in_flight
         if in_flight is None or not in_flight.judgement.done():
@@ -231,12 +237,23 @@ class Loop(Generic[E]):
             if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(seconds)
                 self._buffer.note(len(judged), seconds, shortest_allowance_s(judged))
-            self._buffer.put_back(judgement.remaining)
-            if judgement.waiting_for is None:
-                self._hold.let_go()
-            else:
-                self._hold.for_step(judgement.waiting_for)
+            self._hold_back(in_flight.batch, judgement, seconds)
         return judgement
+
+    def _hold_back(self, batch: Collection[Received], judgement: Judgement, seconds: float) -> None:
+        """Let partitions wait whose next record cannot be judged now, and read on those whose next one was."""
+        reasons = judgement.waiting_for
+        going_on = next_offsets(record for record in batch if record.source.partition not in reasons)
+        for partition in self._waiting.partitions & going_on.keys():
+            self._waiting.read_on(partition)
+            self._partitions.read_on(partition, going_on[partition])
+        self._waiting.judged({each.received.source.partition for each in judgement.settled if not each.says_nothing})
+        self._buffer.drop(reasons.keys())  # read again later
+        self._buffer.put_back([record for record in judgement.remaining if record.source.partition in going_on])
+        first = {record.source.partition: record for record in reversed(judgement.remaining)}
+        for partition, reason in reasons.items():
+            self._partitions.hold(partition, first[partition].source.offset)
+            self._waiting.hold(first[partition], reason, tried_s=seconds)
 
     # -- commit
 
@@ -287,7 +304,7 @@ class Loop(Generic[E]):
         """Let go of everything in hand."""
         self._in_flight = None  # the worker may still be at it; nobody takes its result
         self._vitals.worker_busy_since = None
-        self._hold.let_go()
+        self._waiting.drop()
         self._buffer.drop()
 
     def _begin_anew(self) -> None:
@@ -362,8 +379,7 @@ class Loop(Generic[E]):
 
     def _forget(self, partitions: Collection[int]) -> None:
         self._buffer.drop(partitions)
-        if not self._buffer:  # those that the step was not ready for are another's now
-            self._hold.let_go()
+        self._waiting.drop(partitions)
         self._partitions.lose(partitions)
         self._beginnings.drop(partitions)
         self._refused = {source for source in self._refused if source.partition not in partitions}

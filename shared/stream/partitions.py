@@ -1,4 +1,4 @@
-"""The partitions of the input topic that this worker reads: owned, begun, paused."""
+"""The partitions of the input topic that this worker reads: owned, begun, held, paused."""
 
 import time
 from collections.abc import Callable, Collection
@@ -42,6 +42,8 @@ class Partitions:
         self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
         self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
         self._resent: set[int] = set()  # sent there again, and nothing has been taken since
+        self._held: set[int] = set()  # begun, and nothing is taken of them for now
+        self._to_resume: set[int] = set()  # not held any more, and to be sent to `_next`
         self._reading: set[int] = set()  # something was taken since it began: the client's position is ours
         self._sent_at: dict[int, float] = {}  # when a begun partition was sent to where it began
         self.adrift: set[int] = set()
@@ -71,7 +73,15 @@ class Partitions:
             self._to_begin.pop(partition, None)
             self._next.pop(partition, None)
             self._sent_at.pop(partition, None)
-        for known in (self._astray, self._resent, self._reading, self.adrift, self.cut_short):
+        for known in (
+            self._held,
+            self._to_resume,
+            self._astray,
+            self._resent,
+            self._reading,
+            self.adrift,
+            self.cut_short,
+        ):
             known -= set(partitions)
 
     def begin(self, partition: int, offset: int) -> None:
@@ -81,14 +91,37 @@ class Partitions:
         """
         self._to_begin[partition] = offset
 
+    def hold(self, partition: int, offset: int) -> None:
+        """Take nothing of a begun partition until `read_on`; its next record is at this offset, or after it."""
+        self._next[partition] = offset
+        self._held.add(partition)
+        self._to_resume.discard(partition)
+        self._reading.discard(partition)  # the client may stand anywhere
+
+    def read_on(self, partition: int, offset: int) -> None:
+        """Take a held partition's records again, from this offset on, as soon as `seek` is called.
+
+        Not at once, for the same reason as in `begin`.
+        """
+        self._next[partition] = offset
+        self._held.discard(partition)
+        self._to_resume.add(partition)
+
     def seek(self) -> None:
-        """Do what `begin` was asked for, or leave it for the next time. To be called outside of any poll."""
+        """Do what `begin` and `read_on` were asked for, or leave it for the next time.
+
+        To be called outside of any poll.
+        """
         for partition, offset in sorted(self._to_begin.items()):
             if self._sent(partition, offset):
                 del self._to_begin[partition]
                 self.begun[partition] = self._next[partition] = offset
                 self._sent_at[partition] = self._clock()
-        for partition in sorted(self._astray):
+        for partition in sorted(self._to_resume):
+            if self._sent(partition, self._next[partition]):
+                self._to_resume.discard(partition)
+                self._astray.discard(partition)
+        for partition in sorted(self._astray - self._held):
             if self._sent(partition, self._next[partition]):
                 self._astray.discard(partition)
                 self._resent.add(partition)
@@ -104,7 +137,7 @@ class Partitions:
 
     def takes(self, partition: int, offset: int) -> bool:
         """Whether a record that a poll returned is one to go on with; asked once for each, in the order of a poll."""
-        if partition not in self.begun or partition in self.adrift:
+        if partition not in self.begun or partition in self.adrift | self._held | self._to_resume:
             return False
         expected = self._next[partition]
         if offset < expected:
@@ -155,9 +188,10 @@ class Partitions:
         self._pause(self.owned)
 
     def resume(self) -> None:
-        """Fetch again what has begun, and nothing else."""
-        self._pause(self.owned - set(self.begun))
-        if to_resume := self._paused & set(self.begun):
+        """Fetch again what has begun and is not held, and nothing else."""
+        read = set(self.begun) - self._held - self._to_resume
+        self._pause(self.owned - read)
+        if to_resume := self._paused & read:
             self._consumer.resume(self._named(to_resume))
             self._paused -= to_resume
 

@@ -1,7 +1,7 @@
 """What became of a batch, record by record."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from shared.events import Event, Uninspected, Verdict
 from shared.identity import Identity
@@ -50,8 +50,9 @@ class Judgement:
     """In the order of the batch."""
     remaining: tuple[Received, ...] = ()
     """Records that nothing can be said about yet; they come again."""
-    waiting_for: str | None = None
-    """Why nothing can be said about any of these now; None where the others had to be settled first."""
+    waiting_for: Mapping[int, str] = field(default_factory=dict)
+    """Partition → why nothing can be said about the first of these in it now. Those of other partitions only had to
+    wait until the ones before them are settled."""
     due: tuple[Output, ...] = ()
     """What the clock alone made due."""
     kept: tuple[Output, ...] = ()

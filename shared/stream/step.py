@@ -76,8 +76,10 @@ class Step(ABC, Generic[E]):
     def process(self, records: Sequence[Record[E]]) -> Sequence[Outcome]:
         """Judge a micro-batch; one outcome a record, in order.
 
-        Raises `NotReady` where nothing can be judged now: the same records come again. Any other exception makes the
-        runtime try the records one by one, so that only those that raise again are given up.
+        Raises `RecordsNotReady` where some records cannot be judged now, before any work: the others come again at
+        once, without those that stand behind such a one in its partition. Raises `NotReady` where nothing can be
+        judged now. These records come again later. Any other exception makes the runtime try the records one by one,
+        so that only those that raise again are given up.
         """
 
     @abstractmethod

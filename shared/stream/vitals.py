@@ -1,7 +1,7 @@
 """How a stage is: alive and able to judge, as the loop and the step know it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 # An iteration of the loop takes a second at most, and a transaction shows every 2 s that it goes on where the broker
 # does not answer. Half a minute without progress of either is a hang.
@@ -36,9 +36,11 @@ class Vitals:
         self.partitions: frozenset[int] = frozenset()
         """Those assigned to this worker."""
         self.beginning: frozenset[int] = frozenset()
-        """Those of which is still being read what was kept of them."""
+        """Partitions whose kept state is still being read."""
         self.waiting_for: str | None = None
-        """Why the records in hand cannot be judged now."""
+        """Why no batch is begun now: what the last transaction failed by."""
+        self.held: Mapping[int, str] = {}
+        """Why the next record of a partition cannot be judged now, by partition; others go on."""
         self.draining = False
 
     def progress(self) -> None:
@@ -55,15 +57,25 @@ class Vitals:
         return None
 
     def not_ready_because(self) -> str | None:
-        """Why no chip could be judged here now, or None."""
+        """Why chips could not be judged here now, of one partition at least, or None."""
         if self.draining or self.opening:
             return "draining: told to stop" if self.draining else self.opening
         if not self.partitions and self.no_subscription_because:
             return self.no_subscription_because
         if not self.group_up:
             return "not in the consumer group; is the broker reachable?"
-        if self.waiting_for:
-            return self.waiting_for
+        if self.held or self.waiting_for:
+            return self._held_because() or self.waiting_for
         if self.beginning:
             return f"reading what was kept of partitions {sorted(self.beginning)}"
         return self._step_not_ready_because()
+
+    def _held_because(self) -> str | None:
+        held = self.held
+        if not held:
+            return None
+        reasons = dict.fromkeys(held.values())
+        if len(reasons) == 1 and held.keys() >= self.partitions:
+            return next(iter(reasons))
+        waiting = {reason: [partition for partition, why in held.items() if why == reason] for reason in reasons}
+        return "; ".join(f"{reason} (partitions {numbers} wait)" for reason, numbers in waiting.items())

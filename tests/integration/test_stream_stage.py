@@ -143,12 +143,39 @@ def test_a_stage_that_is_not_ready_keeps_its_records_and_says_why(start, records
     wait_for(lambda: len(step.batches) >= 3, "three attempts")
     status, answer = stage.ask("/readyz")
     assert status == 503
-    assert json.loads(answer)["because"] == "the toy waits for its test"
+    assert json.loads(answer)["because"].startswith("the toy waits for its test")
     assert stage.ask("/healthz")[0] == 200
     assert records.committed("features") == []
     step.ready.set()
     forwarded = records.wait_for("features", 40)
     assert len({event.event_id for event in forwarded}) == len(forwarded) == 40
+    wait_for(lambda: stage.readiness()["ready"], "readiness")
+
+
+def test_a_chip_that_cannot_be_judged_holds_up_its_partition_alone(start, records):
+    sent = chips(400, lines=8)
+    held_line = sent[160].line_id
+    step = ToyStep()
+    step.lacking[sent[160].event_id] = 10**9
+    stage = start(step)
+    records.send(sent)
+    (held,) = wait_for(lambda: stage.service.vitals.held, "the partition that waits")
+    of_partition = records.lines_of("images", held)
+    assert held_line in of_partition
+    others = [event.event_id for event in sent if event.line_id not in of_partition]
+    assert others, "lines on other partitions"
+    wait_for(lambda: {event.event_id for event in records.committed("features")} >= set(others), "the other lines")
+    forwarded = [event.event_id for event in records.committed("features") if event.line_id == held_line]
+    assert forwarded == [event.event_id for event in sent[:160] if event.line_id == held_line]
+    status, answer = stage.ask("/readyz")
+    assert (status, json.loads(answer)["because"]) == (503, f"no bank for event-160 (partitions [{held}] wait)")
+
+    step.lacking.clear()
+    forwarded = records.wait_for("features", len(sent))
+    for line in {event.line_id for event in sent}:
+        of_line = [event.event_id for event in forwarded if event.line_id == line]
+        assert of_line == [event.event_id for event in sent if event.line_id == line]
+    assert len(forwarded) == len(sent)
     wait_for(lambda: stage.readiness()["ready"], "readiness")
 
 

@@ -7,6 +7,7 @@ from services.matcher.step import MatcherStep
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace
 from shared.errors import NotReady
 from shared.events import FeaturesExtracted, ImagePointer, Uninspected, UninspectedReason, Verdict
+from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Source
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
@@ -169,3 +170,27 @@ def test_without_redis_nothing_is_given_up() -> None:
     banks.away = True
     with pytest.raises(NotReady):
         MatcherStep(banks).process([record_of(features())])
+
+
+def test_a_product_whose_bank_cannot_be_had_makes_its_chips_wait_and_no_others() -> None:
+    class OneDamaged(Banks):
+        def get(self, product: str, feature_space: str) -> Bank:
+            if product == "damaged":
+                raise BankUnavailable("the active bank of damaged is damaged: publish it again (or roll back)")
+            return super().get(product, feature_space)
+
+    step = MatcherStep(OneDamaged(bank()))
+    products = ["soic-8", "damaged", "soic-8", "damaged"]
+    records = [record_of(features(n, product=product), offset=n) for n, product in enumerate(products)]
+    with pytest.raises(RecordsNotReady, match="publish it again") as raised:
+        step.process(records)
+    assert raised.value.reasons.keys() == {records[1].source, records[3].source}
+    assert [outcome[0].verdict for outcome in step.process([records[0], records[2]])] == [Verdict.PASS] * 2
+
+
+def test_a_map_beyond_what_its_wire_format_holds_is_as_large_as_that_gets() -> None:
+    never_varied = replace(UNIT, patch=Spread(mean=0.0, std=1e-9))
+    step = MatcherStep(Banks(replace(bank(), calibration=Calibration(layers=(never_varied,), promise=PROMISE))))
+    ((verdict,),) = step.process([record_of(features(odd_patch=True))])
+    coarse = np.frombuffer(verdict.anomaly_map.values, "<f2")
+    assert coarse.max() == 65504

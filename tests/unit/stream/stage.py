@@ -34,6 +34,7 @@ class Stage:
         self.transactions = TransactionsDouble(self.consumer)
         self.stopping = Flag()
         self.vitals = Vitals(self.step.not_ready_because)
+        self.vitals.opening = None
         self.consume = self.consumer.consume
         self.consumer.consume = self._consume_until_all_is_done
         self._worker = Worker("toy")

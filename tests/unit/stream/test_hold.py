@@ -44,28 +44,6 @@ def test_where_nothing_follows_a_failed_transaction_the_next_failure_still_waits
     assert held.seconds == pytest.approx(0.2)
 
 
-def test_what_the_step_waits_for_outlasts_a_transaction(held: Held):
-    held.hold.for_step("no bank")
-    held.hold.for_transaction("aborted")
-    held.hold.nothing_follows()
-    assert held.vitals.waiting_for == "no bank"
-    held.hold.batch_committed()  # of what stood before the records that wait
-    assert (held.hold.by_step, held.hold.is_over, held.vitals.waiting_for) == (True, False, "no bank")
-
-
-def test_a_failed_transaction_outlasts_what_the_step_waited_for(held: Held):
-    held.hold.for_step("no bank")
-    held.hold.for_transaction("aborted")
-    held.hold.let_go()
-    assert (held.hold.is_over, held.vitals.waiting_for) == (False, "aborted")
-
-
-def test_a_batch_that_is_anothers_holds_up_nothing(held: Held):
-    held.hold.for_step("no bank")
-    held.hold.let_go()
-    assert (held.hold.is_over, held.vitals.waiting_for) == (True, None)
-
-
 def test_a_reason_is_logged_once_also_where_it_counts_up(held: Held):
     with capture_logs() as logs:
         for sequence in range(3):

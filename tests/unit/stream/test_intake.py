@@ -38,6 +38,6 @@ def test_a_batch_lingers_in_one_poll_though_the_client_knows_only_whole_millisec
     consumer = PolledConsumer({0: [b"chip"]})
     intake = intake_of(consumer, linger_s)
     for _ in range(3):  # sent to where it begins, given the chip, waiting for another
-        intake.receive([], held_until=0.0, wanted=True, quick=False)
+        intake.receive([], held_until=0.0, quick=False)
     assert consumer.waits[-1] == pytest.approx(wait_s)
     assert int(consumer.waits[-1] * 1000) == round(wait_s * 1000)  # as the client cuts it

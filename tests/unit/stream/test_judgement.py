@@ -13,12 +13,14 @@ from shared.events import (
     UninspectedReason,
 )
 from shared.identity import identity_of, to_headers
+from shared.stream.errors import RecordsNotReady
 from shared.stream.giving_up import DETAIL_CHARACTERS
 from shared.stream.judgement import Judge
 from shared.stream.record import Received
 from shared.stream.step import Source
 from shared.topics import load_topics
 from shared.wire.codec import Codec
+from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
 from tests.registry_double import RegistryInMemory
 from tests.toy_stage import NoSuchProduct, ToyStep
@@ -119,7 +121,61 @@ def test_while_the_step_is_not_ready_only_what_stands_first_in_its_partition_is_
     judgement = judge(step).judge(batch)
     assert [record.received for record in judgement.settled] == batch[:1]
     assert list(judgement.remaining) == batch[1:]
-    assert judgement.waiting_for == "the toy waits for its test"
+    assert judgement.waiting_for == dict.fromkeys((0, 1), "the toy waits for its test")
+
+
+def test_a_record_that_the_step_is_not_ready_for_holds_up_its_partition_alone():
+    step = ToyStep()
+    step.lacking["event-1"] = 1
+    batch = [
+        received(image_captured(b"p", number), offset, partition)
+        for number, offset, partition in [(0, 0, 0), (1, 1, 0), (2, 0, 1), (3, 2, 0), (4, 1, 1)]
+    ]
+    judgement = judge(step).judge(batch)
+    assert [record.received for record in judgement.settled] == [batch[0], batch[2], batch[4]]
+    assert judgement.remaining == (batch[1], batch[3])
+    assert judgement.waiting_for == {0: "no bank for event-1"}
+    assert step.batches[-1] == ["event-0", "event-2", "event-4"], "what is held up is not worked on"
+
+
+def test_of_several_records_that_the_step_is_not_ready_for_the_first_of_each_partition_counts():
+    step = ToyStep()
+    step.lacking.update({"event-1": 9, "event-2": 9, "event-4": 9})
+    batch = [
+        received(image_captured(b"p", number), offset, partition)
+        for number, offset, partition in [(1, 0, 0), (2, 1, 0), (3, 0, 1), (4, 1, 1)]
+    ]
+    judgement = judge(step).judge(batch)
+    assert [record.received for record in judgement.settled] == [batch[2]]
+    assert judgement.waiting_for == {0: "no bank for event-1", 1: "no bank for event-4"}
+
+
+def test_a_step_that_is_not_ready_for_records_that_it_was_not_given_is_not_ready_for_any():
+    step = ToyStep()
+
+    def process(_records: object) -> None:
+        raise RecordsNotReady({Source("images", 9, 9): "somebody else's"})
+
+    step.process = process
+    batch = chips("p", "p")
+    judgement = judge(step).judge(batch)
+    assert (judgement.remaining, judgement.waiting_for) == (tuple(batch), {0: "somebody else's"})
+
+
+def test_a_schema_that_cannot_be_looked_up_now_holds_up_its_partition_alone():
+    class NewSchema(Codec):
+        def decode(self, data: bytes | None, expect: type) -> object:
+            if data == b"of a new schema":
+                raise RegistryUnavailable("down")
+            return super().decode(data, expect)
+
+    step = ToyStep()
+    here, behind = chips("p", "p")
+    elsewhere = received(image_captured(b"picture", 5), 0, 1)
+    batch = [replace(here, value=b"of a new schema"), behind, elsewhere]
+    judgement = judge(step, NewSchema(REGISTRY, TOPICS)).judge(batch)
+    assert ([record.received for record in judgement.settled], judgement.waiting_for) == ([elsewhere], {0: "down"})
+    assert step.batches == [["event-5"]]
 
 
 def test_while_the_registry_is_away_nothing_is_given_up():
@@ -127,7 +183,7 @@ def test_while_the_registry_is_away_nothing_is_given_up():
     registry.answers = False
     batch = chips("p", "p")
     judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
-    assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), "down")
+    assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), {0: "down"})
 
 
 def test_an_outcome_larger_than_its_topic_is_given_up():
@@ -238,7 +294,7 @@ def test_a_chip_that_is_sent_back_waits_for_what_becomes_of_it_in_the_same_batch
     elsewhere = received(other, 0, 1)
 
     first = judging.judge([*batch, elsewhere])
-    assert ([record.received for record in first.settled], first.waiting_for) == ([batch[0], elsewhere], None)
+    assert ([record.received for record in first.settled], first.waiting_for) == ([batch[0], elsewhere], {})
     assert step.batches == [["event-0", "event-1"]]
     second = judging.judge(first.remaining)
     assert [(record.received, record.repeated) for record in second.settled] == [(batch[1], False)]

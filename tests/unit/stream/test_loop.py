@@ -111,25 +111,6 @@ def test_a_batch_over_the_dead_letter_limit_is_not_committed_nor_any_after_it():
     assert stage.consumer.committed_offsets == {0: 4}
 
 
-def test_a_step_that_is_not_ready_gets_the_same_records_again_with_its_partitions_paused():
-    stage = Stage(log_of(range(8)))
-    stage.step.ready.clear()
-    paused = []
-
-    def get_ready() -> None:
-        paused.append(set(stage.consumer.paused))
-        if len(stage.step.batches) < 3:
-            stage.consumer.between_polls.append(get_ready)
-        else:
-            stage.step.ready.set()
-
-    stage.consumer.between_polls.append(get_ready)
-    assert stage.run() == ids(*range(8))
-    assert stage.step.batches[:3] == [ids(0, 1, 2, 3)] * 3
-    assert {0} in paused
-    assert stage.vitals.waiting_for is None
-
-
 def test_a_chip_that_is_sent_back_right_behind_its_failure_gets_its_verdict():
     poison = CODEC.encode(image_captured(b"picture", 0, product="poison"))
     stage = Stage({0: [poison, IMAGES[0], IMAGES[0], IMAGES[1]]}, OnceStep())
@@ -189,26 +170,6 @@ def test_a_partition_that_was_lost_while_paused_is_read_when_it_comes_back():
 
     stage.consumer.between_polls.append(lose_once_paused)
     assert stage.run() == ids(*range(10))
-
-
-def test_records_that_the_step_was_not_ready_for_hold_up_nothing_once_they_are_anothers():
-    stage = Stage(log_of(range(10)))
-    stage.step.ready.clear()
-
-    def lose_once_waiting() -> None:
-        if stage.vitals.waiting_for:
-            stage.consumer.lose({0})
-            stage.step.ready.set()
-            stage.consumer.between_polls.append(come_back)
-        else:
-            stage.consumer.between_polls.append(lose_once_waiting)
-
-    def come_back() -> None:
-        stage.consumer.assign({0})
-
-    stage.consumer.between_polls.append(lose_once_waiting)
-    assert stage.run() == ids(*range(10))
-    assert stage.vitals.waiting_for is None
 
 
 def test_a_stage_is_ready_again_where_a_commit_took_effect_whose_answer_was_lost_and_nothing_follows():

@@ -1,5 +1,6 @@
 """The loop and what a stage knows of its partitions: recalled, kept and forgotten, whatever fails on the way."""
 
+from itertools import repeat
 from threading import Event as Flag
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
 from shared.stream import loop as loop_module
-from shared.stream import notes
+from shared.stream import notes, waiting
 from shared.stream.errors import OutcomeUnknown, TransactionAborted
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON
@@ -29,10 +30,11 @@ class CountingStep(ToyStep):
         self.changed: set[int] = set()
 
     def process(self, records):
+        outcomes = super().process(records)  # raises before anything is counted
         for record in records:
             self.seen[record.source.partition] = self.seen.get(record.source.partition, 0) + 1
             self.changed.add(record.source.partition)
-        return super().process(records)
+        return outcomes
 
     def tick(self, now):
         due = {partition for partition, seen in self.seen.items() if seen >= 3} - self.told
@@ -140,8 +142,20 @@ FAILURES = st.sampled_from(["committed", "aborted", "unknown"])
 CHANGES = st.sampled_from(["nothing", "revoke", "lose", "deliver again"])
 
 
-def faulty_stage(step: ToyStep, lengths: list[int], batch_size: int, failures: list[str], changes: list[str]) -> Stage:
-    """A stage whose transactions fail, whose partitions go and come back, and whose client delivers records again."""
+def faulty_stage(
+    step: ToyStep,
+    lengths: list[int],
+    *,
+    batch_size: int,
+    failures: list[str],
+    changes: list[str],
+    lacking: dict[int, int],
+) -> Stage:
+    """A stage whose transactions fail, whose partitions go and come back, and whose client delivers records again.
+
+    `lacking` says how often a chip cannot be judged, by its number.
+    """
+    step.lacking.update({f"event-{number}": times for number, times in lacking.items()})
     numbers = iter(range(60))
     stage = Stage(log_of(*[[next(numbers) for _ in range(length)] for length in lengths]), step, batch_size=batch_size)
     stage.transactions.failures.extend(
@@ -169,13 +183,21 @@ WITH_FAULTS = given(
     batch_size=st.integers(1, 5),
     failures=st.lists(FAILURES, max_size=3),
     changes=st.lists(CHANGES, max_size=4),
+    lacking=st.dictionaries(st.integers(0, 26), st.integers(1, 3), max_size=4),
 )
+
+
+@pytest.fixture(autouse=True)
+def tries_in_quick_succession(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what cannot be judged."""
+    monkeypatch.setattr(waiting, "back_off", lambda: repeat(0.002))
+    monkeypatch.setattr(waiting, "REST_SHARE", 0.0)
 
 
 @WITH_FAULTS
 @settings(max_examples=40, deadline=None)
-def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, batch_size, failures, changes):
-    committed = faulty_stage(ToyStep(), lengths, batch_size, failures, changes).run()
+def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, **faults):
+    committed = faulty_stage(ToyStep(), lengths, **faults).run()
     first = 0
     for length in lengths:
         chips = ids(*range(first, first + length))
@@ -187,11 +209,11 @@ def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, ba
 @pytest.mark.parametrize("note_bytes", [0, 200, 1500], ids=["all written", "some written", "all noted"])
 @WITH_FAULTS
 @settings(max_examples=40, deadline=None)
-def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths, batch_size, failures, changes):
+def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths, **faults):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop_module, "TICK_S", 0.0)
         patch.setattr(notes, "NOTE_BYTES", note_bytes)
-        stage = faulty_stage(CountingStep(), lengths, batch_size, failures, changes)
+        stage = faulty_stage(CountingStep(), lengths, **faults)
         stage.run()
     past = {partition: stage.pasts.begin(partition).result() for partition, length in enumerate(lengths) if length}
     kept = {partition: event for partition, read in past.items() for event in read.kept[LineObserved]}

@@ -112,3 +112,46 @@ def test_a_partition_that_begins_anew_is_adrift_no_more(partitions: Partitions, 
     partitions.begin(0, 5)
     partitions.seek()
     assert partitions.takes(0, 5)
+
+
+def test_nothing_is_taken_of_a_partition_that_is_held_nor_until_it_is_sent_back(
+    partitions: Partitions, consumer: ConsumerDouble
+) -> None:
+    assert [partitions.takes(0, offset) for offset in (10, 11, 12)] == [True, True, True]
+    partitions.hold(0, 11)
+    assert not partitions.takes(0, 13)
+    partitions.resume()
+    assert consumer.paused == {0}
+    partitions.read_on(0, 12)
+    assert not partitions.takes(0, 13), "fetched before it is sent back"
+    partitions.resume()
+    assert consumer.paused == {0}
+    partitions.seek()
+    partitions.resume()
+    assert (consumer.sought, consumer.paused) == ([10, 12], set())
+    assert [partitions.takes(0, offset) for offset in (12, 13)] == [True, True]
+
+
+def test_what_is_committed_of_a_held_partition_does_not_follow_the_client(
+    partitions: Partitions, consumer: ConsumerDouble
+) -> None:
+    for offset in (10, 11, 12):
+        assert partitions.takes(0, offset)
+    consumer.position[0] = 13
+    partitions.hold(0, 11)
+    assert partitions.past_markers(0, 11) == 11
+    partitions.read_on(0, 12)
+    partitions.seek()
+    assert partitions.past_markers(0, 12) == 12
+    assert partitions.takes(0, 12)
+    assert partitions.past_markers(0, 13) == 13
+
+
+def test_a_held_partition_that_begins_anew_is_held_no_more(partitions: Partitions, consumer: ConsumerDouble) -> None:
+    partitions.hold(0, 10)
+    partitions.stop([0])
+    partitions.begin(0, 10)
+    partitions.seek()
+    partitions.resume()
+    assert consumer.paused == set()
+    assert partitions.takes(0, 10)
