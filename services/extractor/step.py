@@ -5,19 +5,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
 from typing_extensions import override
 
 from services.extractor.engines import EngineCache
+from services.extractor.errors import RecipeUnsupported
 from services.extractor.image_source import read_image
 from services.extractor.settings import ImageSettings
 from shared.bank.recipe_cache import RecipeCache
-from shared.errors import Uninspectable
+from shared.errors import ConfigurationError, NotReady, Uninspectable
 from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
 from shared.identity import Identity
+from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Outcome, Record, Source, Step
+from shared.vision.engine import Engine
 from shared.vision.extraction import Sized, at_input_sizes, extract_sized
 from shared.vision.picture import decode_as_stored
 from shared.vision.recipe import Recipe
+
+log = structlog.get_logger()
 
 
 class ExtractorStep(Step[ImageCaptured]):
@@ -43,16 +49,32 @@ class ExtractorStep(Step[ImageCaptured]):
 
     @override
     def open(self) -> None:
-        for recipe in self._recipes.published():
-            self._engines.warm_up(recipe)
+        """Make the engines of what is published; raises `ConfigurationError` where none of it can be computed here."""
+        unsupported: list[RecipeUnsupported] = []
+        recipes = self._recipes.published()
+        for recipe in recipes:
+            try:
+                self._engines.warm_up(recipe)
+            except NotReady as reason:  # chips of its products will wait; those of others need not
+                log.warning("recipe_not_warm", precision=recipe.precision, reason=str(reason))
+                if isinstance(reason, RecipeUnsupported):
+                    unsupported.append(reason)
+        if recipes and len(unsupported) == len(recipes):
+            raise ConfigurationError(str(unsupported[0])) from unsupported[0]
 
     @override
     def process(self, records: Sequence[Record[ImageCaptured]]) -> Sequence[Outcome]:
-        # Recipes first: where none can be had because Redis is away, nothing is decoded in vain.
-        looks = list(self._decoders.map(self._look, records, [self._recipe(record) for record in records]))
+        # Recipes and engines first: where one cannot be had now, its chips wait and nothing is decoded in vain.
+        ways = {product: self._way(product) for product in {record.event.product for record in records}}
+        missing = {product: str(way) for product, way in ways.items() if isinstance(way, NotReady)}
+        if missing:
+            raise RecordsNotReady(
+                {record.source: why for record in records if (why := missing.get(record.event.product)) is not None}
+            )
+        looks = list(self._decoders.map(self._look, records, [ways[record.event.product] for record in records]))
         outcomes: list[Outcome] = [look if isinstance(look, Uninspectable) else () for look in looks]
         for (recipe, feature_space), members in _by_recipe(looks).items():
-            engine = self._engines.engine(recipe, feature_space)
+            engine = members[0][1].way.engine
             grids = extract_sized([look.sized for _, look in members], recipe, engine)
             for (index, look), chip_grids in zip(members, grids, strict=True):
                 record = records[index]
@@ -88,44 +110,54 @@ class ExtractorStep(Step[ImageCaptured]):
         self._decoders.shutdown()
         self._recipes.close()
 
-    def _recipe(self, record: Record[ImageCaptured]) -> "_Recipe | Uninspectable":
+    def _way(self, product: str) -> "_Way | Uninspectable | NotReady":
         try:
-            return self._recipes.recipe(record.event.product)
-        except Uninspectable as error:
+            recipe, feature_space = self._recipes.recipe(product)
+            return _Way(recipe, feature_space, self._engines.engine(recipe, feature_space))
+        except RecipeUnsupported as error:
+            return RecipeUnsupported(f"pictures of {product} cannot be looked at here: {error}")
+        except (Uninspectable, NotReady) as error:
             return error
 
-    def _look(self, record: Record[ImageCaptured], recipe: "_Recipe | Uninspectable") -> "_Look | Uninspectable":
-        if isinstance(recipe, Uninspectable):
-            return recipe
+    def _look(self, record: Record[ImageCaptured], way: "_Way | Uninspectable | NotReady") -> "_Look | Uninspectable":
+        assert not isinstance(way, NotReady)  # noqa: S101 - `process` has raised
+        if isinstance(way, Uninspectable):
+            return way
         try:
             data = read_image(record.event, root=self._images.root, max_bytes=self._images.max_referenced_bytes)
             # Resized here, on the threads that decode: the one that judges has all the rest to do.
             picture = decode_as_stored(data, max_pixels=self._images.max_pixels)
-            return _Look(recipe, picture.shape[0], picture.shape[1], at_input_sizes(picture, recipe[0]))
+            return _Look(way, picture.shape[0], picture.shape[1], at_input_sizes(picture, way.recipe))
         except Uninspectable as error:
             return error
 
 
-_Recipe = tuple[Recipe, str]
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a product's pictures are looked at."""
+
+    recipe: Recipe
+    feature_space: str
+    engine: Engine
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
     """A picture that is ready for the backbone."""
 
-    recipe: _Recipe
+    way: _Way
     height: int
     """Of the original, pixels."""
     width: int
     sized: Sized
 
 
-def _by_recipe(looks: Sequence[_Look | Uninspectable]) -> dict[_Recipe, list[tuple[int, _Look]]]:
-    """Positions and pictures of the chips that can be looked at, together by recipe."""
-    groups: dict[_Recipe, list[tuple[int, _Look]]] = {}
+def _by_recipe(looks: Sequence[_Look | Uninspectable]) -> dict[tuple[Recipe, str], list[tuple[int, _Look]]]:
+    """Positions and pictures of the chips that can be looked at, together by recipe and feature space."""
+    groups: dict[tuple[Recipe, str], list[tuple[int, _Look]]] = {}
     for index, look in enumerate(looks):
         if not isinstance(look, Uninspectable):
-            groups.setdefault(look.recipe, []).append((index, look))
+            groups.setdefault((look.way.recipe, look.way.feature_space), []).append((index, look))
     return groups
 
 

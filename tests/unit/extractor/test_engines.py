@@ -6,8 +6,10 @@ import pytest
 
 from services.extractor import engines
 from services.extractor.engines import EngineCache
+from services.extractor.errors import RecipeUnsupported
 from services.extractor.settings import EngineSettings
 from shared.bank.errors import UnknownFeatureSpace
+from shared.vision.errors import ConversionFailed, UnsupportedPrecision
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.recipe import Layer, Recipe
 
@@ -67,3 +69,27 @@ def test_features_of_another_space_are_refused_before_an_engine_is_made(loaded: 
     with pytest.raises(UnknownFeatureSpace, match="made in feature space 0123456789abcdef, this extractor makes"):
         EngineCache(EngineSettings(), no_graphs).engine(RECIPE, "0123456789abcdef")
     assert not loaded
+
+
+@pytest.mark.parametrize("failure", [UnsupportedPrecision("choose f32"), ConversionFailed("no room for choose f32")])
+def test_a_recipe_that_cannot_be_computed_is_tried_again_only_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    tries: list[float] = []
+    now = 100.0
+
+    def load_engine(*_: Any, **__: Any) -> SeenEngine:
+        tries.append(now)
+        if len(tries) < 3:
+            raise failure
+        return SeenEngine(None)
+
+    monkeypatch.setattr(engines, "load_engine", load_engine)
+    cache = EngineCache(EngineSettings(), no_graphs, clock=lambda: now)
+    for _ in range(2):
+        for _ in range(3):
+            with pytest.raises(RecipeUnsupported, match="choose f32"):
+                cache.warm_up(RECIPE)
+        now += engines.RETRY_S
+    cache.warm_up(RECIPE)
+    assert tries == [100.0, 100.0 + engines.RETRY_S, 100.0 + 2 * engines.RETRY_S]

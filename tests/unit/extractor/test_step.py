@@ -5,11 +5,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from services.extractor.errors import RecipeUnsupported
 from services.extractor.settings import ImageSettings
 from services.extractor.step import ExtractorStep
-from shared.bank.errors import BankUnavailable, UnknownProduct
-from shared.errors import NotReady
+from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
+from shared.errors import ConfigurationError, NotReady
 from shared.events import FeaturesExtracted, Uninspected, UninspectedReason
+from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Source
 from shared.vision.errors import UndecodableImage
 from shared.vision.features import patches_of
@@ -65,11 +67,20 @@ class Engines:
     def __init__(self) -> None:
         self.by_space = {"fine": MeanColourEngine(FINE), "coarse": MeanColourEngine(COARSE)}
         self.warm: list[Recipe] = []
+        self.unsupported: dict[str, str] = {}
+        self.damaged: set[str] = set()
 
     def engine(self, recipe: Recipe, feature_space: str) -> MeanColourEngine:
+        if feature_space in self.unsupported:
+            raise RecipeUnsupported(self.unsupported[feature_space])
+        if feature_space in self.damaged:
+            raise BankUnavailable("its int8 graphs are damaged")
+        if feature_space not in self.by_space:
+            raise UnknownFeatureSpace(feature_space)
         return self.by_space[feature_space]
 
     def warm_up(self, recipe: Recipe) -> None:
+        self.engine(recipe, "fine" if recipe == FINE else "coarse")
         self.warm.append(recipe)
 
 
@@ -146,3 +157,55 @@ def test_a_chip_that_cannot_be_looked_at_travels_on_with_the_reason(step: Extrac
     (features,) = step.uninspected(identity(3), Source("images", 2, 9), cause, None)
     assert (features.event_id, features.uninspected, features.grids) == ("event-3", cause, ())
     assert (features.image.topic, features.image.offset, features.image.sha256) == ("images", 9, None)
+
+
+def test_a_product_that_cannot_be_looked_at_here_makes_its_chips_wait_and_no_others(
+    step: ExtractorStep, engines: Engines
+) -> None:
+    engines.unsupported = {"coarse": "TensorFlow does not compute features in int8; choose f32 or bf16"}
+    records = [
+        record_of(image_captured(picture((1, 2, 3)), n, product=product), offset=n)
+        for n, product in enumerate(["soic-8", "qfp-32"])
+    ]
+    with pytest.raises(RecordsNotReady, match=r"pictures of qfp-32 cannot be looked at here: .*choose f32") as raised:
+        step.process(records)
+    assert raised.value.reasons.keys() == {records[1].source}
+    ((features,),) = step.process(records[:1])
+    assert features.uninspected is None
+
+
+def test_a_recipe_that_cannot_be_computed_here_does_not_keep_the_stage_from_starting(
+    step: ExtractorStep, engines: Engines
+) -> None:
+    engines.unsupported = {"fine": "this CPU has neither VNNI nor AMX"}
+    step.open()
+    assert engines.warm == [COARSE]
+
+
+def test_a_recipe_whose_graphs_are_damaged_does_not_keep_the_stage_from_starting(
+    step: ExtractorStep, engines: Engines
+) -> None:
+    engines.damaged = {"fine"}
+    step.open()
+    assert engines.warm == [COARSE]
+
+
+def test_an_extractor_that_can_compute_none_of_the_recipes_does_not_start(
+    step: ExtractorStep, engines: Engines
+) -> None:
+    engines.unsupported = {"fine": "this CPU does not compute in bf16", "coarse": "this CPU does not compute in bf16"}
+    with pytest.raises(ConfigurationError, match="this CPU does not compute in bf16"):
+        step.open()
+
+
+def test_a_bundle_of_another_feature_space_makes_its_chips_uninspected_for_that_reason(
+    step: ExtractorStep, engines: Engines
+) -> None:
+    del engines.by_space["coarse"]
+    records = [
+        record_of(image_captured(picture((1, 2, 3)), n, product=product), offset=n)
+        for n, product in enumerate(["soic-8", "qfp-32"])
+    ]
+    (features,), unknown = step.process(records)
+    assert features.uninspected is None
+    assert isinstance(unknown, UnknownFeatureSpace)
