@@ -62,6 +62,7 @@ def run(settings: GatewaySettings) -> int:
     tracing.configure(settings.trace, NAME)
     stopping = threading.Event()
     server: uvicorn.Server | None = None
+    told_by: int | None = None
 
     def stop() -> None:
         stopping.set()
@@ -69,7 +70,8 @@ def run(settings: GatewaySettings) -> int:
             server.should_exit = True
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
+        nonlocal told_by
+        told_by = number  # told later: the signal may have interrupted the log itself, which holds a lock then
         stop()
 
     # Also because uvicorn, once drained, raises the signal again for the handler that stood before its own.
@@ -104,7 +106,7 @@ def run(settings: GatewaySettings) -> int:
     tracing.shutdown()  # after the producer, whose last acknowledgements are told too
     if producer.fatal_error:
         return ExitStatus.FAILED
-    log.info("drained")
+    log.info("drained", signal=signal.Signals(told_by).name if told_by else None)
     return ExitStatus.DRAINED
 
 

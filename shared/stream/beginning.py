@@ -1,5 +1,6 @@
 """How a worker begins with partitions: it reads what was kept of each, hands that to the judge, then takes records."""
 
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import Protocol
@@ -19,8 +20,8 @@ log = structlog.get_logger()
 class Pasts(Protocol):
     """What is asked of `shared.stream.recall.PastReader`."""
 
-    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
-        """Read a partition's past, after a wait; `cut_short` where its log has lost records that were read."""
+    def begin(self, partition: int, *, cut_short: bool = False) -> Future[Past]:
+        """Read a partition's past; `cut_short` where its log has lost records that were read."""
         ...
 
 
@@ -31,42 +32,58 @@ Recollect = Callable[[int, Past], None]
 class Beginnings:
     """The partitions whose past is being read. Used by the main thread."""
 
-    def __init__(self, pasts: Pasts, partitions: Partitions, recollect: Recollect) -> None:
+    def __init__(
+        self,
+        pasts: Pasts,
+        partitions: Partitions,
+        recollect: Recollect,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pasts = pasts
         self._partitions = partitions
         self._recollect = recollect
+        self._clock = clock
         self._awaited: dict[int, Future[Past]] = {}
+        self._again: dict[int, float] = {}  # those to be read again, and when
         self._cut_short: set[int] = set()  # of those
 
     @property
     def awaited(self) -> frozenset[int]:
         """The partitions that have not begun for this reason."""
-        return frozenset(self._awaited)
+        return frozenset(self._awaited) | frozenset(self._again)
 
     def start(self, partitions: Collection[int]) -> None:
         """Take nothing of these owned partitions until what was kept of them has been read, from now on."""
         self._cut_short |= self._partitions.cut_short & set(partitions)
         self._partitions.stop(partitions)
         for partition in sorted(partitions):
-            self._awaited[partition] = self._pasts.begin(partition, cut_short=partition in self._cut_short)
+            self._read(partition)
 
     def drop(self, partitions: Collection[int]) -> None:
         """These are another's from now on."""
         for partition in partitions:
             self._awaited.pop(partition, None)
+            self._again.pop(partition, None)
         self._cut_short -= set(partitions)
 
     def go_on(self) -> None:
-        """Begin with the partitions whose past has been read; read again what could not be."""
+        """Begin with the partitions whose past has been read; read again what could not be, after a while."""
+        for partition in sorted(partition for partition, at in self._again.items() if at <= self._clock()):
+            self._read(partition)
         for partition, reading in [(partition, past) for partition, past in self._awaited.items() if past.done()]:
             try:
                 past = reading.result()
             except (KafkaException, NotReady) as error:
                 log.warning("past_unknown", partition=partition, reason=str(error), next_attempt_in_s=RETRY_S)
-                cut_short = partition in self._cut_short
-                self._awaited[partition] = self._pasts.begin(partition, after_s=RETRY_S, cut_short=cut_short)
+                del self._awaited[partition]
+                self._again[partition] = self._clock() + RETRY_S
                 continue
             del self._awaited[partition]
             self._cut_short.discard(partition)
             self._recollect(partition, past)
             self._partitions.begin(partition, past.position)
+
+    def _read(self, partition: int) -> None:
+        self._again.pop(partition, None)
+        self._awaited[partition] = self._pasts.begin(partition, cut_short=partition in self._cut_short)

@@ -14,8 +14,8 @@ SMOOTHING = 0.3  # weight of the latest batch; after four, three quarters of the
 def begin_by(identity: Identity, needed: timedelta) -> datetime | None:
     """Until when a stage may begin with a chip, where it needs so long for it; None where there is no deadline.
 
-    At most half of the time that the chip has from its capture to its deadline is set aside for the work. A stage that
-    has become slow can so never come to shed every chip, by which it would also never learn that it is quick again.
+    At most half of the time that the chip has from its capture to its deadline is set aside for the work. So a
+    stage that has become slow never sheds every chip; if it did, it would never learn that it is quick again.
     """
     if identity.verdict_by is None:
         return None

@@ -319,6 +319,7 @@ class Loop(Generic[E]):
         self._beginnings.start(owned)
 
     def _drain(self) -> None:
+        log.info("stopping")
         self._vitals.draining = True
         self._finish_in_flight(DRAIN_BUDGET_S)
         self._buffer.drop()

@@ -57,7 +57,7 @@ class Notes:
     def begin(self, partition: int, noted: Iterable[Output]) -> None:
         """Begin with a partition: this is what its note held when it was committed last.
 
-        Nobody knows for how long, so it is due: over rebalances and failed transactions it would else never be.
+        Nobody knows for how long, so it is due: otherwise repeated rebalances could postpone it for ever.
         """
         self._notes.pop(partition, None)
         if outputs := list(noted):

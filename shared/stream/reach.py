@@ -47,8 +47,10 @@ def beginning(
     """
     if committed is None:
         if reach.end > reach.first:
-            # New, or its offsets have expired: then much of this was judged before.
-            log.warning("no_offset", partition=where, begins_at=reach.first, end=reach.end)
+            # New: of a log that begins at 0 nothing has expired, and much of it may be what ended transactions left.
+            # Else its offsets have expired, and much of this was judged before.
+            tell = log.warning if reach.first else log.info
+            tell("no_offset", partition=where, begins_at=reach.first, end=reach.end)
         return reach.first
     if committed > reach.end or (cut_short and committed > reach.first):
         back = committed - again

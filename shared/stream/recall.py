@@ -66,7 +66,7 @@ class Past:
     kept: Mapping[type[Event], Sequence[Event]]
     """What was read back, oldest first, the note's at the end."""
     noted: tuple[Output, ...] = ()
-    """The same as far as it stands in the note beside the offset."""
+    """The part of it that stands in the note beside the offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +125,13 @@ class PastReader:
         self._worker = Worker("past")
         self._worker.submit(self._connect)
 
-    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
-        """Read a partition's past, after a wait; `cut_short` as in `shared.stream.reach.beginning`.
+    def begin(self, partition: int, *, cut_short: bool = False) -> Future[Past]:
+        """Read a partition's past; `cut_short` as in `shared.stream.reach.beginning`.
 
         The future fails with `KafkaException` where the broker, or with `NotReady` where the registry cannot be
         reached: begin again.
         """
-        return self._worker.submit(self._read, partition, after_s, cut_short)
+        return self._worker.submit(self._read, partition, cut_short)
 
     def close(self) -> None:
         """Read no more."""
@@ -146,8 +146,7 @@ class PastReader:
     def _close(self) -> None:
         self._consumer.close()
 
-    def _read(self, partition: int, after_s: float, cut_short: bool) -> Past:
-        self._ended.wait(after_s)
+    def _read(self, partition: int, cut_short: bool) -> Past:
         try:
             committed, noted = self._committed(partition)
             reach = self._reach(TopicPartition(self._topic, partition))
@@ -178,8 +177,8 @@ class PastReader:
         first, end = reach.first, reach.end
         of_note = [_Value(output.key, output.value) for output in noted if output.topic == recall.topic]
         if recall.latest is None:
-            values = [*map(_Value.of, self._records(place, first, end)), *of_note]
-            return self._decoded(recall, {value.key: value for value in values if value.value}.values())
+            latest = {value.key: value for value in [*map(_Value.of, self._records(place, first, end)), *of_note]}
+            return self._decoded(recall, [value for value in latest.values() if value.value])
         kept = self._decoded(recall, of_note)
         distance = recall.latest
         while end > first and sum(map(recall.weigh, kept)) < recall.latest:

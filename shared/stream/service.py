@@ -6,6 +6,7 @@
 import json
 import logging
 import signal
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import wait
 from threading import Event as Flag
@@ -43,6 +44,8 @@ E = TypeVar("E", bound=ChipEvent)
 CLOSE_BUDGET_S = 1.0  # what is left of SIGTERM's 5 s after draining, for the step to release what it took
 # How long one transaction waits for a broker that is away; then it is begun again, by a producer that is not confused.
 BROKER_PATIENCE_S = 10.0
+# Waiting for the flag itself would hold its lock for moments in which a signal's handler, on this same thread, sets it.
+STOP_POLL_S = 0.05
 GROUP_STATE_MS = 2000  # how often the client tells whether the group's coordinator answers
 
 log = structlog.get_logger()
@@ -59,8 +62,8 @@ def run(step: Step[E], settings: ServiceSettings) -> int:
     service = Service(step, settings)
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        service.stop()
+        # Nothing else: the signal may interrupt whoever holds a lock, as the log does while it writes a line.
+        service.stop(number)
 
     if current_thread() is main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,6 +83,7 @@ class Service(Generic[E]):
         self._topics = topics
         self._stopping = Flag()
         self.vitals = Vitals(step.not_ready_because, degraded_because=step.degraded_because)
+        self._signal: int | None = None
         self.admin_port: int | None = None
         """Once it is open."""
 
@@ -93,8 +97,9 @@ class Service(Generic[E]):
         """The stage's consumer group."""
         return f"{self._settings.topic_prefix}chipsieve-{self._step.name}"
 
-    def stop(self) -> None:
-        """Have `run` drain and return; from any thread or signal handler."""
+    def stop(self, number: int | None = None) -> None:
+        """Have `run` drain and return, because of that signal; from any thread or signal handler."""
+        self._signal = number
         self._stopping.set()
 
     def run(self) -> int:
@@ -111,7 +116,7 @@ class Service(Generic[E]):
         except Exception:
             log.exception("failed")
             return ExitStatus.FAILED
-        log.info("drained")
+        log.info("drained", signal=signal.Signals(self._signal).name if self._signal else None)
         return ExitStatus.DRAINED
 
     def _run(self) -> None:
@@ -126,6 +131,8 @@ class Service(Generic[E]):
             # Models first, partitions second: until this worker can judge, others keep them.
             if self._open(worker, codec):
                 self._loop(worker, codec, topics)
+            else:
+                log.info("stopping")
         finally:
             self.vitals.draining = True
             worker.submit(self._step.close)
@@ -154,9 +161,12 @@ class Service(Generic[E]):
             else:
                 self.vitals.opening = None
                 return True
-            self.vitals.progress()
-            if self._stopping.wait(wait_s):
-                return False
+            until = time.monotonic() + wait_s
+            while time.monotonic() < until:
+                self.vitals.progress()
+                if self._stopping.is_set():
+                    return False
+                time.sleep(STOP_POLL_S)
         raise AssertionError("back_off() never ends")
 
     def _loop(self, worker: Worker, codec: Codec, topics: Topics) -> None:
@@ -216,6 +226,8 @@ class Service(Generic[E]):
             # Before the group hears of this worker: its predecessor is out of the way then.
             if transactions.open(consumer.consumer_group_metadata()):
                 loop.run()
+            else:
+                log.info("stopping")
         finally:
             membership.close()
             consumer.close()

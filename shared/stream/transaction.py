@@ -232,6 +232,7 @@ class Transactions:
         if self._stopping.is_set():
             return False
         log.warning("producer_replaced", because=because.args[0].str())
+        self._sender.close(0.0)  # ends once its call returns, should it ever
         self._producer, self._sender = self._new_producer(), Worker("send-offsets")
         return True
 

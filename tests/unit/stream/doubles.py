@@ -169,7 +169,7 @@ class PastsDouble:
         self.failures: deque[Exception] = deque()
         self.cut_short: list[int] = []
 
-    def begin(self, partition: int, *, after_s: float = 0.0, cut_short: bool = False) -> Future[Past]:
+    def begin(self, partition: int, *, cut_short: bool = False) -> Future[Past]:
         if cut_short:
             self.cut_short.append(partition)
         future: Future[Past] = Future()
@@ -189,7 +189,7 @@ class PastsDouble:
             if output.topic == recall.topic and output.partition == partition and recall.key in (None, output.key)
         ]
         if recall.latest is None:
-            outputs = list({output.key: output for output in outputs}.values())
+            outputs = [output for output in {output.key: output for output in outputs}.values() if output.value]
         return [self._codec.decode(output.value, recall.event) for output in outputs]
 
 

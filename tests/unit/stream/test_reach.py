@@ -26,8 +26,9 @@ def test_a_stage_goes_on_where_it_was_and_says_nothing(committed: int, first: in
 def test_a_stage_that_never_committed_begins_at_the_first_record() -> None:
     with capture_logs() as told:
         assert (begin(None, 0, 0), told) == (0, [])
+        assert begin(None, 0, 4) == 0
         assert begin(None, 7, 9) == 7
-    assert [line["event"] for line in told] == ["no_offset"]
+    assert [(line["event"], line["log_level"]) for line in told] == [("no_offset", "info"), ("no_offset", "warning")]
 
 
 def test_records_that_expired_unread_are_told_of_and_counted() -> None:

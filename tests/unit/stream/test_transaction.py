@@ -201,3 +201,13 @@ def test_told_to_stop_it_does_not_wait_for_the_broker():
         setup.commit()
     assert setup.producers == 1
     assert setup.calls.count("commit_transaction") == 1
+
+
+def test_a_producer_that_is_replaced_leaves_no_thread_behind():
+    setup = Setup(commit_transaction=[AWAY] * 100, abort_transaction=[AWAY] * 100)
+    first = setup.transactions._sender._thread
+    with pytest.raises(OutcomeUnknown):
+        setup.commit()
+    first.join(timeout=10)
+    assert setup.producers > 1
+    assert not first.is_alive()
