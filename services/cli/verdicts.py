@@ -22,13 +22,14 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 class Chip:
     """A picture of a chip."""
 
+    line_id: str
     event_id: str
     chip_id: str
 
     @classmethod
     def of(cls, about: DeadLetter | ChipInspected) -> "Chip":
         """The chip that something is about."""
-        return cls(about.event_id, about.chip_id)
+        return cls(about.line_id, about.event_id, about.chip_id)
 
 
 def judged(chips: Collection[Chip], since: datetime, settings: Settings, topics: Topics, codec: Codec) -> set[Chip]:

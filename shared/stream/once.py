@@ -36,7 +36,9 @@ class SettledChips:
         One that is sent back from the dead letters is, as long as it has no verdict but UNINSPECTED.
         """
         chips = self._uninspected.get(partition)
-        uninspected = chips.get(digest_of(identity)) if chips else None
+        if chips is None:
+            return True
+        uninspected = chips.get(digest_of(identity), chips.get(_digest_without_line(identity)))
         return uninspected is None or (replayed and uninspected)
 
     def enter(self, partition: int, identity: Identity, *, uninspected: bool) -> None:
@@ -76,7 +78,16 @@ class SettledChips:
 def digest_of(identity: Identity) -> bytes:
     """What stands for a chip in `ChipsSettled`.
 
-    Not for its event's id alone: where a sender gives two chips the same one, each still gets its verdict.
+    Not for its event's id alone: where senders give two chips the same one, each still gets its verdict.
     """
-    text = f"{identity.event_id}\0{identity.chip_id}"
+    return _digest(identity.line_id, identity.event_id, identity.chip_id)
+
+
+def _digest_without_line(identity: Identity) -> bytes:
+    """What stood for it up to version 0.1, and is among what is kept for a day after an upgrade."""
+    return _digest(identity.event_id, identity.chip_id)
+
+
+def _digest(*ids: str) -> bytes:
+    text = "\0".join(ids)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()

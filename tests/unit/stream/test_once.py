@@ -1,8 +1,10 @@
+import hashlib
 from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.events import ChipsSettled, SettledChip
 from shared.stream.once import SettledChips
 from tests.events_of_chips import identity
 
@@ -25,6 +27,28 @@ def test_two_chips_with_one_event_id_are_both_taken():
     chips = settled_chips()
     chips.enter(0, identity(1), uninspected=False)
     assert chips.takes(0, identity(1, chip_id="another"), replayed=False)
+
+
+def test_chips_of_two_lines_are_two_chips_whatever_their_ids():
+    chips = settled_chips()
+    chips.enter(0, identity(1, line_id="L1"), uninspected=False)
+    assert chips.takes(0, identity(1, line_id="L6"), replayed=False)
+
+
+def kept_by_an_older_version(number: int, *, uninspected: bool) -> ChipsSettled:
+    chip = identity(number)
+    digest = hashlib.blake2b(f"{chip.event_id}\0{chip.chip_id}".encode(), digest_size=16).digest()
+    return ChipsSettled(stage="toy", chips=(SettledChip(digest=digest, uninspected=uninspected),), settled_at=NOW)
+
+
+def test_a_chip_that_an_older_version_dealt_with_is_not_taken_again():
+    chips = settled_chips()
+    chips.recall(0, [kept_by_an_older_version(1, uninspected=False), kept_by_an_older_version(2, uninspected=True)])
+    assert not chips.takes(0, identity(1), replayed=False)
+    assert not chips.takes(0, identity(1), replayed=True)
+    assert chips.takes(0, identity(2), replayed=True)
+    chips.enter(0, identity(2), uninspected=False)
+    assert not chips.takes(0, identity(2), replayed=True), "the latest word counts"
 
 
 def test_a_replayed_chip_is_taken_as_long_as_it_could_not_be_inspected():
