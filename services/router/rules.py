@@ -16,6 +16,10 @@ from shared.identity import UNKNOWN
 # 1.25 KB of bits, copied for every chip; a line of 10 chips a second fills it in a quarter of an hour.
 LONGEST_WINDOW = 10_000
 
+# A line that has been silent for so long is forgotten: longer than a night and a shift, after which its windows say
+# nothing any more. Names that somebody made up, or mistyped, would else be kept for ever.
+REMEMBERED = timedelta(hours=24)
+
 
 class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -174,6 +178,13 @@ def observe_silence(before: LineState, line_id: str, now: datetime, rules: Rules
         raised_at=now,
     )
     return replace(before, silence_armed=False), (alert,)
+
+
+def is_over(state: LineState, line_id: str, now: datetime, rules: Rules) -> bool:
+    """Whether nothing need be known of a line any more: it has been silent for long, and people were told."""
+    rule, _ = rules.line_silent(line_id, state.latest.product)
+    is_awaited = rule is not None and state.silence_armed and line_id != UNKNOWN
+    return not is_awaited and now - state.latest.seen_at >= REMEMBERED
 
 
 def _watch_burst(state: LineState, line_id: str, rules: Rules) -> Observation:

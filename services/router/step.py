@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from typing_extensions import override
+
 from services.router.line_records import from_event, to_event
-from services.router.rules import LineState, RoutedChip, Rules, observe, observe_silence
+from services.router.rules import LineState, RoutedChip, Rules, is_over, observe, observe_silence
 from shared.events import AlertRaised, ChipInspected, ChipRejected, Event, LineObserved, Uninspected, Verdict
 from shared.identity import Identity
-from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
+from shared.stream.step import EventsByPartition, Forgotten, Kept, Outcome, Record, Source, Step
 
 
 class RouterStep(Step[ChipInspected]):
@@ -34,12 +36,15 @@ class RouterStep(Step[ChipInspected]):
         self._rules = rules
         self._clock = clock
         self._lines: dict[int, dict[str, LineState]] = {}  # by partition and line
-        self._changed: dict[int, set[str]] = {}  # lines to be written down, by partition
+        self._changed: dict[int, set[str]] = {}  # lines to be written down or off, by partition
+        self._observed: dict[Source, Sequence[AlertRaised]] = {}  # the records of this batch, and what they set off
 
+    @override
     def process(self, records: Sequence[Record[ChipInspected]]) -> Sequence[Outcome]:
         """A reject for every chip that did not pass, and the alerts it sets off."""
         return [self._route(record) for record in records]
 
+    @override
     def uninspected(
         self, identity: Identity, source: Source, cause: Uninspected, event: ChipInspected | None
     ) -> Sequence[Event]:
@@ -52,44 +57,59 @@ class RouterStep(Step[ChipInspected]):
             image=event.image if event is not None else None,
             rejected_at=now,
         )
-        # A record that could be decoded was observed when it was processed. One that could not counts now, after the
-        # others of its batch.
-        alerts = self._observe(source, identity, Verdict.UNINSPECTED, now) if event is None else ()
+        # A record that `process` has not seen counts now, after the others of its batch. Where what was said of one did
+        # not fit, this is asked again without the event: an alert that may be what did not fit is left out then.
+        again = event is None and source in self._observed
+        alerts = () if again else self._observe(source, identity, Verdict.UNINSPECTED, now)
         return (rejected, *alerts)
 
+    @override
     def tick(self, now: datetime) -> EventsByPartition:
-        """Alerts for the lines that have fallen silent."""
+        """Alerts for the lines that have fallen silent; lines that have been for a day are forgotten."""
         raised: dict[int, list[Event]] = {}
         for partition, lines in self._lines.items():
-            for line_id, before in lines.items():
+            for line_id, before in list(lines.items()):
                 after, alerts = observe_silence(before, line_id, now, self._rules)
                 if alerts:
                     self._change(partition, line_id, after)
                     raised.setdefault(partition, []).extend(alerts)
+                elif is_over(before, line_id, now, self._rules):
+                    del lines[line_id]
+                    self._changed.setdefault(partition, set()).add(line_id)
         return raised
 
-    def to_keep(self) -> EventsByPartition:
-        """The lines that changed, as they are now."""
+    @override
+    def to_keep(self) -> Kept:
+        """The lines that changed, as they are now; of a line that was forgotten nothing."""
         changed, self._changed = self._changed, {}
+        self._observed.clear()  # the batch ends here
         return {
-            partition: [to_event(line_id, self._lines[partition][line_id]) for line_id in sorted(lines)]
+            partition: [self._kept(partition, line_id) for line_id in sorted(lines)]
             for partition, lines in changed.items()
         }
 
+    @override
     def recall(self, partition: int, kept: Sequence[Event]) -> None:
-        """Go on with a partition's lines. The time in which nobody looked is not counted as a silence."""
+        """Go on with a partition's lines. The time in which nobody looked is not counted as a silence.
+
+        Where a line's silence was told before, it goes on: else no line would be forgotten where routers change daily.
+        """
         now = self._clock()
         for event in kept:
             assert isinstance(event, LineObserved)  # noqa: S101 - what this step recalls
             state = from_event(event)
-            state = replace(state, latest=replace(state.latest, seen_at=now))
+            if state.silence_armed:
+                state = replace(state, latest=replace(state.latest, seen_at=now))
             self._lines.setdefault(partition, {})[event.line_id] = state
 
+    @override
     def forget(self, partitions: Sequence[int]) -> None:
         """Their lines are another router's now, or are read again."""
         for partition in partitions:
             self._lines.pop(partition, None)
             self._changed.pop(partition, None)
+        for source in [source for source in self._observed if source.partition in partitions]:
+            del self._observed[source]
 
     def _route(self, record: Record[ChipInspected]) -> Sequence[Event]:
         now = self._clock()
@@ -98,7 +118,10 @@ class RouterStep(Step[ChipInspected]):
             return alerts
         return (_rejected(record.identity, record.event, now), *alerts)
 
-    def _observe(self, source: Source, identity: Identity, verdict: Verdict, now: datetime) -> Sequence[Event]:
+    def _observe(self, source: Source, identity: Identity, verdict: Verdict, now: datetime) -> Sequence[AlertRaised]:
+        """What a record sets off; it counts once, also where its chip is given up after it was routed."""
+        if source in self._observed:
+            return self._observed[source]
         chip = RoutedChip(
             event_id=identity.event_id,
             chip_id=identity.chip_id,
@@ -109,7 +132,12 @@ class RouterStep(Step[ChipInspected]):
         before = self._lines.get(source.partition, {}).get(identity.line_id)
         after, alerts = observe(before, identity.line_id, chip, self._rules)
         self._change(source.partition, identity.line_id, after)
+        self._observed[source] = alerts
         return alerts
+
+    def _kept(self, partition: int, line_id: str) -> LineObserved | Forgotten:
+        state = self._lines.get(partition, {}).get(line_id)
+        return Forgotten(LineObserved, line_id) if state is None else to_event(line_id, state)
 
     def _change(self, partition: int, line_id: str, state: LineState) -> None:
         self._lines.setdefault(partition, {})[line_id] = state

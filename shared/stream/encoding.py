@@ -7,8 +7,8 @@ from shared import tracing
 from shared.events import ChipsSettled, Event
 from shared.identity import MAX_ID_LENGTH, REPLAY_OF, ChipEvent, Identity, cut, identity_of, to_headers
 from shared.stream.errors import OutputTooLarge
-from shared.stream.record import Output, Received
-from shared.stream.step import EventsByPartition
+from shared.stream.record import TOMBSTONE, Output, Received
+from shared.stream.step import Forgotten, Kept
 from shared.topics import Topics
 
 D = TypeVar("D", bound=Event)
@@ -44,9 +44,19 @@ class Encoder:
             outputs.append(self._output(event, received.source.partition, [*to_headers(about), *carried], received))
         return tuple(outputs)
 
-    def aside(self, events: EventsByPartition) -> tuple[Output, ...]:
+    def aside(self, events: Kept) -> tuple[Output, ...]:
         """Records that follow from no single record, but belong to a partition."""
-        return tuple(self._output(event, partition, [], None) for partition, group in events.items() for event in group)
+        return tuple(
+            self._tombstone(event, partition)
+            if isinstance(event, Forgotten)
+            else self._output(event, partition, [], None)
+            for partition, group in events.items()
+            for event in group
+        )
+
+    def _tombstone(self, forgotten: Forgotten, partition: int) -> Output:
+        topic = self._topics.topic_of(forgotten.event).name
+        return Output(topic, partition, forgotten.key.encode(), TOMBSTONE, headers=[], source=None)
 
     def _output(
         self, event: Event, partition: int, headers: list[tuple[str, bytes]], follows: Received | None

@@ -15,6 +15,7 @@ from shared.tracing import Trace
 
 # What Kafka counts to a record beside its key, value and headers: batch header, lengths, offsets. 70 bytes and some.
 FRAMING_BYTES = 512
+TOMBSTONE = b""  # the value of a record that hides those of its key: no event is as short
 HEADER_BYTES = 140  # of a received header beside its name and value: Python's pair, string and bytes
 
 # Where a header's name is not UTF-8, the client (confluent-kafka 2.16) leaves an error behind and returns as if there

@@ -46,6 +46,19 @@ EventsByPartition = Mapping[int, Sequence[Event]]
 """Events by the partition of the input topic that they are about."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """In place of an event that was kept: nothing of this key need be recalled any more."""
+
+    event: type[Event]
+    key: str
+    """Its line's id."""
+
+
+Kept = Mapping[int, Sequence[Event | Forgotten]]
+"""What is to be kept, by the partition of the input topic that it is about."""
+
+
 class Step(ABC, Generic[E]):
     """One stage of the line. Subclasses keep state only where a partition's records must be seen together.
 
@@ -90,8 +103,10 @@ class Step(ABC, Generic[E]):
         """Events due by the clock alone, asked for about once a second, by the partition that they follow from."""
         return {}
 
-    def to_keep(self) -> EventsByPartition:
+    def to_keep(self) -> Kept:
         """What changed of what `recall` must be given, since this was asked last; of each key only the latest.
+
+        `Forgotten` where nothing of a key is to be kept any more: its records go from the topic when that is compacted.
 
         Asked once a batch, after everything else, and committed with the batch's outcomes.
         """

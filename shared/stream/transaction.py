@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from shared.stream.errors import ClientFailed, Fenced, OutcomeUnknown, OutputRefused, TransactionAborted
-from shared.stream.record import Output
+from shared.stream.record import TOMBSTONE, Output
 from shared.stream.step import Source
 from shared.stream.worker import Worker
 
@@ -143,7 +143,7 @@ class Transactions:
             try:
                 self._producer.produce(
                     output.topic,
-                    output.value,
+                    None if output.value == TOMBSTONE else output.value,  # compaction knows it by having no value
                     output.key,
                     partition=output.partition,
                     headers=output.headers,

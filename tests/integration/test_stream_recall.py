@@ -13,7 +13,7 @@ from shared.kafka import admin_config, past_reader_config, producer_config, tran
 from shared.settings import Settings
 from shared.stream.notes import Notes
 from shared.stream.recall import Past, PastReader, Recall
-from shared.stream.record import Output
+from shared.stream.record import TOMBSTONE, Output
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
@@ -211,3 +211,19 @@ def test_what_is_no_event_is_left_out(bench: Bench):
     bench.write(producer, line("line-b", 1))
     past = bench.reader(Recall(topic, LineObserved)).begin(PARTITION).result(30)
     assert [event.line_id for event in past.kept[LineObserved]] == ["line-b"]
+
+
+def test_of_a_key_that_was_forgotten_nothing_is_read_back(bench: Bench):
+    lines = bench.topics.by_name["lines"].name
+    producer = bench.producer("b")
+    for name in ("line-a", "line-b", "line-c"):
+        bench.write(producer, line(name, 1))
+    producer.begin_transaction()
+    producer.produce(lines, None, "line-a", partition=PARTITION)
+    producer.commit_transaction(30)
+    notes = Notes([lines], {lines})
+    notes.enter([Output(lines, PARTITION, b"line-b", TOMBSTONE, [], None)], {PARTITION})
+    commit_note(bench, notes.of(PARTITION))
+    past = bench.past(Recall(lines, LineObserved))
+    assert [event.line_id for event in past.kept[LineObserved]] == ["line-c"]
+    assert [output.value for output in past.noted] == [TOMBSTONE]

@@ -20,7 +20,7 @@ from shared.events import (
     Verdict,
 )
 from shared.identity import Identity, identity_of
-from shared.stream.step import Record, Source
+from shared.stream.step import Forgotten, Record, Source
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = Rules.model_validate(
@@ -243,3 +243,96 @@ def test_alerts_are_the_same_however_often_the_router_changes(verdicts: list[Ver
             step = router()
             step.recall(0, list(kept.values()))
     assert raised == undisturbed
+
+
+DAY = timedelta(hours=24)
+
+
+def test_a_line_that_was_told_of_and_stays_silent_for_a_day_is_forgotten() -> None:
+    step = router()
+    events(step, [inspected(0, Verdict.PASS), inspected(1, Verdict.PASS, line_id="line-2")])
+    step.tick(START + timedelta(seconds=30))
+    step.to_keep()
+    events(step, [inspected(2, Verdict.PASS, line_id="line-2")])
+    step.to_keep()
+    assert step.tick(START + DAY - timedelta(seconds=1)) != {}, "line-2 is told of"
+    step.to_keep()
+    assert step.tick(START + DAY) == {}
+    assert step.to_keep() == {0: [Forgotten(LineObserved, "line-1"), Forgotten(LineObserved, "line-2")]}
+    assert step.tick(START + 2 * DAY) == {}
+    assert step.to_keep() == {}
+
+
+def test_a_line_is_not_forgotten_before_its_silence_is_told() -> None:
+    rules = Rules.model_validate({"defaults": {"line_silent": {"seconds": 48 * 3600}}})
+    step = RouterStep(rules, clock=Clock())
+    events(step, [inspected(0, Verdict.PASS)])
+    assert step.tick(START + DAY) == {}
+    assert len(step.tick(START + 2 * DAY)[0]) == 1
+    assert step.to_keep()[0][0] != Forgotten(LineObserved, "line-1")
+    assert step.tick(START + 2 * DAY + timedelta(seconds=1)) == {}
+    assert step.to_keep() == {0: [Forgotten(LineObserved, "line-1")]}
+
+
+def test_a_line_whose_silence_means_nothing_is_forgotten_too() -> None:
+    step = RouterStep(Rules(), clock=Clock())
+    events(step, [inspected(0, Verdict.PASS)])
+    step.to_keep()
+    step.tick(START + DAY)
+    assert step.to_keep() == {0: [Forgotten(LineObserved, "line-1")]}
+
+
+def test_a_forgotten_line_that_comes_back_is_a_new_one() -> None:
+    clock = Clock()
+    step = router(clock)
+    events(step, [inspected(n, Verdict.REJECT) for n in range(2)])
+    step.tick(START + timedelta(seconds=30))
+    step.tick(START + DAY)
+    clock.now = START + DAY
+    assert alerts(events(step, [inspected(2, Verdict.REJECT)])) == []
+    ((kept,),) = step.to_keep().values()
+    assert isinstance(kept, LineObserved)
+    assert kept.seen == 1
+
+
+def test_a_told_silence_goes_on_over_a_change_of_routers() -> None:
+    clock = Clock()
+    step = router(clock)
+    events(step, [inspected(0, Verdict.PASS)])
+    step.tick(START + timedelta(seconds=30))
+    clock.now = START + DAY / 2
+    after = successor(step, clock=clock)
+    assert after.tick(START + DAY) == {}
+    assert after.to_keep() == {0: [Forgotten(LineObserved, "line-1")]}
+
+
+def test_a_record_that_the_runtime_refused_counts_though_it_could_be_read() -> None:
+    step = router()
+    refused = Uninspected(reason=UninspectedReason.OTHER, detail="the broker refused the outcome", stage="router")
+    found: list[Event] = []
+    for number in range(2):
+        record = inspected(number, Verdict.PASS)
+        found += step.uninspected(record.identity, record.source, refused, record.event)
+        step.to_keep()
+    assert alerts(found) == [(AlertKind.UNINSPECTED_STREAK, "e1")]
+
+
+def test_a_record_counts_once_also_where_what_was_said_of_it_did_not_fit() -> None:
+    step = router()
+    record = inspected(0, Verdict.REJECT)
+    events(step, [record])
+    step.uninspected(record.identity, record.source, GARBAGE, record.event)
+    step.uninspected(record.identity, record.source, GARBAGE, None)
+    ((kept,),) = step.to_keep().values()
+    assert isinstance(kept, LineObserved)
+    assert (kept.seen, kept.streak) == (1, 0)
+
+
+def test_an_alert_outlives_that_its_chip_is_given_up() -> None:
+    step = router()
+    events(step, [inspected(n, Verdict.REJECT) for n in range(2)])
+    record = inspected(2, Verdict.REJECT)
+    assert alerts(events(step, [record])) == [(AlertKind.REJECT_BURST, "e2")]
+    again = step.uninspected(record.identity, record.source, GARBAGE, record.event)
+    assert alerts(again) == [(AlertKind.REJECT_BURST, "e2")]
+    assert alerts(step.uninspected(record.identity, record.source, GARBAGE, None)) == []

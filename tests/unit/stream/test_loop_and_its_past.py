@@ -12,6 +12,7 @@ from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
 from shared.stream import loop as loop_module
 from shared.stream import notes, waiting
 from shared.stream.errors import OutcomeUnknown, TransactionAborted
+from shared.stream.step import Forgotten
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON
 from tests.toy_stage import OnceStep, ToyStep
@@ -246,6 +247,20 @@ def test_what_is_noted_is_written_by_the_clock_once_though_no_chip_comes(monkeyp
     stage.run()
     assert stage.transactions.notes == {0: "", 1: ""}
     assert [len(commits)] == written, "with nothing noted there is nothing to commit"
+
+
+def test_what_is_forgotten_is_not_recalled_by_whoever_goes_on():
+    class Forgetting(CountingStep):
+        def to_keep(self):
+            kept = super().to_keep()
+            return {
+                partition: [Forgotten(LineObserved, "line-1")] if self.seen[partition] == 4 else events
+                for partition, events in kept.items()
+            }
+
+    stage = Stage(log_of(range(4)), Forgetting())
+    stage.run()
+    assert stage.pasts.begin(0).result().kept[LineObserved] == []
 
 
 def test_a_partition_whose_past_cannot_be_read_now_is_asked_for_again():

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from shared.stream import notes as notes_module
 from shared.stream.notes import NOTE_AGE_S, NOTE_CHARACTERS, Notes, UnreadableNote, outputs_in
-from shared.stream.record import Output
+from shared.stream.record import TOMBSTONE, Output
 
 TOPICS = ["settled", "lines"]
 BEGUN = range(9)
@@ -117,3 +117,10 @@ def test_a_note_holds_what_was_entered_byte_for_byte(kept: list[Output]):
 def test_metadata_that_is_no_note_is_refused(note: str):
     with pytest.raises(UnreadableNote):
         outputs_in(note, TOPICS, 0)
+
+
+def test_that_a_key_is_forgotten_is_noted_in_its_place():
+    kept = notes()
+    kept.enter([output(b"1", topic="lines", key=b"one"), output(b"2", topic="lines", key=b"two")], BEGUN)
+    kept.enter([output(TOMBSTONE, topic="lines", key=b"one")], BEGUN)
+    assert noted(kept) == [b"2", TOMBSTONE]

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from shared.stream import transaction
 from shared.stream.errors import ClientFailed, Fenced, OutcomeUnknown, OutputRefused, TransactionAborted
-from shared.stream.record import Output
+from shared.stream.record import TOMBSTONE, Output
 from shared.stream.step import Source
 from shared.stream.transaction import Transactions
 
@@ -211,3 +211,9 @@ def test_a_producer_that_is_replaced_leaves_no_thread_behind():
     first.join(timeout=10)
     assert setup.producers > 1
     assert not first.is_alive()
+
+
+def test_what_is_forgotten_is_a_record_without_a_value_which_compaction_takes_away():
+    setup = Setup()
+    setup.transactions.commit([Output("lines", 0, b"line-1", TOMBSTONE, [], None)], {0: 4}, {}, "membership")
+    assert setup.producer.arguments["produce"] == ("lines", None, b"line-1")
