@@ -117,6 +117,11 @@ class Loop(Generic[E]):
         self._worked_s = 0.0  # on the batch that is committed next
         self._failure = Failure()  # ends the stage
 
+    @property
+    def partitions(self) -> Partitions:
+        """Those that it reads."""
+        return self._partitions
+
     def run(self) -> None:
         """Poll, judge, commit, until told to stop; then finish what is in flight.
 

@@ -37,13 +37,15 @@ class Partitions:
         self._topic = topic
         self._stage = stage
         self._clock = clock
-        self._paused: set[int] = set()
+        self.paused: set[int] = set()
+        """Those of which nothing is fetched."""
         self._to_begin: dict[int, int] = {}  # at an offset, as soon as the consumer can be sent there
-        self._next: dict[int, int] = {}  # the offset from which on records of a begun partition are taken
-        self._astray: set[int] = set()  # delivered from further back, and to be sent to `_next` again
+        self.following: dict[int, int] = {}
+        """The offset from which on records of a begun partition are taken."""
+        self._astray: set[int] = set()  # delivered from further back, and to be sent to `following` again
         self._resent: set[int] = set()  # sent there again, and nothing has been taken since
         self._held: set[int] = set()  # begun, and nothing is taken of them for now
-        self._to_resume: set[int] = set()  # not held any more, and to be sent to `_next`
+        self._to_resume: set[int] = set()  # not held any more, and to be sent to `following`
         self._reading: set[int] = set()  # something was taken since it began: the client's position is ours
         self._sent_at: dict[int, float] = {}  # when a begun partition was sent to where it began
         self.adrift: set[int] = set()
@@ -64,14 +66,14 @@ class Partitions:
         """These are another's from now on."""
         self.stop(partitions)
         self.owned -= set(partitions)
-        self._paused -= set(partitions)
+        self.paused -= set(partitions)
 
     def stop(self, partitions: Collection[int]) -> None:
         """Take nothing of these until they are begun anew."""
         for partition in partitions:
             self.begun.pop(partition, None)
             self._to_begin.pop(partition, None)
-            self._next.pop(partition, None)
+            self.following.pop(partition, None)
             self._sent_at.pop(partition, None)
         for known in (
             self._held,
@@ -93,7 +95,7 @@ class Partitions:
 
     def hold(self, partition: int, offset: int) -> None:
         """Take nothing of a begun partition until `read_on`; its next record is at this offset, or after it."""
-        self._next[partition] = offset
+        self.following[partition] = offset
         self._held.add(partition)
         self._to_resume.discard(partition)
         self._reading.discard(partition)  # the client may stand anywhere
@@ -103,7 +105,7 @@ class Partitions:
 
         Not at once, for the same reason as in `begin`.
         """
-        self._next[partition] = offset
+        self.following[partition] = offset
         self._held.discard(partition)
         self._to_resume.add(partition)
 
@@ -115,14 +117,14 @@ class Partitions:
         for partition, offset in sorted(self._to_begin.items()):
             if self._sent(partition, offset):
                 del self._to_begin[partition]
-                self.begun[partition] = self._next[partition] = offset
+                self.begun[partition] = self.following[partition] = offset
                 self._sent_at[partition] = self._clock()
         for partition in sorted(self._to_resume):
-            if self._sent(partition, self._next[partition]):
+            if self._sent(partition, self.following[partition]):
                 self._to_resume.discard(partition)
                 self._astray.discard(partition)
         for partition in sorted(self._astray - self._held):
-            if self._sent(partition, self._next[partition]):
+            if self._sent(partition, self.following[partition]):
                 self._astray.discard(partition)
                 self._resent.add(partition)
 
@@ -139,7 +141,7 @@ class Partitions:
         """Whether a record that a poll returned is one to go on with; asked once for each, in the order of a poll."""
         if partition not in self.begun or partition in self.adrift | self._held | self._to_resume:
             return False
-        expected = self._next[partition]
+        expected = self.following[partition]
         if offset < expected:
             if partition not in self._astray:
                 log.warning("delivered_again", partition=partition, offset=offset, expected=expected)
@@ -147,7 +149,7 @@ class Partitions:
             return False
         if offset > expected and (first := self._first(partition)) > expected:  # else it passed over mere markers
             tell_expired(f"{self._topic}:{partition}", expected, first, stage=self._stage)
-        self._next[partition] = offset + 1
+        self.following[partition] = offset + 1
         self._resent.discard(partition)
         self._reading.add(partition)
         return True
@@ -175,7 +177,7 @@ class Partitions:
         of any poll: within one, the client stands after records that nobody has taken yet.
         """
         astray = partition in self._astray or partition in self.adrift
-        if astray or partition not in self._reading or self._next[partition] > offset:
+        if astray or partition not in self._reading or self.following[partition] > offset:
             return offset
         (place,) = self._consumer.position([TopicPartition(self._topic, partition)])
         return max(offset, int(place.offset))
@@ -191,14 +193,14 @@ class Partitions:
         """Fetch again what has begun and is not held, and nothing else."""
         read = set(self.begun) - self._held - self._to_resume
         self._pause(self.owned - read)
-        if to_resume := self._paused & read:
+        if to_resume := self.paused & read:
             self._consumer.resume(self._named(to_resume))
-            self._paused -= to_resume
+            self.paused -= to_resume
 
     def _pause(self, partitions: Collection[int]) -> None:
-        if to_pause := set(partitions) - self._paused:
+        if to_pause := set(partitions) - self.paused:
             self._consumer.pause(self._named(to_pause))
-            self._paused |= to_pause
+            self.paused |= to_pause
 
     def _named(self, partitions: Collection[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in sorted(partitions)]

@@ -7,12 +7,11 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Collection, Mapping
 from concurrent.futures import wait
 from threading import Event as Flag
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, Producer
@@ -27,8 +26,10 @@ from shared.stream import report
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus, StageStopped
 from shared.stream.judgement import Judge
+from shared.stream.lag import Lag
 from shared.stream.loop import Loop
 from shared.stream.membership import Coordinator, Membership
+from shared.stream.partitions import Partitions
 from shared.stream.recall import PastReader
 from shared.stream.step import Step
 from shared.stream.transaction import Transactions, back_off
@@ -176,11 +177,20 @@ class Service(Generic[E]):
             kafka, topics, self.slot, transaction_timeout_ms=stream.transaction_timeout_ms
         )
         topic = topics.topic_of(self._step.consumes).name
+
+        def new_admin() -> AdminClient:
+            return AdminClient(admin_config(kafka), logger=client_log)
+
+        def note_statistics(told: str) -> None:
+            self._note_statistics(told, lag, loop.partitions)
+
+        lag = Lag(new_admin, topic)
+        loop: Loop[E]
         consumer = Consumer(
             {
                 **consumer_config(kafka, topics, self.group),
                 "statistics.interval.ms": GROUP_STATE_MS,
-                "stats_cb": self._note_group_state,
+                "stats_cb": note_statistics,
             },
             logger=client_log,
         )
@@ -194,9 +204,6 @@ class Service(Generic[E]):
             outputs=[(output.name, partition) for output in judge.outputs for partition in range(output.partitions)],
             patience_s=min(BROKER_PATIENCE_S, stream.transaction_timeout_ms / 1000),
         )
-
-        def new_admin() -> AdminClient:
-            return AdminClient(admin_config(kafka), logger=client_log)
 
         coordinator = Coordinator(new_admin, consumer.memberid, group=self.group, topic=topic)
         membership = Membership(coordinator.given)
@@ -233,18 +240,7 @@ class Service(Generic[E]):
             consumer.close()
             pasts.close()
 
-    def _note_group_state(self, statistics: str) -> None:
+    def _note_statistics(self, statistics: str, lag: Lag, partitions: Partitions) -> None:
         told = json.loads(statistics)
         self.vitals.group_up = told["cgrp"]["state"] == "up"
-        report.lag(self._step.name, lag_of(told, self.vitals.partitions))
-
-
-def lag_of(statistics: Mapping[str, Any], partitions: Collection[int]) -> int:
-    """Records up to the end of what is committed that the consumer has not handed over yet, over `partitions`."""
-    waiting = 0
-    for topic in statistics["topics"].values():
-        for number, partition in topic["partitions"].items():
-            taken, end = partition["app_offset"], partition["ls_offset"]
-            if int(number) in partitions and taken >= 0 and end >= 0:  # negative: not known yet
-                waiting += max(0, end - taken)
-    return waiting
+        report.lag(self._step.name, lag.measured(told, partitions.following, partitions.paused))

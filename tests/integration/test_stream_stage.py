@@ -169,6 +169,9 @@ def test_a_chip_that_cannot_be_judged_holds_up_its_partition_alone(start, record
     assert forwarded == [event.event_id for event in sent[:160] if event.line_id == held_line]
     status, answer = stage.ask("/readyz")
     assert (status, json.loads(answer)["because"]) == (503, f"no bank for event-160 (partitions [{held}] wait)")
+    waiting = len(records.committed_messages("images")) - len(records.committed_messages("features"))
+    lag = f'chipsieve_lag_records{{stage="toy"}} {waiting}.0'
+    wait_for(lambda: lag in stage.ask("/metrics")[1], "the lag of the partition that waits")
 
     step.lacking.clear()
     forwarded = records.wait_for("features", len(sent))

@@ -12,7 +12,6 @@ from shared.settings import LogSettings
 from shared.stream import report
 from shared.stream.admin import metrics
 from shared.stream.record import Received
-from shared.stream.service import lag_of
 from shared.stream.settled import Settled
 from shared.stream.step import Source
 from shared.telemetry import configure_logs
@@ -105,24 +104,3 @@ def test_a_log_line_about_a_chip_carries_its_event_and_its_line(capsys: pytest.C
         ("dead_letter", "4711", "line-7"),
         ("chip_repeated", "4712", "line-8"),
     ]
-
-
-def test_lag_is_what_is_committed_and_not_taken_in_the_workers_own_partitions() -> None:
-    def partition(taken: int, end: int) -> dict[str, int]:
-        return {"app_offset": taken, "ls_offset": end}
-
-    statistics = {
-        "topics": {
-            "images": {
-                "partitions": {
-                    "0": partition(90, 100),
-                    "1": partition(100, 100),
-                    "2": partition(-1001, 50),  # nothing taken yet, and so nothing known
-                    "3": partition(0, 1000),  # another's
-                    "-1": partition(-1001, -1001),
-                }
-            }
-        }
-    }
-    assert lag_of(statistics, {0, 1, 2}) == 10
-    assert lag_of({"topics": {}}, {0}) == 0
