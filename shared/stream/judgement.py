@@ -96,12 +96,11 @@ class Judge(Generic[E]):
         needed: timedelta = NOTHING,
         tick: bool = False,
     ) -> Judgement:
-        """The outcome of each record of a batch.
+        """The outcome of each record; `refused` are those whose outcome the broker did not take the last time.
 
-        `refused` are records whose outcome the broker did not take the last time, `needed` is what a chip needs from
-        here to its verdict. A record that cannot be judged now holds up those behind it in its partition, and no
-        others; what needs no step (late chips, malformed records) is settled all the same, as far as each partition's
-        order allows. What remains without waiting for anything comes again as soon as this is done.
+        `needed` is what a chip needs from here to its verdict. A record that cannot be judged now holds up those behind
+        it in its partition, and no others; what needs no step (late chips, malformed records) is settled all the same,
+        as far as each partition's order allows. What remains without waiting for anything comes again at once.
         """
         chips = self._once_each(batch, [self._read(received, refused, needed) for received in batch])
         outcomes, waiting_for = self._outcomes(batch, chips)
@@ -137,10 +136,8 @@ class Judge(Generic[E]):
             long = OverlongIdentity(f"{' and '.join(names)}: more than {MAX_ID_LENGTH} characters; use shorter ids")
             return self._give_up(long, shortened(identity), None, extent)
         if received.source in refused:
-            too_large = OutputTooLarge(
-                "the broker refused the outcome by its size; compare its limits with topics.yaml"
-            )
-            return self._give_up(too_large, identity, event, extent)
+            limit = OutputTooLarge("the broker refused the outcome by its size; compare its limits with topics.yaml")
+            return self._give_up(limit, identity, event, extent)
         return self._on_time(Record(identity, event, received.source), needed)
 
     def _on_time(self, record: Record[E], needed: timedelta) -> "Record[E] | GivenUp":

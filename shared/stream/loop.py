@@ -15,7 +15,7 @@ is forgotten, and every partition begins anew as if it had just been assigned (`
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,30 +23,27 @@ from threading import Event as Flag
 from typing import Any, Generic, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
 from shared.stream import report
-from shared.stream.batch import Buffer
-from shared.stream.beginning import Beginnings, Pasts
+from shared.stream.beginning import Pasts
 from shared.stream.commits import Batch, Commits
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.deadline import Pace, begin_by, shortest_allowance_s
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.hold import Hold
+from shared.stream.in_hand import InHand
 from shared.stream.intake import Intake
 from shared.stream.judgement import Judge
 from shared.stream.membership import Membership
-from shared.stream.notes import Notes
-from shared.stream.partitions import Partitions
-from shared.stream.recall import Past
+from shared.stream.rebalance import Rebalances
 from shared.stream.record import Received, next_offsets
 from shared.stream.settled import Judgement
-from shared.stream.step import Source, Step
+from shared.stream.step import Step
 from shared.stream.transaction import Transactions
 from shared.stream.vitals import Vitals
-from shared.stream.waiting import Waiting
 from shared.stream.worker import Failure, Worker
 
 E = TypeVar("E", bound=ChipEvent)
@@ -99,28 +96,37 @@ class Loop(Generic[E]):
         self._settings = settings
         self._vitals = vitals
         self._stopping = stopping
-        self._partitions = Partitions(consumer, topic, stage=step.name)
-        self._beginnings = Beginnings(pasts, self._partitions, self._recollect)
-        self._buffer = Buffer(settings.batch_size, settings.linger_ms / 1000, is_late=self._is_late)
-        self._intake = Intake(consumer, self._partitions, self._buffer, vitals, stage=step.name)
-        self._notes = Notes(
-            [recall.topic for recall in judge.recalls],
-            {recall.topic for recall in judge.recalls if recall.latest is None},
+        self._failure = Failure()  # ends the stage
+        self._in_hand = InHand(
+            consumer,
+            topic,
+            stage=step.name,
+            pasts=pasts,
+            judge=judge,
+            worker=worker,
+            failure=self._failure,
+            settings=settings,
+            vitals=vitals,
+            is_late=self._is_late,
+        )
+        self.partitions = self._in_hand.partitions
+        """Those that it reads."""
+        self._buffer = self._in_hand.buffer
+        self._intake = Intake(consumer, self.partitions, self._buffer, vitals, stage=step.name)
+        self._rebalances = Rebalances(
+            self._in_hand,
+            finish=self._finish,
+            give_up=self._give_up,
+            failure=self._failure,
+            vitals=vitals,
+            stage=step.name,
         )
         self._pace = Pace(step.later_stages)
         self._in_flight: _InFlight | None = None
         self._tally = DeadLetterTally()
-        self._refused: set[Source] = set()
         self._hold = Hold(vitals)
-        self._waiting = Waiting(vitals, is_late=self._is_late)
         self._tick_at = time.monotonic() + TICK_S
         self._worked_s = 0.0  # on the batch that is committed next
-        self._failure = Failure()  # ends the stage
-
-    @property
-    def partitions(self) -> Partitions:
-        """Those that it reads."""
-        return self._partitions
 
     def run(self) -> None:
         """Poll, judge, commit, until told to stop; then finish what is in flight.
@@ -130,7 +136,7 @@ class Loop(Generic[E]):
         self._join()
         try:
             while not self._stopping.is_set():
-                if self._membership.is_out_of_touch(self._partitions.owned):
+                if self._membership.is_out_of_touch(self.partitions.owned):
                     self._consumer.unsubscribe()
                     self._join()
                 idle = self._is_idle()
@@ -138,7 +144,7 @@ class Loop(Generic[E]):
                 if idle and self._is_idle():
                     self._hold.nothing_follows()
                 self._take_committed(within_s=0.0)
-                if self._partitions.adrift and not self._commits.under_way:
+                if self.partitions.adrift and not self._commits.under_way:
                     self._begin_anew()
                 if not self._commits.under_way:  # else its transaction shows that it goes on; where it hangs, so do we
                     self._vitals.progress()
@@ -156,25 +162,29 @@ class Loop(Generic[E]):
 
     def _join(self) -> None:
         self._consumer.subscribe(
-            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            [self._topic],
+            on_assign=self._rebalances.on_assign,
+            on_revoke=self._rebalances.on_revoke,
+            on_lost=self._rebalances.on_lost,
         )
 
     def _receive(self) -> None:
         """Wait for records or for what is in flight, whichever comes first."""
-        self._beginnings.go_on()
-        self._vitals.beginning = self._beginnings.awaited
+        beginnings = self._in_hand.beginnings
+        beginnings.go_on()
+        self._vitals.beginning = beginnings.awaited
         self._intake.receive(
             self._awaited(),
             held_until=self._hold.until,
-            quick=bool(self._beginnings.awaited or self._commits.under_way),
-            retry_at=self._waiting.until,
+            quick=bool(beginnings.awaited or self._commits.under_way),
+            retry_at=self._in_hand.waiting.until,
         )
         self._failure.raise_it()
 
     def _is_idle(self) -> bool:
         """Whether there is nothing to do: every partition is being read, if there is any, and nothing is in hand."""
         in_hand = self._in_flight or self._commits.under_way or self._buffer
-        return self._hold.is_over and not in_hand and self._partitions.owned <= self._partitions.begun.keys()
+        return self._hold.is_over and not in_hand and self.partitions.owned <= self.partitions.begun.keys()
 
     def _awaited(self) -> list[Future[Any]]:
         """What the batch in flight waits for: the worker, or the commit before it. Nothing where no batch is."""
@@ -192,31 +202,27 @@ class Loop(Generic[E]):
         if self._in_flight or self._stopping.is_set():
             return
         now = time.monotonic()
-        batch = self._next_batch() if self._hold.is_over else ()
+        batch = self._in_hand.next_batch() if self._hold.is_over else ()
         tick = now >= self._tick_at and self._knows_only_what_is_begun()
         if not batch and not tick:
             return
         partitions = {record.source.partition for record in batch}
         if tick:
             self._tick_at = now + TICK_S
-            partitions |= set(self._partitions.begun)
+            partitions |= set(self.partitions.begun)
         judgement = self._worker.submit(
-            self._judge.judge, batch, refused=frozenset(self._refused), needed=self._pace.needed, tick=tick
+            self._judge.judge, batch, refused=frozenset(self._in_hand.refused), needed=self._pace.needed, tick=tick
         )
         self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
-
-    def _next_batch(self) -> tuple[Received, ...]:
-        """What waited and is to be tried again, and what came in of other partitions."""
-        return (*self._waiting.due(self._settings.batch_size), *self._buffer.take())
 
     def _knows_only_what_is_begun(self) -> bool:
         """Whether whatever the clock makes due can be committed: with the offset of a partition that has begun.
 
         Between its past being recalled and the consumer being sent there, the step knows of one that has not.
         """
-        begun = self._partitions.begun.keys()
-        return bool(begun) and self._partitions.owned - self._beginnings.awaited <= begun
+        begun = self.partitions.begun.keys()
+        return bool(begun) and self.partitions.owned - self._in_hand.beginnings.awaited <= begun
 
     def _is_late(self, received: Received) -> bool:
         """Whether the judge will shed it, as far as its headers tell."""
@@ -242,23 +248,8 @@ class Loop(Generic[E]):
             if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(seconds)
                 self._buffer.note(len(judged), seconds, shortest_allowance_s(judged))
-            self._hold_back(in_flight.batch, judgement, seconds)
+            self._in_hand.take_back(in_flight.batch, judgement, worked_s=seconds)
         return judgement
-
-    def _hold_back(self, batch: Collection[Received], judgement: Judgement, seconds: float) -> None:
-        """Let partitions wait whose next record cannot be judged now, and read on those whose next one was."""
-        reasons = judgement.waiting_for
-        going_on = next_offsets(record for record in batch if record.source.partition not in reasons)
-        for partition in self._waiting.partitions & going_on.keys():
-            self._waiting.read_on(partition)
-            self._partitions.read_on(partition, going_on[partition])
-        self._waiting.judged({each.received.source.partition for each in judgement.settled if not each.says_nothing})
-        self._buffer.drop(reasons.keys())  # read again later
-        self._buffer.put_back([record for record in judgement.remaining if record.source.partition in going_on])
-        first = {record.source.partition: record for record in reversed(judgement.remaining)}
-        for partition, reason in reasons.items():
-            self._partitions.hold(partition, first[partition].source.offset)
-            self._waiting.hold(first[partition], reason, tried_s=seconds)
 
     # -- commit
 
@@ -266,20 +257,21 @@ class Loop(Generic[E]):
         """Have outputs and offsets of a batch committed in one transaction, while no other one is under way."""
         self._failure.raise_it()  # the worker did not know what it had to of a partition, and judged all the same
         settled = judgement.settled
-        written = self._notes.enter(judgement.kept, self._partitions.begun)
+        notes = self._in_hand.notes
+        written = notes.enter(judgement.kept, self.partitions.begun)
         aside = [*judgement.due, *judgement.kept, *written]
         if not settled and not aside:
             return
         tally = self._tally.after((record.failure for record in settled if not record.says_nothing), self._settings)
         # Also for the partitions of which no record is settled: by these offsets the broker refuses a worker that has
         # lost them.
-        offsets = {output.partition: self._partitions.begun[output.partition] for output in aside}
+        offsets = {output.partition: self.partitions.begun[output.partition] for output in aside}
         offsets |= next_offsets(record.received for record in settled)
         if between_polls:
-            offsets = {number: self._partitions.past_markers(number, offset) for number, offset in offsets.items()}
-        notes = {partition: self._notes.of(partition) for partition in offsets}
+            offsets = {number: self.partitions.past_markers(number, offset) for number, offset in offsets.items()}
+        noted = {partition: notes.of(partition) for partition in offsets}
         outputs = [output for record in settled for output in record.outputs] + [*judgement.due, *written]
-        batch = Batch(settled, offsets, notes, tally, self._worked_s)
+        batch = Batch(settled, offsets, noted, tally, self._worked_s)
         self._commits.start(batch, outputs, self._consumer.consumer_group_metadata())
 
     def _take_committed(self, *, within_s: float | None) -> None:
@@ -292,36 +284,29 @@ class Loop(Generic[E]):
             ended = commit.result()
         except TransactionFailed as error:
             if isinstance(error, OutputRefused):
-                if error.sources <= self._refused:
+                if error.sources <= self._in_hand.refused:
                     raise ClientFailed(f"{error}; not even the dead letter without the record's value") from error
-                self._refused |= error.sources
+                self._in_hand.refused |= error.sources
             report.failed(self._step.name)
             self._begin_anew()
             self._hold.for_transaction(str(error))
             return
         report.committed(self._step.name, batch.settled, ended.seconds, batch.worked_s, at=ended.at)
-        self._partitions.begun |= batch.offsets
+        self.partitions.begun |= batch.offsets
         self._tally = batch.tally
-        self._refused -= {record.received.source for record in batch.settled}
+        self._in_hand.refused -= {record.received.source for record in batch.settled}
         self._hold.batch_committed()
 
     def _drop(self) -> None:
         """Let go of everything in hand."""
         self._in_flight = None  # the worker may still be at it; nobody takes its result
         self._vitals.worker_busy_since = None
-        self._waiting.drop()
-        self._buffer.drop()
+        self._in_hand.drop()
 
     def _begin_anew(self) -> None:
-        """Go back to the last commit with everything, also with what is known of each partition.
-
-        Not while a commit is under way: it decides where that is.
-        """
+        """Go back to the last commit with everything. Not while a commit is under way: it decides where that is."""
         self._drop()
-        owned = sorted(self._partitions.owned)
-        self._notes.forget(owned)
-        self._submit(self._judge.forget, owned)
-        self._beginnings.start(owned)
+        self._in_hand.begin_anew()
 
     def _drain(self) -> None:
         log.info("stopping")
@@ -347,63 +332,18 @@ class Loop(Generic[E]):
             log.warning("batch_dropped", records=len(self._in_flight.batch), waited_s=budget_s)
             self._begin_anew()
 
-    # -- rebalances; called by the consumer from within `consume` and `close`
+    # -- rebalances (`shared.stream.rebalance`), from within a poll
 
-    def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        partitions = [partition.partition for partition in assigned]
-        self._partitions.gain(partitions)
-        self._beginnings.start(partitions)
-        self._note_assignment("assigned", assigned)
+    def _finish(self, partitions: Collection[int]) -> None:
+        if self._holds(partitions):
+            self._finish_in_flight(REVOKE_BUDGET_S)
+        else:
+            self._take_committed(within_s=None)
 
-    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        """Commit what is in flight for these partitions while they are still ours, and forget the rest of them."""
-        partitions = {partition.partition for partition in revoked}
-        try:
-            if self._holds(partitions):
-                self._finish_in_flight(REVOKE_BUDGET_S)
-            else:
-                self._take_committed(within_s=None)
-        except Exception as error:  # must not cross the client's C code; `_receive` raises it
-            self._failure.keep(error)
-        self._forget(partitions)
-        self._note_assignment("revoked", revoked)
-
-    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
-        """These partitions are another's already: commit nothing of them."""
-        partitions = {partition.partition for partition in lost}
-        try:
-            self._take_committed(within_s=None)  # the broker refuses it, or has accepted it before
-            if self._holds(partitions):
-                self._begin_anew()
-        except Exception as error:  # as above
-            self._failure.keep(error)
-        self._forget(partitions)
-        self._note_assignment("lost", lost)
+    def _give_up(self, partitions: Collection[int]) -> None:
+        self._take_committed(within_s=None)  # the broker refuses it, or has accepted it before
+        if self._holds(partitions):
+            self._begin_anew()
 
     def _holds(self, partitions: Collection[int]) -> bool:
         return self._in_flight is not None and not self._in_flight.partitions.isdisjoint(partitions)
-
-    def _forget(self, partitions: Collection[int]) -> None:
-        self._buffer.drop(partitions)
-        self._waiting.drop(partitions)
-        self._partitions.lose(partitions)
-        self._beginnings.drop(partitions)
-        self._refused = {source for source in self._refused if source.partition not in partitions}
-        self._notes.forget(partitions)
-        self._submit(self._judge.forget, sorted(partitions))
-
-    def _recollect(self, partition: int, past: Past) -> None:
-        self._notes.begin(partition, past.noted)
-        self._submit(self._judge.recall, partition, past.kept)
-
-    def _submit(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have the worker call a function in between batches; what it raises ends the stage."""
-        self._worker.submit(function, *arguments).add_done_callback(self._failure.keep_of)
-
-    def _note_assignment(self, change: str, partitions: list[TopicPartition]) -> None:
-        owned = self._partitions.owned
-        self._vitals.partitions = frozenset(owned)
-        if owned:
-            self._vitals.group_up = True
-            self._vitals.no_subscription_because = None
-        report.rebalanced(self._step.name, change, [partition.partition for partition in partitions], owned)
