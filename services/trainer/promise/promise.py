@@ -69,7 +69,9 @@ class Evidence:
         few_groups = (stdtrit(number - 1, confidence) / stdtrit(len(sizes) - 1, confidence)) ** 2
         return cls(number, len(sizes), min(number / design_effect * float(few_groups), number))
 
-    def carries(self, rate: float, confidence: float, tolerated: int, *, times: float = 1) -> bool:
+    def carries(
+        self, rate: float, confidence: float, tolerated: int, *, times: float = 1, level: float | None = None
+    ) -> bool:
         """Whether `rate` can be promised with `tolerated` of the pictures beyond the threshold.
 
         Args:
@@ -77,12 +79,14 @@ class Evidence:
             confidence: of the promise.
             tolerated: held-out pictures above the threshold.
             times: as if there were so many times as many groups, or pictures.
+            level: of the bound on the rate over the years, where it must be surer than `confidence`
+                (`services.trainer.promise.selection`).
         """
         effective = self.effective * times
         wrong = tolerated * self.effective / self.pictures
         if wrong >= effective:
             return False
-        if betaincinv(wrong + 1, effective - wrong, confidence) > rate:
+        if betaincinv(wrong + 1, effective - wrong, level or confidence) > rate:
             return False
         if self.groups is None:
             return True
@@ -93,12 +97,15 @@ class Evidence:
         rates = betaincinv(wrong + 1, effective - wrong, QUADRATURE)
         return float(betainc(allowed, run - allowed + 1, rates).mean()) <= 1 - confidence
 
-    def lowest_rate(self, confidence: float, tolerated: int) -> float:
-        """The lowest rate that can be promised with `tolerated` of the pictures beyond the threshold; 1 at worst."""
+    def lowest_rate(self, confidence: float, tolerated: int, *, level: float | None = None) -> float:
+        """The lowest rate that can be promised with `tolerated` of the pictures beyond the threshold; 1 at worst.
+
+        `level` is that of `carries`.
+        """
         low, high = 0.0, 1.0
         while high - low > PRECISION:
             middle = (low + high) / 2
-            if self.carries(middle, confidence, tolerated):
+            if self.carries(middle, confidence, tolerated, level=level):
                 high = middle
             else:
                 low = middle

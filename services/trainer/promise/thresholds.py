@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from services.trainer.errors import PromiseRefused
 from services.trainer.promise.promise import CONFIDENCE, Evidence, normals_needed, promised_threshold
+from services.trainer.promise.selection import level_for_all
 from shared.vision.promise import Promise
 
 RATE = 0.01  # of false rejects, where none is asked for
@@ -114,7 +115,7 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
     """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
 
     Where nothing is asked for by name and defects are known, the one with the best F1, or the lowest of about the best
-    where groups are known; it comes with the rate that can be promised for it.
+    where groups are known; it comes with the rate that can be promised for it although it was picked.
 
     Args:
         normals: their held-out scores.
@@ -163,8 +164,10 @@ def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Thresho
     if normals.groups is not None and caught[best]:
         best = int(np.flatnonzero(f1 >= AS_GOOD * f1.max())[-1])
     tolerated = int(rejected[best])
+    # It was picked by these very scores, so the bounds of all that might have been picked are to hold at once.
     evidence = Evidence.of(normals.scores, normals.groups, RATE, confidence)
-    rate = evidence.lowest_rate(confidence, tolerated)
+    level = level_for_all(evidence, int(rejected.max()), confidence)
+    rate = evidence.lowest_rate(confidence, tolerated, level=level)
     promise = Promise(
         asked_rate=rate,
         promised_rate=rate,
