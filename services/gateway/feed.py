@@ -10,9 +10,9 @@ from pathlib import Path
 
 from services.gateway.capture import capture, capture_by_reference, identify
 from services.gateway.errors import GatewayBusy, GatewayError
-from services.gateway.folder import readable
 from services.gateway.producer import ImageProducer, Stored
 from shared.events import ImageCaptured
+from shared.file_names import readable
 
 # Someone may wait a minute for a broker that restarts; a feed should outlast that instead of losing its place.
 DELIVERY_TIMEOUT_MS = 120_000

@@ -19,11 +19,6 @@ class FolderContent:
     """Other files that are not hidden."""
 
 
-def readable(name: str) -> str:
-    """A file's name as text that can be written anywhere: its bytes that are no UTF-8 as `\\udcfc`."""
-    return name.encode(errors="backslashreplace").decode()
-
-
 def _refuse(error: OSError) -> None:
     raise ConfigurationError(f"{error.filename} cannot be read ({error.strerror}): allow it") from error
 

@@ -17,11 +17,12 @@ import structlog
 
 from services.gateway.capture import capture, identify, is_ahead
 from services.gateway.errors import GatewayError, InvalidIdentity, reason_of
-from services.gateway.folder import look_into, readable
+from services.gateway.folder import look_into
 from services.gateway.producer import ImageProducer
 from shared import telemetry
 from shared.errors import ConfigurationError, NotReady
 from shared.events import ImageCaptured
+from shared.file_names import readable
 from shared.wire.errors import UnwritableEvent
 
 DONE, REFUSED = "done", "refused"

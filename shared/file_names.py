@@ -1,0 +1,6 @@
+"""Names of files as text: a file system's bytes need not be UTF-8, what is written about them must."""
+
+
+def readable(name: str) -> str:
+    """A file's name as text that can be written anywhere: its bytes that are no UTF-8 as `\\udcfc`."""
+    return name.encode(errors="backslashreplace").decode()
