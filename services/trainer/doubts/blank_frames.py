@@ -50,5 +50,5 @@ def _passes(frame: Picture, bank: Bank, engine: Engine) -> bool:
 
 
 def has_blanks(files: Sequence[PictureFile]) -> bool:
-    """Whether a picture among them shows nothing; those that can be read alone are to be asked of."""
+    """Whether a picture among them shows nothing; pass only readable files."""
     return any(decode_as_stored(file.read()).std(axis=(0, 1)).max() < FLAT for file in files)

@@ -26,9 +26,8 @@ FAR_ABOVE = 10.0
 # Share of their oddness that the new pictures keep once others of them are known. Less of it, and they are all odd by
 # the same thing, as by a new stamp, which the bundle then knows. A board's pictures among tiles keep nearly half.
 LEARNT = 0.05
-USUAL_THRESHOLD = (
-    3.0  # spreads above the middle, at least: old scores of two kinds of good part spread more than either
-)
+# Spreads above the middle, at least: old scores of two kinds of good part spread more than either.
+USUAL_THRESHOLD = 3.0
 
 
 @dataclass(frozen=True, slots=True)

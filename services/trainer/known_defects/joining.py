@@ -45,7 +45,7 @@ class Joining:
         Args:
             scores: (N,) held-out anomaly scores.
             answers: (N,) held out likewise.
-            defective: (N,) of both truths some.
+            defective: (N,) bool; at least one of each.
             weights: in deviations of the answers to normals against the scores' of normals.
             seed: of the bootstrap.
         """

@@ -6,7 +6,7 @@ from services.trainer.errors import AmbiguousPictures
 
 
 def refuse_overlap(normal: Path, abnormal: Path) -> None:
-    """Where every picture of one folder is in the other too, as folders are walked recursively.
+    """Refuse folders of which one holds every picture of the other, as folders are walked recursively.
 
     Raises:
         AmbiguousPictures: the folders are one, or one lies below the other.

@@ -75,7 +75,7 @@ def learn(
 def learn_in_int8(
     in_float: Learnt, fold_of: NDArray[np.intp], *, seed: int, progress: Progress
 ) -> tuple[Learnt, Int8Graphs | None, dict[str, Any]]:
-    """Learn the same in int8; what is gone on with, its graphs where that is int8, and how the two compare."""
+    """Learn the same in int8; what training continues with, its graphs where that is int8, and how the two compare."""
     recipe, graphs = quantise(in_float.recipe, in_float.normals.files, seed=seed, progress=progress)
     engine = load_engine("openvino", recipe, graphs=graphs)
     looked = [

@@ -46,8 +46,11 @@ class Scores:
     """Standardised scores of one layer, each by a bank that has not seen the picture."""
 
     normals: NDArray[np.float32]
+    """(N,)."""
     spoilt: NDArray[np.float32]
+    """(S,) of normals with defects drawn into them."""
     abnormals: NDArray[np.float32]
+    """(A,) of real defects; none is fine."""
 
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(self.normals + other.normals, self.spoilt + other.spoilt, self.abnormals + other.abnormals)
