@@ -3,6 +3,7 @@
 ConfigurationError
 └── TrainingError
     ├── NoPictures          a folder has no usable picture
+    ├── UnreadableFile      a picture that the system does not give
     ├── AmbiguousPictures   pictures are given as good ones and as defects
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
@@ -28,6 +29,10 @@ class TrainingError(ConfigurationError):
 
 class NoPictures(TrainingError):
     """A folder that is not there, or has no picture that can be used."""
+
+
+class UnreadableFile(TrainingError):
+    """A picture's file that cannot be read: no permission, gone, a share that does not answer."""
 
 
 class AmbiguousPictures(TrainingError):

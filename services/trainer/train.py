@@ -5,18 +5,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from services.trainer.doubts.blank_frames import passing_blanks
 from services.trainer.doubts.mixed_up import doubts
 from services.trainer.doubts.odd_normals import odd_normals
-from services.trainer.evaluation.metrics import Confusion, auroc
 from services.trainer.known_defects.heads import Heads, learn_from_defects
 from services.trainer.known_defects.remembered import remember
 from services.trainer.material.gathering import Material
 from services.trainer.material.picture_features import Unreadable, look_at_all
-from services.trainer.material.pictures import groups_of_abnormals, kind_of, read_groups
+from services.trainer.material.pictures import each_alone, groups_of_abnormals, kind_of, read_groups
 from services.trainer.material.turned import look_at_turned
 from services.trainer.normality.cross_fit import split_into_folds
 from services.trainer.normality.layers import MAP_LEVEL, Normality
@@ -32,10 +28,10 @@ from services.trainer.promise.thresholds import (
     choose_threshold,
 )
 from services.trainer.recipe.search import search_recipe
+from services.trainer.summary import left_out, on_held_out, promised
 from shared.bank.bundle import make_bundle
 from shared.bank.bundle_folder import check_writable, write_bundle
 from shared.bank.manifest import Manifest
-from shared.events import FeatureGrid
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
@@ -102,17 +98,10 @@ def train(
     material = Material.gather(normal, abnormal, groups, asked, progress)
     normal_files, abnormal_files = material.normals.files, material.abnormals.files
     file_groups = read_groups(groups, normal_files) if groups else None
-    search: dict[str, Any] | None = None
     precision = precision or (recipe.precision if recipe else best_precision(engine))
-    if precision == "int8":
-        if engine != "openvino":
-            raise UnsupportedPrecision(f"{engine} does not compute features in int8: train with --engine openvino")
-        if not cpu_multiplies_int8():
-            raise UnsupportedPrecision("this CPU has neither VNNI nor AMX for int8: train with --precision auto")
-    in_float = best_precision(engine) if precision == "int8" else precision
-    if recipe is not None:
-        recipe = replace(recipe, precision=in_float, graphs_sha256=None)
-    else:
+    in_float = _in_float(precision, engine)
+    search: dict[str, Any] | None = None
+    if recipe is None:
         found = search_recipe(
             normal_files,
             groups=file_groups,
@@ -124,6 +113,8 @@ def train(
             progress=progress,
         )
         recipe, search = found.recipe, found.report
+    else:
+        recipe = replace(recipe, precision=in_float, graphs_sha256=None)
     loaded = load_engine(engine, recipe)
     normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
     abnormals = look_at_all("abnormal pictures", abnormal_files, recipe, loaded, progress)
@@ -135,7 +126,7 @@ def train(
     if precision == "int8":
         learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
     recipe, normality, normals, abnormals = learnt.recipe, learnt.normality, learnt.normals, learnt.abnormals
-    abnormal_groups = groups_of_abnormals(groups, abnormals.files)
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
     heads = learn_from_defects(
         normality,
         normals,
@@ -160,7 +151,7 @@ def train(
         feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
     )
     odd = odd_normals([file.name for file in normals.files], held_out.scores)
-    on_abnormals = _on_abnormals(held_out, defects, threshold) if abnormals.files else None
+    on_abnormals = on_held_out(held_out, defects, threshold.value)
     summary = {
         "normals": len(normals.files),
         "abnormals": len(abnormals.files),
@@ -173,9 +164,7 @@ def train(
         "int8": int8_report,
         **material.summary,
         "asked": asdict(asked),
-        "promise": str(threshold.promise),
-        "mask_promise": str(bank.calibration.mask_promise),
-        "escape_promise": str(threshold.escapes) if threshold.escapes else None,
+        **promised(bank.calibration),
         "on_abnormals": on_abnormals,
         "head": heads.report,
         "warnings": [
@@ -193,6 +182,7 @@ def train(
         abnormals.grids,
         names=[file.name for file in abnormals.files],
         kinds=[kind_of(file) for file in abnormals.files],
+        defect_groups=(abnormal_groups or each_alone(abnormals.files)) if normal_groups else None,
     )
     weights = backbone_weights_sha256(recipe.backbone)
     bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep, graphs=graphs)
@@ -200,44 +190,19 @@ def train(
     return bundle.manifest
 
 
-def fit(
-    grids_per_chip: Sequence[tuple[FeatureGrid, ...]],
-    *,
-    product: str,
-    recipe: Recipe,
-    feature_space: str,
-    fold_of: NDArray[np.intp],
-    groups: Sequence[str] | None = None,
-    asked: Asked = NOTHING_ASKED,
-    seed: int,
-    progress: Progress = silent,
-) -> tuple[Bank, NDArray[np.float32]]:
-    """The bank of all normals, calibrated on each of them held out once; and their held-out scores (N,).
+def _in_float(precision: Precision, engine: EngineKind) -> Precision:
+    """What to learn in before int8 is tried, or the precision as it is.
 
-    Args:
-        grids_per_chip: the normals' features.
-        product: for the bank.
-        recipe: for the bank.
-        feature_space: for the bank.
-        fold_of: (N,) fold of each normal.
-        groups: each normal's group, where the promise is to rest on groups.
-        asked: what the threshold is to promise.
-        seed: of the coresets.
-        progress: told how far the folds are.
+    Raises:
+        UnsupportedPrecision: the engine or this CPU cannot compute in int8.
     """
-    normality = Normality.learn(grids_per_chip, recipe, fold_of, seed=seed, progress=progress)
-    normal_groups = tuple(groups) if groups else None
-    threshold = choose_threshold(HeldOut(normality.scores, normal_groups), None, asked)
-    bank = _bank(
-        normality=normality,
-        heads=Heads(None, None, normality.scores, None),
-        threshold=threshold,
-        groups=normal_groups,
-        asked=asked,
-        product=product,
-        feature_space=feature_space,
-    )
-    return bank, normality.scores
+    if precision != "int8":
+        return precision
+    if engine != "openvino":
+        raise UnsupportedPrecision(f"{engine} does not compute features in int8: train with --engine openvino")
+    if not cpu_multiplies_int8():
+        raise UnsupportedPrecision("this CPU has neither VNNI nor AMX for int8: train with --precision auto")
+    return best_precision(engine)
 
 
 def _bank(
@@ -271,14 +236,6 @@ def _bank(
     )
 
 
-def _on_abnormals(normals: HeldOut, abnormals: HeldOut, threshold: Threshold) -> dict[str, Any]:
-    """How the held-out abnormals fare against the held-out normals."""
-    scores = np.concatenate([normals.scores, abnormals.scores])
-    defective = np.arange(len(scores)) >= len(normals.scores)
-    confusion = Confusion.of(scores > threshold.value, defective)
-    return {"image_auroc": auroc(scores, defective), "escape_rate": confusion.escape_rate}
-
-
 def _warnings(
     normals: int, odd: Sequence[str], unreadable: Sequence[Unreadable], int8: dict[str, Any] | None
 ) -> list[str]:
@@ -296,7 +253,4 @@ def _warnings(
             f"{len(odd)} normal picture(s) are unlike all others, foremost {odd[0]}: see whether they show good parts, "
             "and train without those that do not, since the threshold lies above them and defects may pass"
         )
-    if unreadable:
-        first = unreadable[0]
-        warnings.append(f"{len(unreadable)} files were left out, for instance {first.name}: {first.why}")
-    return warnings
+    return [*warnings, *left_out(unreadable)]

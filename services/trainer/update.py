@@ -5,7 +5,7 @@ unit. The threshold is chosen anew from the held-out scores that the bundle reme
 old normal's remembered score is, if anything, too high, as it was measured before the new ones were known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.doubts.strangers import refuse_strangers
-from services.trainer.errors import CannotUpdate, NoPictures, SwallowsDefects, UnusableGroups
+from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, SwallowsDefects, UnusableGroups
 from services.trainer.evaluation.judging import refuse_if_stale
 from services.trainer.known_defects.head import Refitted, describe_all, refit
 from services.trainer.known_defects.patch_head import answers_to
@@ -22,17 +22,17 @@ from services.trainer.known_defects.remembered import anomaly_scores
 from services.trainer.material.additions import Additions
 from services.trainer.material.picture_features import Looked, Unreadable, look_at_all, sort_out
 from services.trainer.material.pictures import find_pictures, read_groups
-from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
+from services.trainer.normality.cross_fit import LayerPatches, held_out_distances, split_into_folds
 from services.trainer.normality.layers import peaks_of
 from services.trainer.progress import Progress, silent
 from services.trainer.promise.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
+from services.trainer.summary import left_out, on_held_out, promised
 from shared.bank.bundle import Bundle, make_bundle
-from shared.bank.bundle_folder import read_bundle, write_bundle
+from shared.bank.bundle_folder import check_writable, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.bank.upkeep import Upkeep
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.bank import Bank, LayerMemory
-from shared.vision.calibration import Calibration
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
 from shared.vision.inspection import coarse_maps, picture_scores
@@ -73,9 +73,11 @@ def update(
         StrangePictures: the pictures are too unlike those that the bundle remembers, and the threshold would rise far.
         SwallowsDefects: known defects would pass afterwards that are rejected now.
         PromiseRefused: what was asked for by name cannot be promised.
+        NotABundle, UnwritableBundle: nothing can be written to `out`.
         TrainingError: pictures or groups cannot be used as they are.
         NotABundle, CorruptBundle: the bundle cannot be used.
     """
+    check_writable(out.resolve())
     before = read_bundle(bundle)
     was: dict[str, Any] = dict(before.manifest.training)
     upkeep = before.upkeep
@@ -86,6 +88,8 @@ def update(
     refuse_if_stale(before.bank, backbone_weights_sha256(before.bank.recipe.backbone))
     if not upkeep.figures.defects:
         asked.refuse_without_defects("the bundle knows none, so train again with --abnormal")
+    asked = _asked(asked, was)
+    _refuse_unknown_groups(bundle, upkeep, asked)
     files, unreadable = sort_out("reading pictures", found := find_pictures(normal), progress)
     if not files:
         raise NoPictures(f"not one of {len(found)} pictures in {normal} can be read: {unreadable[0].why}")
@@ -97,10 +101,7 @@ def update(
     names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
     grown = _grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
     normals = _joined_groups(upkeep, names if groups else None, grown.scores)
-    defects = HeldOut(grown.defects, None)
-    if not asked.names_anything:  # what the bundle was asked to keep, it keeps
-        before_asked = Asked(**was.get("asked", {}))
-        asked = replace(before_asked, best_effort=asked.best_effort or before_asked.best_effort)
+    defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
     threshold = choose_threshold(normals, defects, asked)
     _refuse_to_swallow(before, upkeep, defects.scores, threshold.value)
     raised = refuse_strangers(before.bank, upkeep.scores, added, threshold.value)
@@ -111,17 +112,17 @@ def update(
         head=grown.head.head if grown.head else None,
         threshold=threshold.value,
         mask_threshold=mask_threshold,
-        calibration=Calibration(
-            layers=before.bank.calibration.layers,
+        calibration=replace(
+            before.bank.calibration,
             promise=threshold.promise,
             mask_promise=mask_promise,
-            map_level=before.bank.calibration.map_level,
             escape_promise=threshold.escapes,
         ),
     )
     summary = was | {
         "asked": asdict(asked),
         "normals": len(grown.scores),
+        "split": "grouped" if normals.groups else "random",
         "groups": len(set(normals.groups)) if normals.groups else None,
         "updated_from": before.manifest.version,
         "added": len(added.files),
@@ -129,9 +130,11 @@ def update(
         "copies": len(additions.distinct.copies),
         "known": len(additions.known),
         "digests": additions.digests,
-        "promise": str(threshold.promise),
-        "mask_promise": str(mask_promise),
-        "escape_promise": str(threshold.escapes) if threshold.escapes else None,
+        "folds": grown.folds,
+        "seed": seed,
+        **promised(bank.calibration),
+        "on_abnormals": on_held_out(normals, defects, threshold.value),
+        "head": {"joined": bool(bank.head or bank.patch_head)} if upkeep.figures.defects else None,
         "warnings": [*threshold.warnings, *raised, *additions.warnings, *_warnings(upkeep, unreadable)],
     }
     result = make_bundle(
@@ -157,6 +160,8 @@ class _Grown:
     """(N + n,) likewise."""
     defects: NDArray[np.float32]
     """(A,) of the known defects."""
+    folds: int
+    """In which the new normals were held out."""
 
 
 def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, seed: int, progress: Progress) -> _Grown:
@@ -164,18 +169,15 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
     patches = [LayerPatches.of(added.grids, layer) for layer in recipe.layers]
     # A single group cannot be held out from its own: it is then measured by the bank as it was, which is stricter.
     fold_of = split_into_folds(names, seed=seed) if len(set(names)) > 1 else np.zeros(len(names), np.intp)
-    folds = int(fold_of.max()) + 1
-    distances = [np.empty(of_layer.scales.shape, np.float32) for of_layer in patches]
-    for fold in range(folds):
-        out = fold_of == fold
-        for of_layer, layer, old, measured in zip(patches, recipe.layers, bank.layers, distances, strict=True):
-            with_others = _grown_bank(old, of_layer, ~out, layer, seed)
-            measured[out] = with_others.distances(of_layer.of_pictures(out), layer.metric)
-        progress("calibrating", fold + 1, folds)
+    old = dict(zip(recipe.layers, bank.layers, strict=True))
+
+    def remember(layer: Layer, of_layer: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
+        return _grown_bank(old[layer], of_layer, chosen, layer, seed)
+
+    distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress, remember=remember)
     everyone = np.ones(len(names), np.bool_)
     layers = tuple(
-        _grown_bank(old, of_layer, everyone, layer, seed)
-        for of_layer, layer, old in zip(patches, recipe.layers, bank.layers, strict=True)
+        remember(layer, of_layer, everyone, seed) for of_layer, layer in zip(patches, recipe.layers, strict=True)
     )
     scores = picture_scores(distances, recipe, calibrations)
     defects = anomaly_scores(upkeep, layers, recipe, calibrations)
@@ -195,6 +197,7 @@ def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, se
             [upkeep.peaks, peaks_of(coarse_maps(distances, recipe, calibrations, bank.calibration.map_level))]
         ),
         defects=defects,
+        folds=int(fold_of.max()) + 1,
     )
 
 
@@ -231,6 +234,26 @@ def _joined_groups(upkeep: Upkeep, names: Sequence[str] | None, scores: NDArray[
     return HeldOut(scores, (*known, *names))
 
 
+def _asked(asked: Asked, was: Mapping[str, Any]) -> Asked:
+    """What a bundle was asked to keep it keeps, where nothing else is asked for by name."""
+    if asked.names_anything:
+        return asked
+    before = Asked(**was.get("asked", {}))
+    return replace(before, best_effort=asked.best_effort or before.best_effort)
+
+
+def _refuse_unknown_groups(bundle: Path, upkeep: Upkeep, asked: Asked) -> None:
+    """Defects of one part that count as many would promise what a few parts cannot."""
+    figures = upkeep.figures
+    if asked.max_escape_rate is None or figures.groups is None or figures.defect_groups is not None:
+        return
+    raise PromiseRefused(
+        f"{bundle} was calibrated by groups and does not remember those of its defects, so that no limit on escapes "
+        f"(--max-escape-rate {asked.max_escape_rate:g}) can be promised: train again with --abnormal and --groups, or "
+        "name what else is to be kept, for instance --false-reject-rate"
+    )
+
+
 def _refuse_to_swallow(before: Bundle, upkeep: Upkeep, after: NDArray[np.float32], threshold: float) -> None:
     bank = before.bank
     scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
@@ -252,8 +275,11 @@ def _refuse_to_swallow(before: Bundle, upkeep: Upkeep, after: NDArray[np.float32
 def _remembered(upkeep: Upkeep, normals: HeldOut, grown: _Grown) -> Upkeep:
     groups = sorted(set(normals.groups)) if normals.groups else None
     group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(grown.scores))
+    figures = replace(upkeep.figures, groups=tuple(groups) if groups else None)
+    if groups and not upkeep.figures.groups:  # the first groups: until now each defect stood for itself
+        figures = replace(figures, defect_groups=tuple(f"file {name}" for name in figures.defects))
     return Upkeep(
-        replace(upkeep.figures, groups=tuple(groups) if groups else None),
+        figures,
         grown.scores,
         grown.peaks,
         group_of.astype(np.int32),
@@ -268,7 +294,4 @@ def _warnings(upkeep: Upkeep, unreadable: Sequence[Unreadable]) -> list[str]:
             "the bundle knows no defects, so that nothing guards it from normals that are none: evaluate it on "
             "defective pictures, or train with --abnormal"
         )
-    if unreadable:
-        first = unreadable[0]
-        warnings.append(f"{len(unreadable)} files were left out, for instance {first.name}: {first.why}")
-    return warnings
+    return [*warnings, *left_out(unreadable)]

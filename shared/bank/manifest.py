@@ -123,7 +123,7 @@ class Manifest(BaseModel):
             "mask_threshold": mask_threshold,
             "calibration": calibration.to_json(),
             "head": asdict(head) if head else None,
-            "upkeep": asdict(upkeep) if upkeep else None,
+            "upkeep": upkeep.to_json() if upkeep else None,
             "training": dict(training),
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }

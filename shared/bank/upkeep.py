@@ -1,7 +1,7 @@
 """What a bundle remembers beside the bank, so that normals can be added later without the pictures it was made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,13 @@ class UpkeepFigures:
     """Their kinds; empty where one has none."""
     grids: tuple[tuple[int, int], ...] = ()
     """(height, width) of every layer's grid, where there are known defects."""
+    defect_groups: tuple[str, ...] | None = None
+    """Each known defect's group, where normals have groups; None without groups, and in bundles of old."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For the manifest; without groups of defects it stays readable for those who know of none."""
+        plain = asdict(self)
+        return plain if self.defect_groups is not None else {k: v for k, v in plain.items() if k != "defect_groups"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,8 @@ class Upkeep:
             raise ValueError(f"scores, peaks and groups of {scores.shape}, {peaks.shape}, {group_of.shape} normals")
         if group_of.min() < 0 or group_of.max() >= max(1, len(figures.groups or ())):
             raise ValueError("a normal is of a group that has no name")
+        if figures.defect_groups is not None and len(figures.defect_groups) != len(figures.defects):
+            raise ValueError(f"{len(figures.defect_groups)} groups of {len(figures.defects)} known defects")
         for layer, (height, width) in zip(layers, figures.grids, strict=True):
             shape = layer.values.shape[:2]
             if layer.scales.shape != shape or layer.places.shape != shape or layer.scales.min() < 0:

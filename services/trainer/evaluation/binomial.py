@@ -1,29 +1,27 @@
-"""Intervals of rates that are counts: where none or all of the pictures count, drawing them again shows nothing."""
+"""Intervals of figures that stay what they are however pictures are drawn again, as a rate of 0 or an AUROC of 1.
+
+All m independent pictures (or groups, or pairs of a good and a defective one) are alike in what the figure counts. Were
+a share q of those to come different, m in a row would be alike by a chance of (1 - q)^m: the interval holds all that
+the figure can be for the q at which that is as rare as an interval's tail. Of a rate of 0 or 1 this is the exact
+binomial interval (Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the
+binomial", 1934).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 Interval = tuple[float, float]
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float) -> Interval:
-    """The exact two-sided interval of a binomial rate; `trials` is one at least."""
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
-    high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
-    return low, high
-
-
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Independent ones (pictures, or groups where pictures of a group are alike) that each rate is a share of."""
+    """Independent ones (pictures, or groups where pictures of a group are alike) that each figure rests on."""
 
     trials: dict[str, int]
-    """By the rates' names."""
+    """By the figures' names; of the AUROC, pairs of a good and a defective one of which no two share any."""
 
     @classmethod
     def of(cls, rejected: NDArray[np.bool_], defective: NDArray[np.bool_], groups: Sequence[str] | None) -> "Counts":
@@ -43,15 +41,22 @@ class Counts:
             "false_reject_rate": ~defective,
             "escape_rate": defective,
         }
-        return cls({name: len(set(unit[those])) for name, those in among.items()})
+        units = {name: len(set(unit[those])) for name, those in among.items()}
+        return cls(units | {"image_auroc": min(units["recall"], units["false_reject_rate"])})
 
-    def at_an_end(self, name: str, rate: float, confidence: float) -> Interval | None:
-        """The interval of a rate that is 0 or 1; None for a rate between, or none of these."""
+    def of_unvarying(self, name: str, value: float, confidence: float) -> Interval | None:
+        """The interval of a figure that no drawing changes; None where it rests on nothing.
+
+        Args:
+            name: of the figure.
+            value: between 0 and 1.
+            confidence: of the interval, half of its complement on either side.
+        """
         trials = self.trials.get(name, 0)
-        if rate not in {0.0, 1.0} or not trials:
+        if not trials:
             return None
-        low, high = clopper_pearson(int(rate) * trials, trials, confidence)
-        if name != "f1":
-            return low, high
+        different = 1 - ((1 - confidence) / 2) ** (1 / trials)
         # F1 is 2 s / (1 + s), where s is a share of pictures: of right rejects among those rejected or defective.
-        return 2 * low / (1 + low), 2 * high / (1 + high)
+        share = value / (2 - value) if name == "f1" else value
+        low, high = max(0.0, share - different), min(1.0, share + different)
+        return (2 * low / (1 + low), 2 * high / (1 + high)) if name == "f1" else (low, high)

@@ -1,7 +1,7 @@
 """How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike.
 
-A rate of 0 or 1 stays what it is however pictures are drawn; its interval is the exact binomial one
-(`services.trainer.evaluation.binomial`).
+A figure that stays what it is however pictures are drawn, as a rate of 0 or an AUROC of 1, has the interval that so
+many alike can tell (`services.trainer.evaluation.binomial`); a figure over pixels then has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,18 +61,14 @@ def picture_intervals(
         "escape_rate": lambda confusion: confusion.escape_rate,
     }
     here, counts = Confusion.of(rejected, defective), Counts.of(rejected, defective, groups)
-    at_ends = {
-        name: counts.at_an_end(name, rate, CONFIDENCE)
-        for name, figure in figures.items()
-        if (rate := figure(here)) is not None
+    drawn = {
+        "image_auroc": (
+            auroc(scores, defective),
+            [auroc(scores[sample], defective[sample]) for sample in samples],
+        ),
+        **{name: (figure(here), [figure(each) for each in confusions]) for name, figure in figures.items()},
     }
-    return {
-        "image_auroc": interval([auroc(scores[sample], defective[sample]) for sample in samples]),
-        **{
-            name: at_ends.get(name) or interval([figure(each) for each in confusions])
-            for name, figure in figures.items()
-        },
-    }
+    return {name: _of_pictures(name, value, values, counts) for name, (value, values) in drawn.items()}
 
 
 class PixelSample:
@@ -107,13 +103,23 @@ class PixelSample:
 
 
 def interval(values: Sequence[float | None]) -> Interval | None:
-    """The middle of the resampled figures; None where one is not defined."""
+    """The middle of the resampled figures; None where one is not defined, or where all are the same."""
     defined = [value for value in values if value is not None]
     if len(defined) < len(values) or not defined:
         return None
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else None
+
+
+def _of_pictures(name: str, value: float | None, values: Sequence[float | None], counts: Counts) -> Interval | None:
+    if value is None:
+        return None
+    if value in {0.0, 1.0}:
+        return counts.of_unvarying(name, value, CONFIDENCE)
+    if None in values:
+        return None
+    return interval(values) or counts.of_unvarying(name, value, CONFIDENCE)
 
 
 def _draws(pictures: int, groups: Sequence[str] | None, random: np.random.Generator) -> NDArray[np.intp]:

@@ -1,6 +1,7 @@
 """How good a bundle is on pictures whose truth is known."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.doubts.mixed_up import swapped
-from services.trainer.errors import NoPictures, TrainingError
+from services.trainer.errors import NoPictures, TrainingError, UnreadableFile
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.judging import Inspected, inspect_files, refuse_if_stale
+from services.trainer.evaluation.masks import Masks
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
-from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told
+from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
 from services.trainer.evaluation.promises import broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
 from services.trainer.material.copies import Distinct, refuse_shared
@@ -22,7 +24,7 @@ from services.trainer.material.folders import refuse_overlap
 from services.trainer.material.picture_features import Unreadable
 from services.trainer.material.pictures import (
     PictureFile,
-    find_masks,
+    each_alone,
     find_pictures,
     groups_of_abnormals,
     kind_of,
@@ -71,9 +73,10 @@ def evaluate(
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
         bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
-        or over groups; that of a rate of 0 or 1 is the exact binomial one. ``broken_promises`` has a sentence for each
-        rate that was promised and is exceeded here, ``warnings`` one for each other doubt. ``unreadable`` names the
-        files that could not be inspected; they count in no figure.
+        or over groups; that of a figure over pictures that no drawing changes is what so many alike can tell
+        (`services.trainer.evaluation.binomial`); it is None where pictures are too few to tell. ``broken_promises``
+        has a sentence for each rate that was promised and is exceeded here, ``warnings`` one for each other doubt.
+        ``unreadable`` names the files that could not be inspected; they count in no figure.
         ``images_per_second`` counts reading, decoding, extracting and matching.
 
     Raises:
@@ -92,10 +95,9 @@ def evaluate(
     refuse_shared(_not_empty(normal_files), _not_empty(abnormal_files))
     if masks and not abnormal_files:
         raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
-    if masks:
-        find_masks(masks, abnormal_files)  # a folder that does not fit is refused before the long work
-    if scores and scores.suffix not in SCORE_WRITERS:
-        raise TrainingError(f"scores are written as {' or '.join(SCORE_WRITERS)}, not to {scores}: choose such a name")
+    found_masks = Masks.find(masks, abnormal_files)
+    if scores and scores.suffix not in SCORE_FORMATS:
+        raise TrainingError(f"scores are written as {' or '.join(SCORE_FORMATS)}, not to {scores}: choose such a name")
     if groups:
         read_groups(groups, normal_files)
     if scores:
@@ -111,13 +113,15 @@ def evaluate(
         _refuse_nothing(abnormals, abnormal)
     if scores:
         with told("scores", scores):
-            SCORE_WRITERS[scores.suffix](scores, [*_rows("normal", normals), *_rows("abnormal", abnormals)])
+            rows = [*_rows("normal", normals), *_rows("abnormal", abnormals)]
+            write_whole(scores, SCORE_FORMATS[scores.suffix](rows))
     normal_groups = read_groups(groups, normals.files) if groups else None
-    abnormal_groups = groups_of_abnormals(groups, abnormals.files)
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
     draws = resample(len(normals.files), len(abnormals.files), normal_groups, abnormal_groups)
-    units = (*(normal_groups or _alone(normals)), *(abnormal_groups or _alone(abnormals))) if groups else None
+    alone = each_alone(normals.files), each_alone(abnormals.files)
+    units = (*(normal_groups or alone[0]), *(abnormal_groups or alone[1])) if groups else None
     figures, intervals = _picture_figures(normals, abnormals, bank, draws, units)
-    truths = find_masks(masks, abnormals.files) if masks else (None,) * len(abnormals.files)
+    truths = found_masks.paths(abnormals.files)
     pixel_figures, pixel_intervals = (
         _pixel_figures(normals, abnormals, truths, draws, progress)
         if masks
@@ -126,7 +130,11 @@ def evaluate(
     figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
     figures["ci95"] = intervals | pixel_intervals
     figures["broken_promises"] = broken_promises(bank.calibration, figures)
-    figures["warnings"] = [*swapped(figures["image_auroc"]), *_warnings((*normals.unreadable, *abnormals.unreadable))]
+    figures["warnings"] = [
+        *swapped(figures["image_auroc"]),
+        *_warnings((*normals.unreadable, *abnormals.unreadable)),
+        *found_masks.warnings(abnormals),
+    ]
     if report:
         places = {"bundle": bundle, "good pictures": normal, "defective pictures": abnormal, "masks": masks}
         used = {what: place for what, place in places.items() if place}
@@ -138,8 +146,15 @@ def evaluate(
 
 
 def _not_empty(files: Sequence[PictureFile]) -> Distinct:
-    """Files by their bytes; all empty ones have the same, and are no pictures."""
-    return Distinct.of([file for file in files if file.path.stat().st_size])
+    """Files by their bytes; all empty ones have the same, and are no pictures, as those that cannot be read."""
+    return Distinct.of([file for file in files if _has_content(file)])
+
+
+def _has_content(file: PictureFile) -> bool:
+    try:
+        return bool(file.read())
+    except UnreadableFile:  # named with the others that cannot be inspected
+        return False
 
 
 def _refuse_nothing(inspected: Inspected, folder: Path) -> None:
@@ -155,9 +170,9 @@ def _warnings(unreadable: Sequence[Unreadable]) -> list[str]:
     if not unreadable:
         return []
     named = "; ".join(f"{each.name}: {each.why}" for each in unreadable[:NAMED])
-    return [
-        f"{len(unreadable)} files could not be inspected and count in no figure, the line would reject them: {named}"
-    ]
+    more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+    told = f"{len(unreadable)} files could not be inspected and count in no figure, the line would reject them"
+    return [f"{told}: {named}{more}"]
 
 
 def _picture_figures(
@@ -192,11 +207,6 @@ def _picture_figures(
     return figures, picture_intervals(scores, rejected, defective, draws, groups=groups)
 
 
-def _alone(inspected: Inspected) -> tuple[str, ...]:
-    """A group for each picture, named as `groups_of_abnormals` names those that a table leaves out."""
-    return tuple(f"file {file.name}" for file in inspected.files)
-
-
 def _recall_by_kind(abnormals: Inspected) -> dict[str, float]:
     """Share of each kind of defect that is rejected; a picture right in the abnormal folder is of no kind."""
     found: dict[str, list[bool]] = {}
@@ -228,9 +238,9 @@ def _pixel_figures(
     inspections, sizes = (*normals.inspections, *abnormals.inspections), (*normals.sizes, *abnormals.sizes)
     truths = [*[None] * len(normals.files), *masks]
     known = [index for index, mask in enumerate(truths) if index < len(normals.files) or mask is not None]
-    extremes = [inspections[index].anomaly_map for index in known]
-    lowest = min(float(coarse.min()) for coarse in extremes)
-    highest = max(float(coarse.max()) for coarse in extremes)
+    maps = [inspections[index].anomaly_map for index in known]
+    lowest = min(float(coarse.min()) for coarse in maps)
+    highest = max(float(coarse.max()) for coarse in maps)
     figures, sample = PixelFigures(lowest, highest), PixelSample(lowest, highest)
     for done, index in enumerate(known, start=1):
         height, width = sizes[index]
@@ -257,15 +267,16 @@ def _rows(truth: str, inspected: Inspected) -> Iterator[dict[str, Any]]:
         yield {"file": each.name, "truth": truth, "score": None, "verdict": Verdict.UNINSPECTED.value}
 
 
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["file", "truth", "score", "verdict"])
-        writer.writeheader()
-        writer.writerows(rows)
+def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["file", "truth", "score", "verdict"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
-def _write_json_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def _as_json_lines(rows: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-SCORE_WRITERS = {".csv": _write_csv, ".jsonl": _write_json_lines}
+SCORE_FORMATS = {".csv": _as_csv, ".jsonl": _as_json_lines}

@@ -1,6 +1,7 @@
 """Places that an evaluation's outcome is written to: tried before the work whose outcome it is."""
 
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +42,23 @@ def refuse_file(what: str, file: Path) -> None:
     with told(what, file):
         if file.exists():
             file.open("ab").close()
-        else:
-            with tempfile.TemporaryFile(dir=file.absolute().parent, prefix=".try-"):
-                pass
+        with tempfile.TemporaryFile(dir=file.resolve().parent, prefix=".try-"):
+            pass
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write `text` as UTF-8, all of it or nothing: what `file` held stays until the new content is there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place = file.resolve()  # a link stays one
+    unfinished = place.with_name(f".unfinished-{uuid.uuid4().hex}")
+    try:
+        unfinished.write_bytes(text.encode())
+        unfinished.replace(place)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -4,21 +4,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from services.trainer.errors import UnreadableFile
 from services.trainer.evaluation.charts import curve, histogram, precision_recall, roc
 from services.trainer.evaluation.judging import Inspected
 from services.trainer.evaluation.metrics import Confusion
+from services.trainer.evaluation.outputs import write_whole
 from services.trainer.evaluation.overlays import overlaid, plain
 from services.trainer.material.pictures import kind_of, read_mask
 from shared.bank.manifest import Manifest
+from shared.file_names import readable
 from shared.vision.inspection import Inspection
 from shared.vision.picture import decode
 
 PAGE = "index.html"
+NO_INTERVAL = "none: too few pictures"
 WORST = 8  # pictures shown of either kind of mistake
 FIGURES = {
     "image_auroc": "image AUROC",
@@ -87,12 +92,15 @@ def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = No
         _section("Worst misses", _worst(evaluated, evaluated.abnormals, missed=True)),
         _section("Worst false rejects", _worst(evaluated, evaluated.normals, missed=False)),
     ]
+    if unreadable := (*evaluated.normals.unreadable, *evaluated.abnormals.unreadable):
+        rows = [(escape(each.name), escape(each.why)) for each in unreadable]
+        sections.append(_section("Files that could not be inspected", _table(("file", "why"), rows)))
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / PAGE
-    page.write_text(
+    write_whole(
+        page,
         f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
         f"<title>{escape(title)}</title><style>{STYLE}</style>{''.join(sections)}</html>\n",
-        encoding="utf-8",
     )
     return page
 
@@ -103,17 +111,24 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
     recipe = manifest.recipe
     layers = ", ".join(f"{layer.name} {layer.metric} top {layer.top_fraction:.0%}" for layer in recipe.layers)
     trained = f"{training.get('normals')} normal and {training.get('abnormals', 0)} defective pictures"
-    grouped = f", {training['groups']} groups held out whole" if training.get("groups") else ", held out one by one"
+    folds = training.get("folds")
+    apart = f" in {folds} folds" if folds and "updated_from" not in training else ""
+    held_out = (
+        f", {training['groups']} groups held out whole{apart}" if training.get("groups") else f", held out{apart}"
+    )
+    masks = f"masks of {figures.get('masks')} defective pictures, and all good ones"
     speed = figures["images_per_second"]
     unreadable = len(figures["unreadable"])
     return {
-        **{f"{what} read from": str(place.absolute()) for what, place in evaluated.places.items()},
+        **{f"{what} read from": readable(str(place.absolute())) for what, place in evaluated.places.items()},
         "bundle": f"{manifest.product} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC",
         "recipe": f"{recipe.backbone} ({recipe.precision}): {layers}; feature space {manifest.feature_space}",
-        "trained on": trained + grouped,
+        "trained on": trained + held_out,
         "judged here": f"{figures['normal_images']} normal and {figures['abnormal_images']} defective pictures"
         + (f"; {unreadable} files could not be inspected, the line would reject them" if unreadable else ""),
         "intervals by": f"group ({figures['groups']} groups of normals)" if figures["groups"] else "picture",
+        **({"figures over pixels by": masks} if figures.get("masks") is not None else {}),
+        "judged by": f"Chipsieve {version('chipsieve')}",
         "time": f"{1000 / speed:.1f} ms a picture ({speed:.0f} a second): reading, decoding, features, matching"
         if speed
         else "-",
@@ -137,10 +152,11 @@ def _figures(figures: dict[str, Any]) -> str:
         if figures[name] is None:
             continue
         ends = figures["ci95"].get(name)
-        between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else "-"
+        between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
         rows.append((escape(label), f"{figures[name]:.4f}", between))
     return _table(("figure", "value", "95 % interval"), rows) + _note(
-        "Intervals are by bootstrap; those of rates of 0 or 1, which no drawing changes, are the exact binomial ones."
+        "Intervals are by bootstrap. Where drawing pictures again changes nothing, as with a rate of 0 or an AUROC of "
+        "1, they hold what so many independent pictures can tell: the exact binomial interval, for rates."
     )
 
 
@@ -213,13 +229,16 @@ def _worst(evaluated: Evaluated, inspected: Inspected, *, missed: bool) -> str:
 
 def _figure(evaluated: Evaluated, inspected: Inspected, index: int, *, missed: bool) -> str:
     file, inspection = inspected.files[index], inspected.inspections[index]
-    picture = decode(file.read())
+    caption = f"{escape(file.name)}<br>score {inspection.score:.4g}"
+    try:
+        picture = decode(file.read())
+    except UnreadableFile as error:  # it could be a while ago
+        return f"<figure><figcaption>{caption}<br>{escape(str(error))}</figcaption></figure>"
     height, width = inspected.sizes[index]
     mask = evaluated.masks[index] if missed else None
     truth = read_mask(mask, height, width) if mask else None
     threshold = evaluated.manifest.mask_threshold
     images = plain(picture), overlaid(picture, inspection, truth, threshold, 2 * abs(threshold))
-    caption = f"{escape(file.name)}<br>score {inspection.score:.4g}"
     shown = "".join(f'<img src="{image}" alt="{what}">' for image, what in zip(images, ("picture", "map"), strict=True))
     return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 

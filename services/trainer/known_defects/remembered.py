@@ -26,6 +26,7 @@ def remember(
     *,
     names: Sequence[str],
     kinds: Sequence[str],
+    defect_groups: tuple[str, ...] | None,
 ) -> Upkeep:
     """What a bundle needs for adding normals later.
 
@@ -36,31 +37,26 @@ def remember(
         defects: features of the known defects.
         names: of their files.
         kinds: of them.
+        defect_groups: each defect's, where the normals have groups.
     """
     numbers = sorted(set(groups)) if groups else None
-    figures = UpkeepFigures(groups=tuple(numbers) if numbers else None, defects=tuple(names), kinds=tuple(kinds))
     group_of = np.searchsorted(numbers, groups) if numbers and groups else np.zeros(len(scores))
-    upkeep = Upkeep(figures, scores, normality.peaks, group_of.astype(np.int32))
-    if not defects:
-        return upkeep
     remembered = [
         _most_anomalous(LayerPatches.of(defects, layer), bank, calibration, normality.recipe, index)
         for index, (layer, bank, calibration) in enumerate(
             zip(normality.recipe.layers, normality.layers, normality.calibrations, strict=True)
         )
+        if defects
     ]
-    return Upkeep(
-        UpkeepFigures(
-            groups=figures.groups,
-            defects=figures.defects,
-            kinds=figures.kinds,
-            grids=tuple(grid for _, grid in remembered),
-        ),
-        upkeep.scores,
-        upkeep.peaks,
-        upkeep.group_of,
-        tuple(patches for patches, _ in remembered),
+    figures = UpkeepFigures(
+        groups=tuple(numbers) if numbers else None,
+        defects=tuple(names),
+        kinds=tuple(kinds),
+        grids=tuple(grid for _, grid in remembered),
+        defect_groups=defect_groups,
     )
+    layers = tuple(patches for patches, _ in remembered)
+    return Upkeep(figures, scores, normality.peaks, group_of.astype(np.int32), layers)
 
 
 def anomaly_scores(

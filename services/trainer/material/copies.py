@@ -50,7 +50,7 @@ def digest_of(file: PictureFile) -> str:
 
 
 def refuse_shared(normals: Distinct, abnormals: Distinct) -> None:
-    """Where a picture is given both as good and as defective.
+    """Refuse pictures that are given both as good and as defective.
 
     Raises:
         AmbiguousPictures: naming the first that is.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.trainer.errors import NoPictures
+from services.trainer.errors import NoPictures, TooFewNormals
 from services.trainer.material.copies import Distinct, refuse_shared
 from services.trainer.material.folders import refuse_overlap
 from services.trainer.material.picture_features import Unreadable, sort_out
@@ -38,6 +38,7 @@ class Material:
         Raises:
             AmbiguousPictures: the same pictures are given as good and as defective.
             NoPictures: a folder has none that can be read.
+            TooFewNormals: all good pictures are copies of one.
             UnusableGroups: the groups do not fit the pictures.
             PromiseRefused: the pictures cannot carry what was asked for by name.
         """
@@ -48,6 +49,7 @@ class Material:
         found = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
         normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
         abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)
+        _refuse_one(normals, normal)
         refuse_shared(normals, abnormals)
         asked.refuse_early(len(normals.files), read_groups(groups, normals.files) if groups else None)
         return cls(normals, abnormals, (*unreadable_normals, *unreadable_abnormals))
@@ -65,6 +67,14 @@ class Material:
     def warnings(self) -> list[str]:
         """Of copies."""
         return [*self.normals.warnings, *self.abnormals.warnings]
+
+
+def _refuse_one(normals: Distinct, folder: Path) -> None:
+    if len(normals.files) == 1 and normals.copies:
+        raise TooFewNormals(
+            f"all {1 + len(normals.copies)} pictures in {folder} are copies of one, {normals.files[0].name}, and the "
+            "same picture again tells nothing new: training needs two different ones at least"
+        )
 
 
 def _readable(

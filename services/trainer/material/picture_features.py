@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from services.trainer.errors import UnreadableFile
 from services.trainer.material.pictures import PictureFile
 from services.trainer.progress import Progress
 from shared.events import FeatureGrid
@@ -12,6 +13,9 @@ from shared.vision.errors import PictureError
 from shared.vision.extraction import extract
 from shared.vision.picture import AsStored, decode_as_stored
 from shared.vision.recipe import Recipe
+
+Problem = PictureError | UnreadableFile
+"""Why a file is no picture that could be inspected."""
 
 BATCH = 16  # pictures decoded and extracted together, as on the line; bounds what is held of large ones
 DECODE_THREADS = 2  # decoding leaves the interpreter lock; more threads only hold more pictures
@@ -57,14 +61,12 @@ def look_at(files: Sequence[PictureFile], recipe: Recipe, engine: Engine) -> Ite
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
             decoded = list(zip(batch, decoders.map(_decode, batch), strict=True))
-            good = [(file, picture) for file, picture in decoded if not isinstance(picture, PictureError)]
+            good = [(file, picture) for file, picture in decoded if not isinstance(picture, Problem)]
             yield Looked(
                 files=tuple(file for file, _ in good),
                 sizes=tuple((picture.shape[0], picture.shape[1]) for _, picture in good),
                 grids=tuple(extract([picture for _, picture in good], recipe, engine)),
-                unreadable=tuple(
-                    Unreadable(file.name, str(why)) for file, why in decoded if isinstance(why, PictureError)
-                ),
+                unreadable=tuple(Unreadable(file.name, str(why)) for file, why in decoded if isinstance(why, Problem)),
             )
 
 
@@ -98,13 +100,13 @@ def sort_out(
     return good, tuple(unreadable)
 
 
-def _problem(file: PictureFile) -> PictureError | None:
+def _problem(file: PictureFile) -> Problem | None:
     picture = _decode(file)
-    return picture if isinstance(picture, PictureError) else None
+    return picture if isinstance(picture, Problem) else None
 
 
-def _decode(file: PictureFile) -> AsStored | PictureError:
+def _decode(file: PictureFile) -> AsStored | Problem:
     try:
         return decode_as_stored(file.read())
-    except PictureError as error:
+    except (PictureError, UnreadableFile) as error:
         return error

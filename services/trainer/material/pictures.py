@@ -1,6 +1,7 @@
 """Folders of pictures, the groups they belong to, and the masks that mirror them."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
+from services.trainer.errors import NoPictures, UnreadableFile, UnusableGroups, UnusableMasks
+from shared.file_names import readable
 from shared.vision.picture_files import LOSSY_SUFFIXES, PICTURE_SUFFIXES
 
 MASK_STEMS = ("{}", "{}_mask")  # beside the plain stem, the convention of MVTec AD and its followers
@@ -21,11 +23,23 @@ class PictureFile:
 
     path: Path
     name: str
-    """Path below the folder that was walked, with forward slashes."""
+    """Path below the folder that was walked, with forward slashes; readable, and of no other file in it."""
+
+    @property
+    def bare_name(self) -> str:
+        """Without its folders."""
+        return self.name.rpartition("/")[2]
 
     def read(self) -> bytes:
-        """The encoded picture."""
-        return self.path.read_bytes()
+        """The encoded picture.
+
+        Raises:
+            UnreadableFile: the system does not give it.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise UnreadableFile(f"the file {self.name} cannot be read ({error.strerror or error})") from error
 
 
 def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
@@ -36,14 +50,20 @@ def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
     """
     if not folder.is_dir():
         raise NoPictures(f"{folder} is not a folder: give one with pictures in it")
-    found = [
-        PictureFile(path, path.relative_to(folder).as_posix())
+    paths = [
+        path
         for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not _is_hidden(path.relative_to(folder))
+        if path.suffix.lower() in PICTURE_SUFFIXES and not _is_hidden(path.relative_to(folder)) and _may_be_file(path)
     ]
-    if not found:
+    if not paths:
         raise NoPictures(f"{folder} has no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in it or below it")
-    return tuple(sorted(found, key=lambda picture: picture.name))
+    found: dict[str, PictureFile] = {}
+    for path in sorted(paths, key=lambda path: path.relative_to(folder).as_posix()):
+        name = readable(path.relative_to(folder).as_posix())
+        while name in found:  # another file's name says in letters what this one's bytes are written as
+            name = f"{name}~"
+        found[name] = PictureFile(path, name)
+    return tuple(sorted(found.values(), key=lambda picture: picture.name))
 
 
 def kind_of(picture: PictureFile) -> str:
@@ -61,7 +81,7 @@ def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]
         UnusableGroups: the file cannot be read, lacks a column, contradicts itself, or leaves a picture out.
     """
     by_file = read_group_table(table)
-    groups = [by_file.get(picture.name, by_file.get(picture.path.name, "")) for picture in pictures]
+    groups = [_named(by_file, picture.name) or _named(by_file, picture.bare_name) or "" for picture in pictures]
     missing = [picture.name for picture, group in zip(pictures, groups, strict=True) if not group]
     if missing:
         raise UnusableGroups(
@@ -71,17 +91,32 @@ def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]
     return tuple(groups)
 
 
-def groups_of_abnormals(table: Path | None, pictures: Sequence[PictureFile]) -> tuple[str, ...] | None:
+def each_alone(pictures: Sequence[PictureFile]) -> tuple[str, ...]:
+    """A group for each picture, as `groups_of_abnormals` names those that a table leaves out."""
+    return tuple(f"file {picture.name}" for picture in pictures)
+
+
+def groups_of_abnormals(
+    table: Path | None, pictures: Sequence[PictureFile], normals: Sequence[PictureFile]
+) -> tuple[str, ...] | None:
     """Each defective picture's group, its own where the table does not name it; None where it names none.
+
+    A bare file name names the one picture that is called so among defective and good ones. Where it is another's too
+    (``good/001.png``, ``crack/001.png``), only a path below its folder names a defective one.
 
     Raises:
         UnusableGroups: the table cannot be read, lacks a column or contradicts itself.
     """
     by_file = read_group_table(table) if table else {}
-    named = [by_file.get(picture.name) or by_file.get(picture.path.name) for picture in pictures]
+    called = Counter(picture.bare_name for picture in (*pictures, *normals))
+    named = [
+        (_named(by_file, picture.name) if "/" in picture.name else None)
+        or (_named(by_file, picture.bare_name) if called[picture.bare_name] == 1 else None)
+        for picture in pictures
+    ]
     if not any(named):
         return None
-    return tuple(group or f"file {picture.name}" for picture, group in zip(pictures, named, strict=True))
+    return tuple(group or alone for group, alone in zip(named, each_alone(pictures), strict=True))
 
 
 def read_group_table(table: Path) -> dict[str, str]:
@@ -94,8 +129,7 @@ def read_group_table(table: Path) -> dict[str, str]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             rows = csv.DictReader(lines)
-            if not {"file", "group"} <= set(rows.fieldnames or ()):
-                raise UnusableGroups(f"{table} has the columns {rows.fieldnames}: it needs 'file' and 'group'")
+            _refuse_columns(table, rows.fieldnames)
             for row in rows:
                 file, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
                 if by_file.setdefault(file, group) != group:
@@ -103,6 +137,22 @@ def read_group_table(table: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnusableGroups(f"cannot read the groups in {table}: {error}") from error
     return by_file
+
+
+def _named(by_file: dict[str, str], name: str) -> str | None:
+    """A file's group; tables have slashes alone, as they may have been written where folders are parted otherwise."""
+    return by_file.get(name.replace("\\", "/"))
+
+
+def _refuse_columns(table: Path, columns: Sequence[str] | None) -> None:
+    if not columns:
+        raise UnusableGroups(f"{table} is empty: its first line must be file,group")
+    if {"file", "group"} <= set(columns):
+        return
+    other = next((mark for mark in (";", "\t", "|") if mark in columns[0]), None)
+    if other and {"file", "group"} <= {column.strip() for column in columns[0].split(other)}:
+        raise UnusableGroups(f"{table} separates its columns by {other!r}: it needs commas, as in file,group")
+    raise UnusableGroups(f"{table} has the columns {', '.join(columns)}: it needs 'file' and 'group'")
 
 
 def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | None, ...]:
@@ -114,7 +164,7 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
     if not folder.is_dir():
         raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the abnormal pictures")
     masks = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
+        readable(path.relative_to(folder).with_suffix("").as_posix()): path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
     }
@@ -133,22 +183,43 @@ def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
     A mask of another size is stretched to the picture's.
 
     Raises:
-        UnusableMasks: the file is no picture.
+        UnusableMasks: the file cannot be read, or is no picture.
     """
-    encoded = np.frombuffer(path.read_bytes(), np.uint8)
-    grey = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if len(encoded) else None
-    if grey is None:
-        raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
+    grey = read_grey(path)
     if grey.shape != (height, width):
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_NEAREST)
     lossy = path.suffix.lower() in LOSSY_SUFFIXES
     return np.asarray(grey > (127 if lossy else 0))
 
 
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """(height, width) of a mask as it was drawn.
+
+    Raises:
+        UnusableMasks: the file cannot be read, or is no picture.
+    """
+    try:
+        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise UnusableMasks(f"the mask {path} cannot be read ({error.strerror or error}): allow it") from error
+    grey = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if len(encoded) else None
+    if grey is None:
+        raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
+    return np.asarray(grey, np.uint8)
+
+
 def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:
     name = Path(picture.name)
     keys = (name.with_name(stem.format(name.stem)).as_posix() for stem in MASK_STEMS)
     return next((masks[key] for key in keys if key in masks), None)
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether it is one; where that cannot be told, reading it tells what is wrong."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _is_hidden(path: Path) -> bool:

@@ -30,6 +30,21 @@ def written(folder: Path, upkeep: Upkeep, head: Head | None = None, patch_head: 
     return folder / "bundle"
 
 
+def test_groups_of_defects_are_read_and_not_written_where_there_are_none(tmp_path: Path) -> None:
+    read = read_bundle(written(tmp_path, make_upkeep(figures=replace(FIGURES, defect_groups=("part 1",)))))
+    assert read.upkeep is not None
+    assert read.upkeep.figures.defect_groups == ("part 1",)
+    assert "defect_groups" in (tmp_path / "bundle" / "manifest.json").read_text()
+    written(tmp_path, make_upkeep())
+    assert "defect_groups" not in (tmp_path / "bundle" / "manifest.json").read_text()
+
+
+def test_groups_of_other_defects_are_refused(tmp_path: Path) -> None:
+    figures = replace(FIGURES, defect_groups=("part 1", "part 2"))
+    with pytest.raises(CorruptBundle, match="2 groups of 1 known defects"):
+        read_bundle(written(tmp_path, make_upkeep(figures=figures)))
+
+
 def test_head_and_upkeep_are_read_as_they_were_written(tmp_path: Path) -> None:
     upkeep, head = make_upkeep(), make_head()
     read = read_bundle(written(tmp_path, upkeep, head))

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -178,6 +179,33 @@ def test_copies_are_left_out_and_no_promise_rests_on_them(normal: Path, tmp_path
     assert (copied.training["normals"], copied.training["copies"]) == (24, 24)
     assert "24 pictures are copies of others, for instance tray0/00.png of again/x00.png" in told(copied)
     assert "copies" not in told(alone)
+
+
+def test_copies_of_one_picture_are_said_to_be(tmp_path: Path) -> None:
+    for number in range(20):
+        draw(tmp_path / "normal" / f"{number:02}.png", 0)
+    with pytest.raises(TooFewNormals, match=r"all 20 pictures in .* are copies of one, 00\.png"):
+        learn(tmp_path / "normal", tmp_path / "bundle")
+
+
+def test_names_that_are_no_utf8_and_files_that_cannot_be_read_stop_no_training(
+    normal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "b.png", 100)
+    (tmp_path / "b.png").rename(normal / os.fsdecode(b"b\xff.png"))
+    (normal / os.fsdecode(b"broken\xff.png")).write_bytes(b"no picture")
+    draw(normal / "denied.png", 101)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "denied.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    manifest = learn(normal, tmp_path / "bundle")
+    assert manifest.training["normals"] == 25
+    assert manifest.training["unreadable"] == ["broken\\udcff.png", "denied.png"]
 
 
 def test_a_copy_in_another_group_is_in_none(normal: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from services.trainer.train import train
 from services.trainer.update import update
 from shared.bank.bundle import make_bundle
 from shared.bank.bundle_folder import read_bundle, write_bundle
+from shared.bank.errors import UnwritableBundle
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import Spread
 from shared.vision.inspection import layer_patches, picture_scores
@@ -215,6 +216,72 @@ def test_a_bundle_calibrated_by_groups_is_updated_by_groups(folder: Path) -> Non
     manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated", groups=more)
     assert manifest.training["groups"] == 6  # tray4 is the tray4 of before
     assert manifest.calibration.promise.groups == 6
+
+
+def grouped_bundle(folder: Path, asked: Asked) -> dict[str, Path]:
+    """A bundle whose 8 defects are of 2 parts; and what an update of it takes."""
+    table, more = folder / "groups.csv", folder / "more.csv"
+    defects = "".join(f"blot/{index}.png,part{index // 4}\n" for index in range(8))
+    table.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{seed // 4}\n" for seed in range(40)) + defects)
+    more.write_text("file,group\n" + "".join(f"{seed}.png,tray{10 + seed // 4}\n" for seed in range(8)))
+    places = {"normal": folder / "normal", "abnormal": folder / "abnormal", "out": folder / "bundle", "groups": table}
+    train(product="plate", recipe=RECIPE, asked=asked, **places)
+    return {"bundle": folder / "bundle", "normal": folder / "stamped", "out": folder / "updated", "groups": more}
+
+
+def test_defects_of_few_parts_promise_no_more_after_an_update_than_before(folder: Path) -> None:
+    asked = Asked(max_escape_rate=0.35, best_effort=True)  # 8 defects that stood for themselves could promise it
+    options = grouped_bundle(folder, asked)
+    before = read_bundle(folder / "bundle").bank.calibration.escape_promise
+    after = update(**options).calibration.escape_promise
+    assert before is not None
+    assert after is not None
+    assert (before.groups, before.kept) == (after.groups, after.kept) == (2, False)
+    again = update(**options | {"bundle": folder / "updated", "normal": folder / "later"}).calibration.escape_promise
+    assert again is not None
+    assert (again.groups, again.kept) == (2, False)
+
+
+def test_without_the_groups_of_its_defects_a_bundle_promises_nothing_of_escapes(folder: Path) -> None:
+    options = grouped_bundle(folder, Asked())
+    bundle = read_bundle(folder / "bundle")
+    assert bundle.upkeep is not None
+    figures = replace(bundle.upkeep.figures, defect_groups=None)
+    training = dict(bundle.manifest.training)
+    old = make_bundle(
+        bundle.bank, weights_sha256="0" * 64, training=training, upkeep=replace(bundle.upkeep, figures=figures)
+    )
+    write_bundle(folder / "bundle", old)
+    for best_effort in (False, True):
+        asked = Asked(max_escape_rate=0.9, best_effort=best_effort)
+        with pytest.raises(PromiseRefused, match="does not remember those of its defects"):
+            update(**options, asked=asked)
+    assert update(**options).calibration.escape_promise is None
+
+
+def test_an_updated_bundle_tells_of_itself_not_of_what_it_was(folder: Path) -> None:
+    more = folder / "more.csv"
+    more.write_text("file,group\n" + "".join(f"{seed}.png,tray{seed // 4}\n" for seed in range(8)))
+    options = {"bundle": folder / "bundle", "normal": folder / "stamped", "out": folder / "updated", "groups": more}
+    manifest = update(**options, seed=7)  # type: ignore[arg-type]  # a mapping of places
+    training, upkeep = manifest.training, read_bundle(folder / "updated").upkeep
+    assert (training["split"], training["groups"], training["folds"], training["seed"]) == ("grouped", 42, 2, 7)
+    assert training["on_abnormals"] == {"image_auroc": 1.0, "escape_rate": 0.0}
+    assert training["head"] == {"joined": bool(manifest.head or manifest.patch_head)}
+    assert upkeep is not None
+    assert upkeep.figures.defect_groups == tuple(f"file blot/{index}.png" for index in range(8))
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(folder: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(UnwritableBundle):
+        update(
+            bundle=folder / "bundle",
+            normal=folder / "stamped",
+            out=Path("/proc/foo"),
+            progress=lambda stage, *_: told.append(stage),
+        )
+    assert told == []
 
 
 def test_remembered_patches_give_the_defects_their_scores(folder: Path) -> None:

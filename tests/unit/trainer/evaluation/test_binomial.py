@@ -2,43 +2,60 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from services.trainer.evaluation.binomial import Counts, clopper_pearson
+from services.trainer.evaluation.binomial import Counts
 
 DEFECTIVE = np.arange(60) >= 40
 
 
-def test_the_ends_leave_a_fortieth_to_either_side() -> None:
-    low, high = clopper_pearson(7, 50, 0.95)
-    assert binom.sf(6, 50, low) == pytest.approx(0.025)
-    assert binom.cdf(7, 50, high) == pytest.approx(0.025)
+def counts(groups: list[str] | None = None) -> Counts:
+    return Counts.of(DEFECTIVE, DEFECTIVE, groups)
+
+
+def test_the_end_leaves_a_fortieth_beyond() -> None:
+    low, high = counts().of_unvarying("recall", 1.0, 0.95) or (0, 0)
+    assert high == 1
+    assert binom.pmf(20, 20, low) == pytest.approx(0.025)
 
 
 def test_none_of_forty_may_be_one_in_eleven() -> None:
-    assert clopper_pearson(0, 40, 0.95) == pytest.approx((0, 0.0881), abs=1e-4)
-    assert clopper_pearson(40, 40, 0.95) == pytest.approx((0.9119, 1), abs=1e-4)
+    assert counts().of_unvarying("false_reject_rate", 0.0, 0.95) == pytest.approx((0, 0.0881), abs=1e-4)
+    assert counts().of_unvarying("false_reject_rate", 1.0, 0.95) == pytest.approx((0.9119, 1), abs=1e-4)
 
 
-def test_each_rate_is_a_share_of_its_own_pictures() -> None:
-    trials = Counts.of(DEFECTIVE, DEFECTIVE, None).trials
-    assert trials == {
+def test_each_figure_rests_on_its_own_pictures() -> None:
+    assert counts().trials == {
         "accuracy": 60,
         "precision": 20,
         "recall": 20,
         "f1": 20,
         "false_reject_rate": 40,
         "escape_rate": 20,
+        "image_auroc": 20,  # pairs
     }
 
 
 def test_of_pictures_that_are_alike_groups_count() -> None:
-    groups = [str(picture // 10) for picture in range(60)]
-    alone, grouped = Counts.of(DEFECTIVE, DEFECTIVE, None), Counts.of(DEFECTIVE, DEFECTIVE, groups)
-    assert grouped.at_an_end("false_reject_rate", 0.0, 0.95) == clopper_pearson(0, 4, 0.95)
-    assert alone.at_an_end("false_reject_rate", 0.0, 0.95) == clopper_pearson(0, 40, 0.95)
+    grouped = counts([str(picture // 10) for picture in range(60)])
+    assert grouped.of_unvarying("false_reject_rate", 0.0, 0.95) == pytest.approx((0, 0.6024), abs=1e-4)  # of four
 
 
-def test_rates_between_the_ends_and_other_figures_have_none() -> None:
-    counts = Counts.of(DEFECTIVE, DEFECTIVE, None)
-    assert counts.at_an_end("recall", 0.5, 0.95) is None
-    assert counts.at_an_end("image_auroc", 1.0, 0.95) is None
-    assert Counts.of(~DEFECTIVE[:40], DEFECTIVE[:40], None).at_an_end("recall", 1.0, 0.95) is None
+def test_a_figure_that_does_not_vary_may_be_what_as_many_could_hide() -> None:
+    """All nine of four defects and five good pictures rejected: in nine alike, a third may be different."""
+    defective = np.arange(9) >= 5
+    all_rejected = Counts.of(np.ones(9, np.bool_), defective, None)
+    different = 1 - 0.025 ** (1 / 9)
+    assert all_rejected.of_unvarying("accuracy", 4 / 9, 0.95) == pytest.approx((4 / 9 - different, 4 / 9 + different))
+    low, high = all_rejected.of_unvarying("f1", 8 / 13, 0.95) or (1, 0)
+    assert low < 8 / 13 < high
+    assert all_rejected.of_unvarying("recall", 1.0, 0.95) == pytest.approx((0.3976, 1), abs=1e-4)
+
+
+def test_a_perfect_order_of_few_defects_is_no_sure_one() -> None:
+    """Pairs of which no two share a picture are in order by a chance that is the AUROC, one independent of another."""
+    low, high = counts().of_unvarying("image_auroc", 1.0, 0.95) or (1, 0)
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1)
+
+
+def test_what_rests_on_nothing_has_none() -> None:
+    assert Counts.of(~DEFECTIVE[:40], DEFECTIVE[:40], None).of_unvarying("recall", 1.0, 0.95) is None
+    assert counts().of_unvarying("au_pro", 1.0, 0.95) is None

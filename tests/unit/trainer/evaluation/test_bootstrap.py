@@ -45,13 +45,27 @@ def test_a_rate_at_an_end_has_an_interval_of_some_width_and_a_wider_one_over_gro
     alone = picture_intervals(scores, defective, defective, draws)
     assert alone["false_reject_rate"] == pytest.approx((0, 0.1157), abs=1e-4)
     assert alone["recall"] == pytest.approx((0.6915, 1), abs=1e-4)
-    for name in ("accuracy", "precision", "f1", "escape_rate"):
+    for name in ("image_auroc", "accuracy", "precision", "f1", "escape_rate"):
         ends = alone[name]
         assert ends is not None
         assert ends[1] - ends[0] > 0.05, name
     groups = [str(picture // 5) for picture in range(40)]
     grouped = picture_intervals(scores, defective, defective, draws, groups=groups)
     assert grouped["false_reject_rate"] == pytest.approx((0, 0.4593), abs=1e-4)
+
+
+def test_what_no_drawing_changes_has_an_interval_of_some_width_or_none() -> None:
+    defective = np.arange(9) >= 5
+    draws = resample(5, 4, None, None)
+    ends = picture_intervals(np.zeros(9, np.float32), np.ones(9, np.bool_), defective, draws)
+    for name, value in {"image_auroc": 0.5, "accuracy": 4 / 9, "precision": 4 / 9, "f1": 8 / 13}.items():
+        low, high = ends[name] or (1, 0)
+        assert low < value < high, name
+        assert high - low > 0.3, name
+    sample = PixelSample(0, 1)
+    for truth in (None, np.eye(4, dtype=np.bool_)):
+        sample.add(np.eye(4, dtype=np.float32), truth)
+    assert sample.intervals(resample(1, 1, None, None)) == {"pixel_auroc": None, "au_pro": None}
 
 
 def test_a_figure_that_is_not_defined_has_no_interval() -> None:
@@ -61,6 +75,7 @@ def test_a_figure_that_is_not_defined_has_no_interval() -> None:
     assert ends["image_auroc"] is None
     assert ends["recall"] is None
     assert interval([0.5, None]) is None
+    assert interval([0.5, 0.5]) is None
 
 
 def test_intervals_over_pixels_hold_the_figures() -> None:

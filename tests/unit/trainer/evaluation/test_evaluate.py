@@ -1,10 +1,20 @@
 import csv
 import json
+import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from services.trainer.errors import AmbiguousPictures, NoPictures, StaleBundle, TrainingError, UnwritableOutput
+from services.trainer.errors import (
+    AmbiguousPictures,
+    NoPictures,
+    StaleBundle,
+    TrainingError,
+    UnusableMasks,
+    UnwritableOutput,
+)
 from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, draw, draw_mask
@@ -87,6 +97,66 @@ def test_scores_are_written_picture_by_picture(folder: Path, suffix: str) -> Non
     assert verdicts["blot/1.png"] == "REJECT"
     assert verdicts["blot/broken.png"] == "UNINSPECTED"
     assert float(rows[0]["score"]) < float(next(row["score"] for row in rows if row["file"] == "blot/1.png"))
+
+
+def test_what_no_system_gives_and_names_that_are_no_utf8_stop_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(folder / "b.png", 1100)
+    (folder / "b.png").rename(folder / "normal" / os.fsdecode(b"b\xff.png"))
+    draw(folder / "normal" / "denied.png", 1101)
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "denied.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    figures = evaluate(
+        bundle=folder / "bundle", normal=folder / "normal", scores=folder / "scores.csv", report=folder / "report"
+    )
+    assert figures["unreadable"] == ["denied.png"]
+    rows = (folder / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 11
+    assert any(row.startswith("b\\udcff.png,normal,") for row in rows)
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert "the file denied.png cannot be read (Permission denied)" in page
+
+
+def test_masks_that_do_not_fit_are_warned_of(folder: Path) -> None:
+    places = {name: folder / name for name in ("bundle", "normal", "abnormal", "masks")}
+    assert evaluate(**places)["warnings"] == []
+    (folder / "masks" / "smear" / "0.bmp").unlink()
+    cv2.imwrite(str(folder / "masks" / "blot" / "1.bmp"), np.zeros((96, 128), np.uint8))
+    cv2.imwrite(str(folder / "masks" / "blot" / "2.bmp"), np.full((128, 96), 255, np.uint8))
+    without, empty, stretched = evaluate(**places, report=folder / "report")["warnings"]
+    assert without.startswith(
+        "1 of 3 defective pictures have no mask and count in no figure over pixels, for instance s"
+    )
+    assert "have a mask that shows no defect, and count in figures over pixels as if they were good, for inst" in empty
+    assert "have a mask of another ratio of width to height, which was stretched, for instance blot/2.png" in stretched
+    page = (folder / "report" / "index.html").read_text()
+    assert "masks of 2 defective pictures, and all good ones" in page
+    assert "have no mask and count in no figure over pixels" in page
+
+
+def test_a_mask_that_cannot_be_read_is_refused_before_the_work(folder: Path) -> None:
+    told: list[str] = []
+    (folder / "masks" / "blot" / "1.bmp").write_bytes(b"no picture")
+    places = {name: folder / name for name in ("bundle", "normal", "abnormal", "masks")}
+    with pytest.raises(UnusableMasks, match=r"1\.bmp cannot be decoded"):
+        evaluate(**places, progress=lambda stage, *_: told.append(stage))
+    assert told == []
+
+
+def test_many_files_that_cannot_be_inspected_are_counted(folder: Path) -> None:
+    for number in range(5):
+        (folder / "normal" / f"x{number}.png").write_bytes(b"no picture" + bytes([number]))
+    (warning,) = evaluate(bundle=folder / "bundle", normal=folder / "normal", report=folder / "report")["warnings"]
+    assert "x2.png: " in warning
+    assert warning.endswith("; and 2 more")
+    assert "x4.png" in (folder / "report" / "index.html").read_text()
 
 
 def test_arguments_that_cannot_work_are_refused_before_the_work(folder: Path) -> None:

@@ -1,4 +1,5 @@
 from html.parser import HTMLParser
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -101,6 +102,8 @@ def test_the_page_shows_charts_promise_kinds_and_the_worst_of_both(material: dic
     assert "smear/missed.png" in text
     assert page.tags.count("img") >= 4  # picture and overlay of one miss at least, and of one false reject
     assert "ms a picture" in text
+    assert "30 normal and 0 defective pictures, held out in 10 folds" in text
+    assert f"Chipsieve {version('chipsieve')}" in text
 
 
 def test_without_defects_there_are_no_curves(material: dict[str, Any], tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -5,8 +6,15 @@ import numpy as np
 import pytest
 
 from services.gateway.folder import look_into
-from services.trainer.errors import NoPictures, UnusableGroups, UnusableMasks
-from services.trainer.material.pictures import PictureFile, find_masks, find_pictures, read_groups, read_mask
+from services.trainer.errors import NoPictures, UnreadableFile, UnusableGroups, UnusableMasks
+from services.trainer.material.pictures import (
+    PictureFile,
+    find_masks,
+    find_pictures,
+    groups_of_abnormals,
+    read_groups,
+    read_mask,
+)
 from shared.vision.picture_files import PICTURE_SUFFIXES
 
 
@@ -55,7 +63,9 @@ def test_groups_go_by_path_below_the_folder_or_by_bare_name(tmp_path: Path) -> N
         ("name,group\na.png,1\n", "needs 'file' and 'group'"),
         ("file,group\na.png,1\n", "no group for 1 of 2 pictures, for instance b.png"),
         ("file,group\na.png,1\na.png,2\nb.png,1\n", "puts a.png into the groups 1 and 2"),
-        ("", "needs 'file' and 'group'"),
+        ("", "is empty: its first line must be file,group"),
+        ("file;group\na.png;1\n", "separates its columns by ';': it needs commas"),
+        ("file\tgroup\na.png\t1\n", r"separates its columns by '\\t'"),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
@@ -66,6 +76,45 @@ def test_groups_that_do_not_fit_are_refused(tmp_path: Path, text: str, complaint
         read_groups(table, pictures)
     with pytest.raises(UnusableGroups, match="cannot read"):
         read_groups(tmp_path / "nowhere.csv", pictures)
+
+
+def test_a_bare_name_that_a_good_picture_has_too_names_no_defect(tmp_path: Path) -> None:
+    normals = find_pictures(touch(tmp_path / "good", "001.png", "002.png"))
+    abnormals = find_pictures(
+        touch(tmp_path / "test", "crack/001.png", "scratch/001.png", "scratch/own.png", "002.png")
+    )
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n001.png,part-1\n002.png,part-2\n")
+    assert groups_of_abnormals(table, abnormals, normals) is None
+    table.write_text("file,group\n001.png,part-1\n002.png,part-2\nown.png,part-3\nscratch/001.png,part-4\n")
+    assert groups_of_abnormals(table, abnormals, normals) == (
+        *("file 002.png", "file crack/001.png", "part-4", "part-3"),
+    )
+
+
+def test_a_name_that_is_no_utf8_is_readable_and_of_one_file_alone(tmp_path: Path) -> None:
+    touch(tmp_path, os.fsdecode(b"tray/a\xff.png"), "tray/a\\udcff.png", "b.png")
+    pictures = find_pictures(tmp_path)
+    assert sorted(names(pictures)) == ["b.png", "tray/a\\udcff.png", "tray/a\\udcff.png~"]
+    assert len({picture.path for picture in pictures}) == 3
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\ntray/a\\udcff.png,1\ntray/a\\udcff.png~,2\nb.png,3\n")
+    assert len(read_groups(table, pictures)) == 3
+
+
+def test_a_file_that_the_system_does_not_give_is_said_by_name(tmp_path: Path) -> None:
+    (gone,) = find_pictures(touch(tmp_path, "a.png"))
+    gone.path.unlink()
+    with pytest.raises(UnreadableFile, match=r"the file a\.png cannot be read \(No such file"):
+        gone.read()
+
+
+def test_a_file_that_cannot_be_asked_what_it_is_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert names(find_pictures(touch(tmp_path, "a.png"))) == ["a.png"]
 
 
 def test_masks_mirror_the_abnormal_tree_by_stem(tmp_path: Path) -> None:
