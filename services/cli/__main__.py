@@ -21,8 +21,6 @@ from shared.errors import ChipsieveError
 from shared.settings import LogSettings, ServiceSettings
 from shared.telemetry import configure_logs
 
-INTERRUPTED = 130  # as a shell says of a process that Ctrl-C ended
-
 app = typer.Typer(
     help="Streaming visual inspection: pictures in, verdicts out, through Kafka.",
     no_args_is_help=True,
@@ -58,9 +56,11 @@ def main() -> None:
     except ChipsieveError as error:
         typer.echo(f"chipsieve: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("chipsieve: stopped", err=True)
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # Typer makes this of a Ctrl-C, and says nothing; a command that saw to it itself has said what it wanted to.
+        if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            typer.echo("chipsieve: stopped", err=True)
+        raise
 
 
 if __name__ == "__main__":

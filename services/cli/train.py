@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from services.cli.precision import PrecisionChoice
 from services.cli.progress import bars
+from shared.file_names import readable
 
 
 class EngineChoice(StrEnum):
@@ -35,6 +36,8 @@ PrecisionOption = Annotated[
 
 KNOWN_OTHERWISE = {"unreadable", "recipe", "ci95", "broken_promises", "warnings"}
 """What the table of an evaluation leaves out."""
+
+NO_INTERVAL = "no interval: too few pictures"
 
 messages = Console(stderr=True, highlight=False)
 
@@ -127,7 +130,7 @@ def train(
     if summary["recipe_search"] and not update:
         _print_search(summary["recipe_search"])
     for warning in summary["warnings"]:
-        messages.print(f"[yellow]warning:[/yellow] {escape(warning)}")
+        _warn(warning)
     if as_json:
         typer.echo(manifest.to_json())
         return
@@ -181,7 +184,7 @@ def evaluate(
             progress=progress,
         )
     for sentence in (*figures["warnings"], *figures["broken_promises"]):
-        messages.print(f"[yellow]warning:[/yellow] {escape(sentence)}")
+        _warn(sentence)
     if report:
         typer.echo(f"report: {report / 'index.html'}", err=True)
     if as_json:
@@ -189,11 +192,17 @@ def evaluate(
         return
     shown = {name: figure for name, figure in figures.items() if name not in KNOWN_OTHERWISE}
     for name, ends in figures["ci95"].items():
-        if ends is not None:
-            shown[name] = f"{figures[name]:.4f}  ({ends[0]:.4f} to {ends[1]:.4f})"
+        if figures[name] is not None:
+            between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
+            shown[name] = f"{figures[name]:.4f}  ({between})"
     if figures["unreadable"]:
         shown["not inspected"] = f"{len(figures['unreadable'])}: in no figure, the line would reject them"
     _print_table(str(bundle), shown)
+
+
+def _warn(sentence: str) -> None:
+    """One line in a file; a terminal breaks it where words end."""
+    messages.print(Text.assemble(("warning:", "yellow"), f" {sentence}"), soft_wrap=not messages.is_terminal)
 
 
 def _print_search(report: dict[str, Any]) -> None:
@@ -210,7 +219,7 @@ def _print_search(report: dict[str, Any]) -> None:
     for row in report["tried"]:
         real = [_cell(row["auroc_on_real"])] if has_real else []
         weight = "given up" if row["given_up"] else f"{row['weight']:.2f}" if row["weight"] else ""
-        table.add_row(row["candidate"], _cell(row["auroc"]), *real, weight)
+        table.add_row(Text(row["candidate"]), _cell(row["auroc"]), *real, weight)
     messages.print(table)
 
 
@@ -220,15 +229,20 @@ def _turns(report: list[dict[str, Any]] | None) -> str:
 
 
 def _print_table(title: str, rows: dict[str, Any]) -> None:
-    table = Table("", "", title=title, show_header=False)
+    table = Table("", Column(overflow="fold"), title=Text(readable(title), "table.title"), show_header=False)
     for name, value in rows.items():
         table.add_row(name.replace("_", " "), _cell(value))
     Console(highlight=False).print(table)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    """As it stands: what people call products, kinds and files is no markup."""
+    return Text(_in_words(value))
+
+
+def _in_words(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(part)}" for name, part in value.items()) or "-"
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items()) or "-"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "-" if value is None else str(value)
+    return "-" if value is None else readable(str(value))

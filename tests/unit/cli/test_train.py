@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app
+from services.cli.__main__ import app, main
 from services.cli.train import _print_search
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
@@ -67,6 +67,47 @@ def test_a_promise_that_cannot_be_kept_ends_with_a_sentence_and_a_status(folder:
     assert not (tmp_path / "bundle").exists()
     _, err = chipsieve(*paths, *asked, "--best-effort")
     assert "too few to promise" in err.replace("\n", " ")
+
+
+def test_names_are_shown_as_they_are_and_are_no_markup(folder: Path) -> None:
+    draw(folder / "abnormal" / "[bold]x" / "y.png", 101, defect=(50, 60))
+    out, _ = chipsieve(
+        *("train", "--product", "a[/b]", "--normal", folder / "normal", "--out", folder / "[red]"),
+        *("--abnormal", folder / "abnormal"),
+    )
+    assert "a[/b]" in out
+    assert "[red]" in "".join(out.replace("│", "").split())
+    options = ("--normal", folder / "normal", "--abnormal", folder / "abnormal")
+    out, _ = chipsieve("evaluate", "--bundle", folder / "[red]", *options)
+    assert "[bold]x" in out
+
+
+def test_in_a_file_a_warning_is_one_line(folder: Path) -> None:
+    _, err = chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    (warning,) = (line for line in err.splitlines() if "too few to promise" in line)
+    assert warning.startswith("warning: 6 normal pictures")
+    assert "at most" in warning
+
+
+def test_a_figure_without_an_interval_says_why(folder: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    single = folder / "single"
+    draw(single / "0.png", 700)
+    options = ("--abnormal", folder / "abnormal", "--masks", folder / "masks")
+    out, _ = chipsieve("evaluate", "--bundle", folder / "bundle", "--normal", single, *options)
+    assert "no interval: too few pictures" in " ".join(out.split())
+
+
+def test_ctrl_c_ends_with_a_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("services.trainer.evaluation.evaluate.evaluate", interrupt)
+    monkeypatch.setattr("sys.argv", ["chipsieve", "evaluate", "--bundle", "b", "--normal", "n"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "chipsieve: stopped"
 
 
 def test_an_update_adds_good_pictures_to_a_bundle(folder: Path, tmp_path: Path) -> None:
