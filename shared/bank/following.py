@@ -168,8 +168,11 @@ class Follower(ABC):
         except UnknownProduct as error:
             if self._had(product):
                 raise BankUnavailable(f"{error}; it had one a while ago, and lost it: publish it again") from error
-            if not self._store.all_active():
+            active = self._store.all_active()
+            if not active:
                 raise BankUnavailable(str(error)) from error
+            if product in active:  # published between the two questions
+                return active[product]
             raise
 
     def _ask(self, key: tuple[str, ...], load: Callable[[], T]) -> T:

@@ -121,6 +121,27 @@ def test_a_redis_without_any_bank_is_an_outage_and_no_unknown_product(
             ask()
 
 
+@pytest.mark.parametrize("others", [(), ("other",)])
+def test_a_product_published_while_it_is_asked_for_is_not_unknown(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+) -> None:
+    for other in others:
+        store.publish(make(other))
+    original = BankStore.all_active
+    for product, ask in (
+        ("for banks", lambda: banks.get("for banks", SPACE)),
+        ("for recipes", lambda: recipes.recipe("for recipes")),
+    ):
+
+        def publish_first(self: BankStore, product: str = product) -> dict[str, str]:
+            if product not in original(self):
+                store.publish(make(product))
+            return original(self)
+
+        monkeypatch.setattr(BankStore, "all_active", publish_first)
+        ask()
+
+
 def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, banks: BankCache, vandal: Vandal) -> None:
     def told() -> dict[str, float]:
         banks.refresh()
