@@ -7,8 +7,6 @@ import structlog
 from shared.settings import LogSettings
 from shared.telemetry import configure_logs
 
-pytestmark = pytest.mark.usefixtures("restored_logs")
-
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     output = capsys.readouterr()

@@ -187,7 +187,6 @@ def test_a_name_that_is_no_utf8_is_refused_and_does_not_hold_up_the_next(tmp_pat
     assert refused("INVALID_IDENTITY") == before + 1
 
 
-@pytest.mark.usefixtures("restored_logs")
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_name_that_is_no_utf8_can_be_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, log_format: str

@@ -7,8 +7,6 @@ from shared.settings import ServiceSettings
 from shared.stream.entry import enter
 from shared.stream.errors import ExitStatus
 
-pytestmark = pytest.mark.usefixtures("restored_logs")
-
 
 def test_a_service_runs_with_the_settings_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHIPSIEVE_STREAM__BATCH_SIZE", "7")

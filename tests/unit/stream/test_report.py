@@ -93,7 +93,6 @@ def test_an_id_too_long_for_an_exemplar_is_left_out() -> None:
     assert value("chipsieve_stage_seconds_count", stage="long") == 1
 
 
-@pytest.mark.usefixtures("restored_logs")
 def test_a_log_line_about_a_chip_carries_its_event_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogSettings(format="json"))
     cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="half", stage="extractor")
