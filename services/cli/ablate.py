@@ -54,7 +54,7 @@ def ablate(
     Writes ablation.html, .csv, .json and the plots to --out. An interrupted study goes on where it stopped.
     """
     from services.trainer.evaluation.ablation.files import PAGE, write_files  # noqa: PLC0415 - needs scikit-learn
-    from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415
+    from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415 - needs scikit-learn
 
     with bars(messages) as progress:
         report = study(
@@ -78,7 +78,7 @@ def ablate(
 
 
 def _show(report: "Report", *, as_json: bool) -> None:
-    from services.trainer.evaluation.ablation.files import document  # noqa: PLC0415
+    from services.trainer.evaluation.ablation.files import document  # noqa: PLC0415 - needs scikit-learn
 
     for warning in report.warnings:
         messages.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
@@ -95,8 +95,8 @@ def _show(report: "Report", *, as_json: bool) -> None:
 
 
 def _print(report: "Report") -> None:
-    from services.trainer.evaluation.ablation.explained import about  # noqa: PLC0415
-    from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_cells  # noqa: PLC0415
+    from services.trainer.evaluation.ablation.explained import about  # noqa: PLC0415 - needs scikit-learn
+    from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_cells  # noqa: PLC0415 - needs scikit-learn
 
     table = Table()
     for heading in HEADINGS[:-1]:  # notes are too long for a cell: they follow

@@ -107,7 +107,7 @@ class _Door:
         with telemetry.STORE_SECONDS.labels(SOURCE).time():
             try:
                 answer = await self._store(request)
-            except Exception as error:
+            except Exception as error:  # counted, whatever it is, and raised again
                 telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
                 raise
         telemetry.IMAGES.labels(SOURCE, "STORED").inc()

@@ -72,7 +72,7 @@ class FolderWatch:
             reason = None
             try:
                 self.sweep(stopped)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the next sweep may go well
                 reason = repr(error)
                 if reason != told:
                     _tell("folder_postponed", error, folder=self._folder)

@@ -207,8 +207,7 @@ class Follower(ABC):
         while not self._stopping.wait(self._poll_seconds):
             try:
                 self.refresh()
-            except Exception:
-                # Whatever it is, a cache that silently stopped following would judge with outdated banks for ever.
+            except Exception:  # a cache that silently stopped following would judge with outdated banks for ever
                 log.exception("bank_refresh_failed")
 
     def _take(self, product: str, version: str) -> None:

@@ -213,7 +213,7 @@ class Judge(Generic[E]):
                 raise ValueError(f"{len(outcomes)} outcomes for {len(records)} records")  # noqa: TRY301 - as any failure
         except NotReady:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the step stumbles over must not stop the chips beside it
             log.exception("step_failed", records=[str(record.source) for record in records])
             if len(records) > 1:
                 return [self._process([record])[0] for record in records]

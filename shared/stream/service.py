@@ -114,7 +114,7 @@ class Service(Generic[E]):
         except ConfigurationError as error:
             log.error("misconfigured", reason=str(error))
             return ExitStatus.MISCONFIGURED
-        except Exception:
+        except Exception:  # whatever ends the stage, its process ends with a status and a line in the log
             log.exception("failed")
             return ExitStatus.FAILED
         log.info("drained", signal=signal.Signals(self._signal).name if self._signal else None)
@@ -167,7 +167,7 @@ class Service(Generic[E]):
                 self.vitals.progress()
                 if self._stopping.is_set():
                     return False
-                time.sleep(STOP_POLL_S)
+                time.sleep(STOP_POLL_S)  # a wait that a signal's handler could set might deadlock with it
         raise AssertionError("back_off() never ends")
 
     def _loop(self, worker: Worker, codec: Codec, topics: Topics) -> None:

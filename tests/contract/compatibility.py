@@ -22,6 +22,6 @@ def why_not_readable(*, reader: dict[str, Any], writer: dict[str, Any]) -> str |
         data.seek(0)
         try:
             fastavro.schemaless_reader(data, writing, reading)
-        except Exception as error:
+        except Exception as error:  # whatever fastavro raises is the answer
             return f"{type(error).__name__}: {error}"
     return None

@@ -109,5 +109,5 @@ class Camera:
                 self.belt[event_id] = chip
                 self._deliver(chip, event_id, captured_at)
                 self.sent[event_id] = SentChip(event_id, chip.defect is not None, captured_at.timestamp())
-        except Exception as error:
+        except Exception as error:  # the main thread raises it
             self.error = error

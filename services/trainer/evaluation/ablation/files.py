@@ -60,7 +60,7 @@ def write_files(report: Report, out: Path) -> None:
         try:
             text = make()
             _write(out / name, text)
-        except Exception as error:
+        except Exception as error:  # one file that fails must not cost the others; told once all were tried
             failures[name] = error
         return text
 
