@@ -136,9 +136,8 @@ class RedisSettings(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        _check_belong_together(
-            self.username, self.password, self.password_file
-        )  # a password alone is the user default's
+        # A password alone is that of the user `default`.
+        _check_belong_together(self.username, self.password, self.password_file)
         return self
 
     def credentials(self) -> tuple[str, ...] | None:

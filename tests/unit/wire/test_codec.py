@@ -148,15 +148,6 @@ def test_a_registry_is_not_asked_again_for_a_schema_that_cannot_be_read(codec: C
     assert registry.questions == 1
 
 
-def test_a_registry_that_is_away_is_asked_again_at_once(codec: Codec, registry: RegistryInMemory):
-    data = codec.encode(IMAGE)
-    registry.answers = False
-    with pytest.raises(RegistryUnavailable):
-        codec.decode(data, ImageCaptured)
-    registry.answers = True
-    assert codec.decode(data, ImageCaptured) == IMAGE
-
-
 def test_made_up_ids_do_not_fill_the_memory(codec: Codec):
     for number in range(UNREADABLE_REMEMBERED + 100):
         with pytest.raises(MalformedRecord):

@@ -5,13 +5,17 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from services.cli.__main__ import app
 from services.trainer.errors import TrainingError, UnwritableOutput
 from services.trainer.evaluation.ablation import deep, features, study
+from services.trainer.evaluation.ablation.dataset import Dataset, LeftOut
 from services.trainer.evaluation.ablation.deep import Effort
 from services.trainer.evaluation.ablation.report import Report
 from services.trainer.evaluation.ablation.results import MEASURES
@@ -123,7 +127,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_made(
 ) -> None:
     append = features._Arrays.append
 
-    def full(arrays, name, values):  # type: ignore[no-untyped-def]
+    def full(arrays: features._Arrays, name: str, values: NDArray[np.generic]) -> None:
         if name.startswith("scales"):
             raise OSError(errno.ENOSPC, "No space left on device")
         append(arrays, name, values)
@@ -149,7 +153,7 @@ def test_a_picture_that_vanishes_meanwhile_is_named(
     def vanished(file: PictureFile) -> bytes:
         raise UndecodableImage(f"{file.path} is gone")
 
-    def then_vanish(*arguments):  # type: ignore[no-untyped-def]
+    def then_vanish(*arguments: Any) -> tuple[Dataset, LeftOut]:
         found = find_dataset(*arguments)
         monkeypatch.setattr(PictureFile, "read", vanished)
         return found
