@@ -17,8 +17,7 @@ RATE = 0.01  # of false rejects, where none is asked for
 # rejects no more of the normals among them than this share. The fewest mistakes in all would let most defects pass
 # where good pictures are many: on tiles split by part, F1 .46 and a recall of .29 on new pictures, where this has .73.
 MISTAKEN_NORMALS = 0.1
-# Defects of parts to come resemble those known less than these resemble each other, and score lower: where groups tell
-# parts apart, the lowest threshold that has this share of the best F1 is taken.
+# A threshold with this share of the best F1 is as good: the very best is where chance has placed a few of the scores.
 AS_GOOD = 0.98
 MASKED_NORMALS = 0.05  # share of good pictures that may show a mask: rejects show theirs, good chips rarely one
 
@@ -114,8 +113,8 @@ class Threshold:
 def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) -> Threshold:
     """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
 
-    Where nothing is asked for by name and defects are known, the one with the best F1, or the lowest of about the best
-    where groups are known; it comes with the rate that can be promised for it although it was picked.
+    Where nothing is asked for by name and defects are known, one of those with about the best F1: their middle, or the
+    lowest where groups are known. It comes with the rate that can be promised for it although it was picked.
 
     Args:
         normals: their held-out scores.
@@ -157,12 +156,11 @@ def choose_mask_threshold(maxima: HeldOut, asked: Asked) -> tuple[float, Promise
 def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Threshold:
     ordered = np.sort(normals.scores)[::-1]
     candidates = ordered[: 1 + math.floor(MISTAKEN_NORMALS * len(ordered))]
-    passed = (abnormals.scores[:, None] <= candidates).sum(axis=0)
-    caught, rejected = len(abnormals.scores) - passed, (ordered[:, None] > candidates).sum(axis=0)
-    f1 = 2 * caught / (2 * caught + rejected + passed)
-    best = int(np.argmax(f1))
-    if normals.groups is not None and caught[best]:
-        best = int(np.flatnonzero(f1 >= AS_GOOD * f1.max())[-1])
+    low, high = _about_best(ordered, abnormals.scores, candidates)
+    # Defects of parts to come resemble those known less than these resemble each other, and score lower.
+    wanted = low if normals.groups is not None else (low + high) / 2
+    best = int(np.argmax(candidates <= wanted))
+    rejected = (ordered[:, None] > candidates).sum(axis=0)
     tolerated = int(rejected[best])
     # It was picked by these very scores, so the bounds of all that might have been picked are to hold at once.
     evidence = Evidence.of(normals.scores, normals.groups, RATE, confidence)
@@ -178,6 +176,20 @@ def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Thresho
         effective=evidence.effective if evidence.groups is not None else None,
     )
     return Threshold(float(candidates[best]), promise, None, ())
+
+
+def _about_best(
+    normals: NDArray[np.float32], abnormals: NDArray[np.float32], candidates: NDArray[np.float32]
+) -> tuple[float, float]:
+    """From where to where thresholds have about the best F1; the highest candidate where no defect is above any."""
+    thresholds = np.unique(np.concatenate([candidates, abnormals[abnormals > candidates.min()]]))
+    caught = (abnormals[:, None] > thresholds).sum(axis=0)
+    if not caught.any():
+        return float(candidates[0]), float(candidates[0])
+    f1 = 2 * caught / (caught + (normals[:, None] > thresholds).sum(axis=0) + len(abnormals))
+    as_good = np.flatnonzero(f1 >= AS_GOOD * f1.max())
+    # What a threshold does, all up to the next score do.
+    return float(thresholds[as_good[0]]), float(thresholds[min(as_good[-1] + 1, len(thresholds) - 1)])
 
 
 def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: float) -> Promise:

@@ -117,9 +117,31 @@ def test_where_groups_are_known_the_lowest_threshold_that_does_about_as_well_is_
     scores = np.append(np.zeros(90), [5, 15]).astype(np.float32)
     defects = HeldOut(np.full(100, 20, np.float32), None)
     by_group = HeldOut(scores, tuple(str(number // 2) for number in range(len(scores))))
-    assert choose_threshold(HeldOut(scores, None), defects, Asked()).value == 15
+    assert choose_threshold(HeldOut(scores, None), defects, Asked()).value == 5  # below the middle from 0 to 20
     chosen = choose_threshold(by_group, defects, Asked())  # F1 1 at 15, .995 at 5, .990 at 0
     assert (chosen.value, chosen.promise.tolerated) == (0, 2)
+
+
+def test_chance_that_places_a_few_scores_does_not_place_the_threshold() -> None:
+    random = np.random.default_rng(2)
+    mistakes = {"picked": 0, "best": 0}
+    for _ in range(40):
+        normals, defects = (random.normal(centre, 1, (2, 300)).astype(np.float32) for centre in (0, 4))
+        known, new = (HeldOut(normals[0], None), HeldOut(defects[0], None)), (normals[1], defects[1])
+        thresholds = np.sort(normals[0])[-30:]
+        wrong = [(normals[0] > each).sum() + (defects[0] <= each).sum() for each in thresholds]
+        for name, value in (
+            ("picked", choose_threshold(*known, Asked()).value),
+            ("best", float(thresholds[np.argmin(wrong)])),
+        ):
+            mistakes[name] += int((new[0] > value).sum() + (new[1] <= value).sum())
+    assert mistakes["picked"] < mistakes["best"]
+
+
+def test_a_threshold_keeps_away_from_a_gap_it_knows_nothing_of() -> None:
+    threshold = choose_threshold(NORMALS, FAR, Asked())
+    assert threshold.value == NORMALS.scores.max()
+    assert threshold.promise.tolerated == 0
 
 
 def test_defects_that_none_tells_apart_cost_no_false_rejects() -> None:
