@@ -97,6 +97,17 @@ def test_the_usual_recipe_looks_at_two_sizes_where_the_larger_does_as_well_and_i
     assert choose(worse, FAMILY_OF, costs) == DEFAULT_RECIPE
 
 
+def test_the_best_other_layer_at_its_sizes_stands_beside_the_usual_recipe() -> None:
+    early, middle, larger = candidates(256)[0], candidates(256)[2], LARGE
+    usual = [trial(layer, 2.0) for layer in DEFAULT_RECIPE.layers]
+    others = [trial(early, 2.05), trial(middle, 2.1), trial(larger, 2.2)]
+    found = choose([*others, *usual], FAMILY_OF, COSTS)
+    assert found.layers == (*DEFAULT_RECIPE.layers, replace(middle, weight=0.5))
+    assert choose([trial(early, 1.9), *usual], FAMILY_OF, COSTS) == DEFAULT_RECIPE
+    given_up = Trial(middle, 0.96, None, None)
+    assert choose([others[0], given_up, *usual], FAMILY_OF, COSTS).layers[-1].tap == early.tap
+
+
 def test_the_usual_recipe_goes_where_it_is_blind_to_what_others_see() -> None:
     usual = [trial(layer, 0.5) for layer in DEFAULT_RECIPE.layers]
     assert sizes(choose([*usual, trial(LARGE, 2.5)], FAMILY_OF, COSTS)) == {640}
