@@ -5,18 +5,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from services.trainer.doubts.blank_frames import passing_blanks
 from services.trainer.doubts.mixed_up import doubts
 from services.trainer.doubts.odd_normals import odd_normals
 from services.trainer.known_defects.heads import Heads, learn_from_defects
-from services.trainer.known_defects.remembered import remember
 from services.trainer.material.gathering import Material
 from services.trainer.material.picture_features import Unreadable, look_at_all
-from services.trainer.material.pictures import each_alone, groups_of_abnormals, kind_of, read_groups
+from services.trainer.material.pictures import PictureFile, each_alone, groups_of_abnormals, kind_of, read_groups
 from services.trainer.material.turned import look_at_turned
 from services.trainer.normality.cross_fit import split_into_folds
-from services.trainer.normality.layers import MAP_LEVEL, Normality
-from services.trainer.normality.learning import learn, learn_in_int8
+from services.trainer.normality.layers import MAP_LEVEL
+from services.trainer.normality.learning import Learnt, learn, learn_in_int8
 from services.trainer.product_name import refuse_unusable_name
 from services.trainer.progress import Progress, silent
 from services.trainer.promise.thresholds import (
@@ -29,6 +31,7 @@ from services.trainer.promise.thresholds import (
 )
 from services.trainer.recipe.search import search_recipe
 from services.trainer.summary import left_out, on_held_out, promised
+from services.trainer.upkeep.remembered import remember
 from shared.bank.bundle import make_bundle
 from shared.bank.bundle_folder import check_writable, write_bundle
 from shared.bank.manifest import Manifest
@@ -96,16 +99,14 @@ def train(
     refuse_unusable_name(product)
     check_writable(out.resolve())
     material = Material.gather(normal, abnormal, groups, asked, progress)
-    normal_files, abnormal_files = material.normals.files, material.abnormals.files
-    file_groups = read_groups(groups, normal_files) if groups else None
     precision = precision or (recipe.precision if recipe else best_precision(engine))
     in_float = _in_float(precision, engine)
     search: dict[str, Any] | None = None
     if recipe is None:
         found = search_recipe(
-            normal_files,
-            groups=file_groups,
-            abnormals=abnormal_files,
+            material.normals.files,
+            groups=read_groups(groups, material.normals.files) if groups else None,
+            abnormals=material.abnormals.files,
             max_ms=max_ms,
             engine=engine,
             precision=in_float,
@@ -116,8 +117,8 @@ def train(
     else:
         recipe = replace(recipe, precision=in_float, graphs_sha256=None)
     loaded = load_engine(engine, recipe)
-    normals = look_at_all("normal pictures", normal_files, recipe, loaded, progress)
-    abnormals = look_at_all("abnormal pictures", abnormal_files, recipe, loaded, progress)
+    normals = look_at_all("normal pictures", material.normals.files, recipe, loaded, progress)
+    abnormals = look_at_all("abnormal pictures", material.abnormals.files, recipe, loaded, progress)
     normal_groups = read_groups(groups, normals.files) if groups else None
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
@@ -125,32 +126,12 @@ def train(
     graphs, int8_report = None, None
     if precision == "int8":
         learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
-    recipe, normality, normals, abnormals = learnt.recipe, learnt.normality, learnt.normals, learnt.abnormals
-    abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
-    heads = learn_from_defects(
-        normality,
-        normals,
-        abnormals,
-        fold_of=fold_of,
-        normal_groups=normal_groups,
-        abnormal_groups=abnormal_groups,
-        turned=look_at_turned((*normals.files, *abnormals.files), recipe, learnt.engine, progress),
-        seed=seed,
-        progress=progress,
-    )
+    abnormal_groups = groups_of_abnormals(groups, learnt.abnormals.files, learnt.normals.files)
+    heads = _heads(learnt, fold_of, normal_groups, abnormal_groups, seed=seed, progress=progress)
     held_out = HeldOut(heads.scores[: len(normals.files)], normal_groups)
     defects = HeldOut(heads.scores[len(normals.files) :], abnormal_groups)
     threshold = choose_threshold(held_out, defects, asked)
-    bank = _bank(
-        normality=normality,
-        heads=heads,
-        threshold=threshold,
-        groups=normal_groups,
-        asked=asked,
-        product=product,
-        feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
-    )
-    odd = odd_normals([file.name for file in normals.files], held_out.scores)
+    bank = _bank(product, learnt, heads, threshold, groups=normal_groups, asked=asked)
     on_abnormals = on_held_out(held_out, defects, threshold.value)
     summary = {
         "normals": len(normals.files),
@@ -171,20 +152,20 @@ def train(
             *threshold.warnings,
             *material.warnings,
             *doubts(anomaly_auroc=learnt.anomaly_auroc, on_abnormals=on_abnormals),
-            *passing_blanks(bank, learnt.engine, normals),
-            *_warnings(len(normals.files), odd, material.unreadable, int8_report),
+            *passing_blanks(bank, learnt.engine, learnt.normals),
+            *_warnings(learnt.normals.files, held_out.scores, material.unreadable, int8_report),
         ],
     }
     upkeep = remember(
-        normality,
+        learnt.normality,
         normal_groups,
         held_out.scores,
-        abnormals.grids,
-        names=[file.name for file in abnormals.files],
-        kinds=[kind_of(file) for file in abnormals.files],
-        defect_groups=(abnormal_groups or each_alone(abnormals.files)) if normal_groups else None,
+        learnt.abnormals.grids,
+        names=[file.name for file in learnt.abnormals.files],
+        kinds=[kind_of(file) for file in learnt.abnormals.files],
+        defect_groups=(abnormal_groups or each_alone(learnt.abnormals.files)) if normal_groups else None,
     )
-    weights = backbone_weights_sha256(recipe.backbone)
+    weights = backbone_weights_sha256(bank.recipe.backbone)
     bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep, graphs=graphs)
     write_bundle(out, bundle)
     return bundle.manifest
@@ -205,22 +186,45 @@ def _in_float(precision: Precision, engine: EngineKind) -> Precision:
     return best_precision(engine)
 
 
-def _bank(
+def _heads(
+    learnt: Learnt,
+    fold_of: NDArray[np.intp],
+    normal_groups: tuple[str, ...] | None,
+    abnormal_groups: tuple[str, ...] | None,
     *,
-    normality: Normality,
+    seed: int,
+    progress: Progress,
+) -> Heads:
+    files = (*learnt.normals.files, *learnt.abnormals.files)
+    return learn_from_defects(
+        learnt.normality,
+        learnt.normals,
+        learnt.abnormals,
+        fold_of=fold_of,
+        normal_groups=normal_groups,
+        abnormal_groups=abnormal_groups,
+        turned=look_at_turned(files, learnt.recipe, learnt.engine, progress),
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _bank(
+    product: str,
+    learnt: Learnt,
     heads: Heads,
     threshold: Threshold,
+    *,
     groups: tuple[str, ...] | None,
     asked: Asked,
-    product: str,
-    feature_space: str,
 ) -> Bank:
+    normality, recipe = learnt.normality, learnt.recipe
     mask_threshold, mask_promise = choose_mask_threshold(HeldOut(normality.peaks, groups), asked)
     return Bank(
         product=product,
         version="",
-        feature_space=feature_space,
-        recipe=normality.recipe,
+        feature_space=recipe.feature_space(backbone_weights_sha256(recipe.backbone)),
+        recipe=recipe,
         layers=normality.layers,
         calibration=Calibration(
             layers=normality.calibrations,
@@ -237,17 +241,21 @@ def _bank(
 
 
 def _warnings(
-    normals: int, odd: Sequence[str], unreadable: Sequence[Unreadable], int8: dict[str, Any] | None
+    normals: Sequence[PictureFile],
+    scores: NDArray[np.float32],
+    unreadable: Sequence[Unreadable],
+    int8: dict[str, Any] | None,
 ) -> list[str]:
     """What a person should know before relying on the bundle."""
     warnings = []
     if int8 and not int8["taken"]:
         warnings.append(f"features stay in float, since in int8 {int8['refused_because']}")
-    if normals < FEW_NORMALS:
+    if len(normals) < FEW_NORMALS:
         warnings.append(
-            f"{normals} normal pictures show little of what is normal: "
+            f"{len(normals)} normal pictures show little of what is normal: "
             f"give {FEW_NORMALS} at least, better some hundreds, or expect false rejects"
         )
+    odd = odd_normals([file.name for file in normals], scores)
     if odd:
         warnings.append(
             f"{len(odd)} normal picture(s) are unlike all others, foremost {odd[0]}: see whether they show good parts, "

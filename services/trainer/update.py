@@ -6,41 +6,39 @@ old normal's remembered score is, if anything, too high, as it was measured befo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.doubts.strangers import refuse_strangers
-from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, SwallowsDefects, UnusableGroups
+from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, UnusableGroups
 from services.trainer.evaluation.judging import refuse_if_stale
-from services.trainer.known_defects.head import Refitted, describe_all, refit
-from services.trainer.known_defects.patch_head import answers_to
-from services.trainer.known_defects.remembered import anomaly_scores
-from services.trainer.material.additions import Additions
-from services.trainer.material.picture_features import Looked, Unreadable, look_at_all, sort_out
+from services.trainer.material.picture_features import Unreadable, look_at_all, sort_out
 from services.trainer.material.pictures import find_pictures, read_groups
-from services.trainer.normality.cross_fit import LayerPatches, held_out_distances, split_into_folds
-from services.trainer.normality.layers import peaks_of
 from services.trainer.progress import Progress, silent
-from services.trainer.promise.thresholds import NOTHING_ASKED, Asked, HeldOut, choose_mask_threshold, choose_threshold
+from services.trainer.promise.thresholds import (
+    NOTHING_ASKED,
+    Asked,
+    HeldOut,
+    Threshold,
+    choose_mask_threshold,
+    choose_threshold,
+)
 from services.trainer.summary import left_out, on_held_out, promised
+from services.trainer.upkeep.additions import Additions
+from services.trainer.upkeep.growing import Grown, grow
+from services.trainer.upkeep.strangers import refuse_strangers
+from services.trainer.upkeep.swallowing import refuse_to_swallow
 from shared.bank.bundle import Bundle, make_bundle
 from shared.bank.bundle_folder import check_writable, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
 from shared.bank.upkeep import Upkeep
 from shared.vision.backbone_weights import backbone_weights_sha256
-from shared.vision.bank import Bank, LayerMemory
+from shared.vision.bank import Bank
 from shared.vision.engine import EngineKind
 from shared.vision.engines.loading import load_engine
-from shared.vision.inspection import coarse_maps, picture_scores
-from shared.vision.memory_bank import MAX_CANDIDATES, MAX_VECTORS, LayerBank, build_layer_bank
-from shared.vision.recipe import Layer
-
-MAX_LOST = 0.02  # share of the known defects that may turn from rejected to passed; of fewer than 50, none may
-NAMED = 5  # lost defects that the refusal names
 
 
 def update(
@@ -79,13 +77,8 @@ def update(
     """
     check_writable(out.resolve())
     before = read_bundle(bundle)
+    upkeep = _usable_upkeep(bundle, before, groups)
     was: dict[str, Any] = dict(before.manifest.training)
-    upkeep = before.upkeep
-    if upkeep is None:
-        raise CannotUpdate(f"{bundle} remembers no held-out scores to calibrate with: train it again")
-    if upkeep.groups and not groups:
-        raise UnusableGroups(f"{bundle} was calibrated by groups: give --groups for the new pictures too")
-    refuse_if_stale(before.bank, backbone_weights_sha256(before.bank.recipe.backbone))
     if not upkeep.figures.defects:
         asked.refuse_without_defects("the bundle knows none, so train again with --abnormal")
     asked = _asked(asked, was)
@@ -99,26 +92,13 @@ def update(
     loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)
     added = look_at_all("normal pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
     names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
-    grown = _grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
+    grown = grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
     normals = _joined_groups(upkeep, names if groups else None, grown.scores)
     defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
     threshold = choose_threshold(normals, defects, asked)
-    _refuse_to_swallow(before, upkeep, defects.scores, threshold.value)
+    refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value)
     raised = refuse_strangers(before.bank, upkeep.scores, added, threshold.value)
-    mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, normals.groups), asked)
-    bank = replace(
-        before.bank,
-        layers=grown.layers,
-        head=grown.head.head if grown.head else None,
-        threshold=threshold.value,
-        mask_threshold=mask_threshold,
-        calibration=replace(
-            before.bank.calibration,
-            promise=threshold.promise,
-            mask_promise=mask_promise,
-            escape_promise=threshold.escapes,
-        ),
-    )
+    bank = _bank(before.bank, grown, threshold, normals.groups, asked)
     summary = was | {
         "asked": asdict(asked),
         "normals": len(grown.scores),
@@ -148,81 +128,31 @@ def update(
     return result.manifest
 
 
-@dataclass(frozen=True, slots=True)
-class _Grown:
-    """Banks and head that know the new normals, and the held-out figures of old and new ones."""
-
-    layers: tuple[LayerMemory, ...]
-    head: Refitted | None
-    scores: NDArray[np.float32]
-    """(N + n,) of normals, the remembered ones first."""
-    peaks: NDArray[np.float32]
-    """(N + n,) likewise."""
-    defects: NDArray[np.float32]
-    """(A,) of the known defects."""
-    folds: int
-    """In which the new normals were held out."""
+def _usable_upkeep(folder: Path, bundle: Bundle, groups: Path | None) -> Upkeep:
+    """What a bundle remembers, if that and this version's features allow to add to it."""
+    if bundle.upkeep is None:
+        raise CannotUpdate(f"{folder} remembers no held-out scores to calibrate with: train it again")
+    if bundle.upkeep.groups and not groups:
+        raise UnusableGroups(f"{folder} was calibrated by groups: give --groups for the new pictures too")
+    refuse_if_stale(bundle.bank, backbone_weights_sha256(bundle.bank.recipe.backbone))
+    return bundle.upkeep
 
 
-def _grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, seed: int, progress: Progress) -> _Grown:
-    recipe, calibrations = bank.recipe, bank.calibration.layers
-    patches = [LayerPatches.of(added.grids, layer) for layer in recipe.layers]
-    # A single group cannot be held out from its own: it is then measured by the bank as it was, which is stricter.
-    fold_of = split_into_folds(names, seed=seed) if len(set(names)) > 1 else np.zeros(len(names), np.intp)
-    old = dict(zip(recipe.layers, bank.layers, strict=True))
-
-    def remember(layer: Layer, of_layer: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
-        return _grown_bank(old[layer], of_layer, chosen, layer, seed)
-
-    distances = held_out_distances(patches, recipe, fold_of, seed=seed, progress=progress, remember=remember)
-    everyone = np.ones(len(names), np.bool_)
-    layers = tuple(
-        remember(layer, of_layer, everyone, seed) for of_layer, layer in zip(patches, recipe.layers, strict=True)
-    )
-    scores = picture_scores(distances, recipe, calibrations)
-    defects = anomaly_scores(upkeep, layers, recipe, calibrations)
-    head = None
-    if bank.head:
-        head = refit(bank.head, len(upkeep.figures.defects), describe_all(added.grids, recipe), names, seed=seed)
-        scores = scores + bank.head.scores(head.normals[:, None])
-        defects = defects + bank.head.scores(head.defects[:, None])
-    if bank.patch_head:  # it stays as it was taught: the pictures of defects are not there to teach it again
-        scores = scores + bank.patch_head.scores(answers_to(added.grids, recipe, bank.patch_head))
-        defects = defects + bank.patch_head.scores(bank.patch_head.known)
-    return _Grown(
-        layers=layers,
-        head=head,
-        scores=np.concatenate([upkeep.scores, scores]),
-        peaks=np.concatenate(
-            [upkeep.peaks, peaks_of(coarse_maps(distances, recipe, calibrations, bank.calibration.map_level))]
+def _bank(before: Bank, grown: Grown, threshold: Threshold, groups: tuple[str, ...] | None, asked: Asked) -> Bank:
+    """The bank that was, with all that has grown or was chosen anew."""
+    mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, groups), asked)
+    return replace(
+        before,
+        layers=grown.layers,
+        head=grown.head.head if grown.head else None,
+        threshold=threshold.value,
+        mask_threshold=mask_threshold,
+        calibration=replace(
+            before.calibration,
+            promise=threshold.promise,
+            mask_promise=mask_promise,
+            escape_promise=threshold.escapes,
         ),
-        defects=defects,
-        folds=int(fold_of.max()) + 1,
-    )
-
-
-def _grown_bank(
-    old: LayerMemory, patches: LayerPatches, chosen: NDArray[np.bool_], layer: Layer, seed: int
-) -> LayerMemory:
-    """The bank of what was remembered and the chosen pictures, no larger than a fresh one.
-
-    A network stays as it was taught, and so does what is usual at each place: the pictures that taught them are not
-    there.
-    """
-    if not isinstance(old, LayerBank):
-        return old
-    values = patches.values[chosen].reshape(-1, patches.values.shape[-1])
-    scales = patches.scales[chosen].reshape(-1)
-    room = MAX_CANDIDATES - len(old.values)
-    if len(values) > room:  # of the new patches; what is remembered stays a candidate
-        kept = np.sort(np.random.default_rng(seed).choice(len(values), room, replace=False))
-        values, scales = values[kept], scales[kept]
-    return build_layer_bank(
-        np.concatenate([old.values, values]),
-        np.concatenate([old.scales, scales]),
-        layer.metric,
-        max_vectors=max(MAX_VECTORS, len(old.values)),
-        seed=seed,
     )
 
 
@@ -254,25 +184,7 @@ def _refuse_unknown_groups(bundle: Path, upkeep: Upkeep, asked: Asked) -> None:
     )
 
 
-def _refuse_to_swallow(before: Bundle, upkeep: Upkeep, after: NDArray[np.float32], threshold: float) -> None:
-    bank = before.bank
-    scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
-    if bank.head:
-        nothing = np.empty((0, len(bank.head.centre)), np.float32)
-        scores = scores + bank.head.scores(refit(bank.head, len(scores), nothing, ()).defects[:, None])
-    if bank.patch_head:
-        scores = scores + bank.patch_head.scores(bank.patch_head.known)
-    lost = np.flatnonzero((scores > bank.threshold) & (after <= threshold))
-    if len(lost) <= MAX_LOST * len(scores):
-        return
-    names = [upkeep.figures.defects[index] for index in lost[:NAMED]]
-    raise SwallowsDefects(
-        f"{len(lost)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
-        f"{', '.join(names)}: look at the new pictures for defective ones, or train again from all pictures"
-    )
-
-
-def _remembered(upkeep: Upkeep, normals: HeldOut, grown: _Grown) -> Upkeep:
+def _remembered(upkeep: Upkeep, normals: HeldOut, grown: Grown) -> Upkeep:
     groups = sorted(set(normals.groups)) if normals.groups else None
     group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(grown.scores))
     figures = replace(upkeep.figures, groups=tuple(groups) if groups else None)

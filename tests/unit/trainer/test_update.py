@@ -16,13 +16,13 @@ from services.trainer.errors import (
     UnusableGroups,
 )
 from services.trainer.evaluation.evaluate import evaluate
-from services.trainer.known_defects.remembered import anomaly_scores
 from services.trainer.material.picture_features import look_at_all
 from services.trainer.material.pictures import find_pictures
 from services.trainer.progress import silent
 from services.trainer.promise.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
+from services.trainer.upkeep.remembered import anomaly_scores
 from shared.bank.bundle import make_bundle
 from shared.bank.bundle_folder import read_bundle, write_bundle
 from shared.bank.errors import UnwritableBundle

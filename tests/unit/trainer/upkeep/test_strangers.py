@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from services.trainer.doubts.strangers import REFUSED_RISE, Strangeness
+from services.trainer.upkeep.strangers import REFUSED_RISE, Strangeness
 
 REMEMBERED = np.random.default_rng(0).normal(0, 2, 120).astype(np.float32)
 BEFORE = 6.0
