@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -21,11 +23,7 @@ from shared.errors import ChipsieveError
 from shared.settings import LogSettings, ServiceSettings
 from shared.telemetry import configure_logs
 
-app = typer.Typer(
-    help="Streaming visual inspection: pictures in, verdicts out, through Kafka.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
 app.command()(train)
@@ -41,6 +39,22 @@ app.command()(explain)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(bench.app, name="bench")
 app.command()(demo)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"chipsieve {version('chipsieve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def chipsieve(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Streaming visual inspection: pictures in, verdicts out, through Kafka."""
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from services.cli.options import Json
 from services.cli.progress import bars
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def ablate(
         float | None, typer.Option(min=0.1, help="Time after which networks stop training; 55, or 4.5 with --quick.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of splits and of all that is drawn.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare classifiers, networks and detectors on pictures whose truth is known.
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from services.cli.options import Json
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0
 from shared.vision.errors import BadCheckpoint
 from shared.vision.keras_applications import APPLICATIONS, PREFIX, RANDOM, cached_weights, is_application, is_random
@@ -21,7 +22,7 @@ def backbones(
     ] = None,
     *,
     size: Annotated[int, typer.Option(min=32, help="Side of the pictures, pixels, for the taps' grids.")] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the backbones that a recipe may name or, of one, its taps and their grids."""
     found: dict[str, Any] = _all() if name is None else _one(name, size)

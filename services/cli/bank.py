@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from services.cli.options import Json
 from shared.bank.bundle_folder import read_bundle
 from shared.bank.errors import CorruptBundle, UnknownVersion
 from shared.bank.store import BankStore
@@ -21,7 +22,6 @@ PIPE_WIDTH = 200
 
 app = typer.Typer(help="Memory banks in Redis: publish, inspect, activate, roll back.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Product = Annotated[str, typer.Argument(help="Name of the product.")]
 
 

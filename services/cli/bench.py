@@ -14,6 +14,7 @@ from services.cli.benchmark.draining import bench_draining
 from services.cli.benchmark.pipeline import PipelineFigures, bench_pipeline
 from services.cli.benchmark.rig import own_stack
 from services.cli.benchmark.soak import bench_soak
+from services.cli.options import Deadline, Json, JudgingBundle, SentPictures
 from services.cli.precision import PrecisionChoice
 from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle_folder import read_bundle
@@ -24,18 +25,15 @@ console = Console(stderr=True)
 
 @app.command()
 def pipeline(
-    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
-    ] = None,
+    images: SentPictures,
+    bundle: JudgingBundle = None,
     count: Annotated[
         int, typer.Option(min=100, help="Pictures to send for the throughput; the folder is repeated.")
     ] = 1500,
     precision: Annotated[
         PrecisionChoice, typer.Option(help="Of a bank that is built from the pictures; auto: the machine's best.")
     ] = PrecisionChoice.AUTO,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Throughput and latency of the three stages through a real broker, beside the same work in one process.
 
@@ -57,17 +55,14 @@ def pipeline(
 @app.command()
 def deadlines(
     *,
-    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
-    ] = None,
+    images: SentPictures,
+    bundle: JudgingBundle = None,
     load: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of the line's throughput to send all the time.")
     ] = 0.5,
     outage: Annotated[float, typer.Option(min=1, help="Seconds without an extractor.")] = 30.0,
-    deadline: Annotated[int, typer.Option(min=100, help="Milliseconds from capture to when a verdict is due.")] = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    deadline: Deadline = 2000,
+    as_json: Json = False,
 ) -> None:
     """How soon chips are on time again after the extractor was away under load.
 
@@ -84,15 +79,12 @@ def deadlines(
 @app.command()
 def soak(
     *,
-    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
-    ] = None,
+    images: SentPictures,
+    bundle: JudgingBundle = None,
     load: Annotated[float, typer.Option(min=0.1, max=20, help="What is sent, in multiples of the throughput.")] = 2.0,
     seconds: Annotated[float, typer.Option(min=20, help="For how long.")] = 600.0,
-    deadline: Annotated[int, typer.Option(min=100, help="Milliseconds from capture to when a verdict is due.")] = 2000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    deadline: Deadline = 2000,
+    as_json: Json = False,
 ) -> None:
     """Memory of each service, rebalances and verdicts on time while the line gets more than it can inspect.
 
@@ -112,13 +104,10 @@ def soak(
 @app.command()
 def draining(
     *,
-    images: Annotated[Path, typer.Option(help="Folder of pictures to send, walked recursively.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Bundle to judge with; without one, a bank is built from the pictures themselves."),
-    ] = None,
+    images: SentPictures,
+    bundle: JudgingBundle = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each service is stopped.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """From SIGTERM to the exit of each service under load, and whether anything was done twice or got lost.
 

@@ -13,6 +13,7 @@ import typer
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from services.cli.event_json import plain
+from services.cli.options import Json
 from services.cli.reading import partitions_of, read
 from services.cli.replay import BATCH, Ledger, Letter, replayable, send_back, without_deadline
 from services.cli.verdicts import Chip, judged
@@ -33,7 +34,6 @@ Line = Annotated[str | None, typer.Option(help="Only those of one line.")]
 Since = Annotated[str | None, typer.Option(help="Only those since: 15m, 2h, 3d ago, or a time in ISO 8601.")]
 Until = Annotated[str | None, typer.Option(help="Only those before that; as for --since.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as `list` shows it; may be repeated.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

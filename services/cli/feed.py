@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.options import Json
 from services.gateway.capture import MAX_DEADLINE_MS, check_id
 from services.gateway.feed import DELIVERY_TIMEOUT_MS, LINGER_MS, Fed, FeedOrder
 from services.gateway.feed import feed as send
@@ -44,7 +45,7 @@ def feed(  # noqa: PLR0917 - typer passes them by name
         ),
     ] = None,
     all_files: Annotated[bool, typer.Option(help="Send files without a picture's suffix too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Send every picture below DIR as it is, and return when Kafka has acknowledged them.
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from services.cli.options import Json
 from services.gateway.tokens import token_record
 
 
 def token(
     lines: Annotated[list[str], typer.Argument(help="Lines that it is good for; '*' for all of them.")],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Draw a token: the camera keeps it, the gateway's file of tokens gets its hash.
 

@@ -1,10 +1,10 @@
 """`chipsieve topics`: topics and schemas from `schemas/`."""
 
 import json
-from typing import Annotated
 
 import typer
 
+from services.cli.options import Json
 from shared.kafka import create_topics
 from shared.settings import Settings
 from shared.topics import load_topics
@@ -21,7 +21,7 @@ def _topics() -> None:
 @app.command()
 def create(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document of what was done.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Create the topics and register their schemas; what is there already is checked and left alone."""
     settings = Settings()

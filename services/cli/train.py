@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from services.cli.options import BundleFolder, Json, NormalPictures
 from services.cli.precision import PrecisionChoice
 from services.cli.progress import bars
 from shared.file_names import readable
@@ -22,7 +23,6 @@ class EngineChoice(StrEnum):
     TENSORFLOW = "tensorflow"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="OpenVINO on CPUs, TensorFlow on GPUs.")]
 
 PrecisionOption = Annotated[
@@ -44,7 +44,7 @@ messages = Console(stderr=True, highlight=False)
 
 def train(
     *,
-    normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
+    normal: NormalPictures,
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to; a bundle that is there is replaced.")],
     product: Annotated[str | None, typer.Option(help="Name of the product.")] = None,
     update: Annotated[
@@ -152,8 +152,8 @@ def train(
 
 def evaluate(
     *,
-    bundle: Annotated[Path, typer.Option(help="Folder that `chipsieve train --out` wrote.")],
-    normal: Annotated[Path, typer.Option(help="Folder of good pictures, walked recursively.")],
+    bundle: BundleFolder,
+    normal: NormalPictures,
     abnormal: Annotated[
         Path | None, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")
     ] = None,

@@ -16,6 +16,7 @@ from services.cli.explain.errors import PictureGone, Unexplainable
 from services.cli.explain.lookup import Archive, Found, opened
 from services.cli.explain.recomputation import from_file, judge, recompute, recompute_uninspected
 from services.cli.explain.telling import Explanation
+from services.cli.options import Json
 from services.extractor.settings import ExtractorSettings
 from services.matcher.settings import MatcherSettings
 from shared.bank.bundle import Bundle
@@ -44,7 +45,7 @@ def explain(
     overlay: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the picture with what was found drawn in (.png, .jpg).")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say why a chip was judged as it was, and whether the same verdict comes out again.
 

@@ -10,11 +10,11 @@ import typer
 
 from services.cli.local_stack import artifacts, stack
 from services.cli.local_stack.security import EVERYDAY_USER
+from services.cli.options import Json
 
 app = typer.Typer(no_args_is_help=True, help="Real Kafka, Valkey and schema registry as processes on this machine.")
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where all state, data and logs are kept.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the one it had, or a free one")]
 
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -51,3 +52,7 @@ def test_a_misspelt_variable_is_told_on_standard_error(tmp_path: Path) -> None:
     assert (
         done.stderr == "chipsieve: CHIPSIEVE_STREM__BATCH_SIZE sets nothing: is CHIPSIEVE_STREAM__BATCH_SIZE meant?\n"
     )
+
+
+def test_the_version_is_told_as_the_package_has_it() -> None:
+    assert chipsieve("--version").stdout == f"chipsieve {version('chipsieve')}\n"
