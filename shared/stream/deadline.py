@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared.events import Uninspected, UninspectedReason
 from shared.identity import Identity
@@ -61,6 +61,11 @@ class Pace:
         """The estimate: what slows this stage down, like a busy machine, slows the later ones down too."""
         batch = timedelta(seconds=self._batch_s)
         return batch + max(self._later_stages, batch) if self._later_stages else batch
+
+    def is_late(self, chip: Identity) -> bool:
+        """Whether work on it that begins now would come too late."""
+        latest = begin_by(chip, self.needed)
+        return latest is not None and latest < datetime.now(UTC)
 
     def note(self, batch_s: float) -> None:
         """A batch with work in it took so long."""

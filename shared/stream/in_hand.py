@@ -65,6 +65,15 @@ class InHand:
         self.refused: set[Source] = set()
         """Records whose outcome the broker did not take."""
 
+    @property
+    def knows_only_what_is_begun(self) -> bool:
+        """Whether whatever the clock makes due can be committed: with the offset of a partition that has begun.
+
+        Between its past being recalled and the consumer being sent there, the step knows of one that has not.
+        """
+        begun = self.partitions.begun.keys()
+        return bool(begun) and self.partitions.owned - self.beginnings.awaited <= begun
+
     def gain(self, partitions: Collection[int]) -> None:
         """These are ours from now on. To be called from the consumer's `on_assign`."""
         self.partitions.gain(partitions)

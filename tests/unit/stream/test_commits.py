@@ -90,7 +90,7 @@ def test_a_rebalance_waits_for_the_commit_that_is_under_way(change, chips, failu
     def leave() -> None:
         Timer(0.0, commit.end).start()  # the rebalance does not return before
         getattr(stage.consumer, change)({0})
-        assert stage.loop._commits.under_way is None
+        assert stage.loop._committing.under_way is None
         stage.consumer.between_polls.append(lambda: stage.consumer.assign({0}))
 
     commit.once(lambda: True, leave)

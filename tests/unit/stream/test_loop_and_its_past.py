@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.events import AlertKind, AlertRaised, LineObserved, Verdict
-from shared.stream import loop as loop_module
-from shared.stream import notes, waiting
+from shared.stream import judging, notes, waiting
 from shared.stream.errors import OutcomeUnknown, TransactionAborted
 from shared.stream.step import Forgotten
 from shared.wire.errors import RegistryUnavailable
@@ -78,7 +77,7 @@ class CountingStep(ToyStep):
 
 
 def test_the_clock_makes_nothing_due_of_a_partition_that_is_recalled_but_not_begun(monkeypatch):
-    monkeypatch.setattr(loop_module, "TICK_S", 0.0)
+    monkeypatch.setattr(judging, "TICK_S", 0.0)
 
     class Recalling(CountingStep):
         def recall(self, partition, kept):
@@ -212,7 +211,7 @@ def test_whatever_happens_each_record_is_committed_once_and_in_order(lengths, **
 @settings(max_examples=40, deadline=None)
 def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths, **faults):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop_module, "TICK_S", 0.0)
+        patch.setattr(judging, "TICK_S", 0.0)
         patch.setattr(notes, "NOTE_BYTES", note_bytes)
         stage = faulty_stage(CountingStep(), lengths, **faults)
         stage.run()
@@ -226,7 +225,7 @@ def test_whatever_happens_what_is_kept_is_what_was_committed(note_bytes, lengths
 
 
 def test_what_is_noted_is_written_by_the_clock_once_though_no_chip_comes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop_module, "TICK_S", 0.0)
+    monkeypatch.setattr(judging, "TICK_S", 0.0)
     monkeypatch.setattr(notes, "NOTE_AGE_S", 0.05)
     stage = Stage(log_of(range(3), range(3, 5)), OnceStep())
     commits: list[None] = []
