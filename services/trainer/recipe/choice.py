@@ -21,9 +21,9 @@ LINES_SHARE = 0.3  # likewise of a layer of lines: a quarter to a half do about 
 LINES_WORTH = 0.0025  # of AUROC on drawn lines, or on real defects: a layer of lines must gain as much
 LINES_COST = 0.01  # of AUROC on all drawn defects: a layer of lines may cost as much, which is less than they can rank
 BLIND = 0.05  # of AUROC below the best: drawn defects that the usual recipe misses by that much, real ones may be too
-# Of the usual recipe's weight, for the best other layer at its sizes: tiles lose some .003 of AUROC by it, and products
-# of other kinds, whose usual layers drawn defects found a little worse than these, gain .04 to .08.
-BESIDE = 0.25
+# Of the usual recipe's weight, for the best other layer at its sizes: tiles lose some .002 of AUROC by it, and products
+# of other kinds, whose usual layers drawn defects found a little worse than these, gain .02 to .06.
+BESIDE = 0.1
 LOST = 0.2  # likewise: up to here half of the score stays with the usual recipe, since drawn defects may be wrong
 
 

@@ -102,7 +102,7 @@ def test_the_best_other_layer_at_its_sizes_stands_beside_the_usual_recipe() -> N
     usual = [trial(layer, 2.0) for layer in DEFAULT_RECIPE.layers]
     others = [trial(early, 2.05), trial(middle, 2.1), trial(larger, 2.2)]
     found = choose([*others, *usual], FAMILY_OF, COSTS)
-    assert found.layers == (*DEFAULT_RECIPE.layers, replace(middle, weight=0.5))
+    assert found.layers == (*DEFAULT_RECIPE.layers, replace(middle, weight=0.2))
     assert choose([trial(early, 1.9), *usual], FAMILY_OF, COSTS) == DEFAULT_RECIPE
     given_up = Trial(middle, 0.96, None, None)
     assert choose([others[0], given_up, *usual], FAMILY_OF, COSTS).layers[-1].tap == early.tap
