@@ -20,8 +20,8 @@ from services.cli.tail import tail
 from services.cli.token import token
 from services.cli.train import evaluate, train
 from shared.errors import ChipsieveError
+from shared.logs import configure_logs
 from shared.settings import LogSettings, ServiceSettings
-from shared.telemetry import configure_logs
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(local.app, name="local")

@@ -53,7 +53,7 @@ from services.gateway.producer import ImageProducer, Stored
 from services.gateway.recent_events import RecentEvents
 from services.gateway.room import Room
 from services.gateway.settings import DoorSettings
-from shared import telemetry
+from shared import metrics
 from shared.errors import ChipsieveError, NotReady
 from shared.events import ImageCaptured
 from shared.identity import EPOCH, Identity
@@ -104,13 +104,13 @@ class _Door:
         self._whole = Room(settings.max_in_flight, unit="pictures", setting="CHIPSIEVE_GATEWAY__MAX_IN_FLIGHT")
 
     async def post_image(self, request: Request) -> JSONResponse:
-        with telemetry.STORE_SECONDS.labels(SOURCE).time():
+        with metrics.STORE_SECONDS.labels(SOURCE).time():
             try:
                 answer = await self._store(request)
             except Exception as error:  # counted, whatever it is, and raised again
-                telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
+                metrics.IMAGES.labels(SOURCE, reason_of(error)).inc()
                 raise
-        telemetry.IMAGES.labels(SOURCE, "STORED").inc()
+        metrics.IMAGES.labels(SOURCE, "STORED").inc()
         return answer
 
     async def _store(self, request: Request) -> JSONResponse:
@@ -120,7 +120,7 @@ class _Door:
         line = identity.line_id
         self._doorkeeper.admit(line, allowed)
         if is_ahead(identity.captured_at, datetime.now(UTC)):
-            telemetry.CLOCK_AHEAD.labels(SOURCE, telemetry.counted_as(line, identity.product)[0]).inc()
+            metrics.CLOCK_AHEAD.labels(SOURCE, metrics.counted_as(line, identity.product)[0]).inc()
         self._whole.ask(line, 1)  # before its body is sent in vain
         with self._bodies.place(line, LEAST_HELD) as place:
             limit, timeout_ms = self._producer.max_image_bytes, self._settings.body_timeout_ms
@@ -205,7 +205,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
     reason = detail.upper().replace(" ", "_")
     if request.method in {"POST", "PUT"}:  # a picture, most likely; anything else is somebody who looks around
-        telemetry.IMAGES.labels(SOURCE, reason).inc()
+        metrics.IMAGES.labels(SOURCE, reason).inc()
     return _answer(status, reason, f"{detail}: the interface is POST /v1/images")
 
 

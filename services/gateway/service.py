@@ -15,10 +15,10 @@ from services.gateway.settings import DoorSettings, GatewaySettings
 from services.gateway.watch import FolderWatch
 from shared import tracing
 from shared.errors import ConfigurationError
+from shared.logs import configure_logs
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus
 from shared.stream.vitals import Vitals
-from shared.telemetry import configure_logs
 
 NAME = "gateway"
 # Of SIGTERM's 5 s: answers that wait for Kafka get 3, the rest closes the producer and the ports.

@@ -19,7 +19,7 @@ from services.gateway.capture import capture, identify, is_ahead
 from services.gateway.errors import GatewayError, InvalidIdentity, reason_of
 from services.gateway.folder import look_into
 from services.gateway.producer import ImageProducer
-from shared import telemetry
+from shared import metrics
 from shared.errors import ConfigurationError, NotReady
 from shared.events import ImageCaptured
 from shared.file_names import readable
@@ -125,9 +125,9 @@ class FolderWatch:
         except (GatewayError, UnwritableEvent) as error:
             self._refuse(path, modified_ns, error)
             return False
-        telemetry.IMAGES.labels(SOURCE, "STORED").inc()
+        metrics.IMAGES.labels(SOURCE, "STORED").inc()
         if ahead:  # once a picture, however often it is tried
-            telemetry.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
+            metrics.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
         self._move(path, DONE, modified_ns)
         return True
 
@@ -150,7 +150,7 @@ class FolderWatch:
         return uuid.uuid5(EVENTS, readable(f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}")).hex
 
     def _refuse(self, path: Path, modified_ns: int, error: Exception) -> None:
-        telemetry.IMAGES.labels(SOURCE, reason_of(error)).inc()
+        metrics.IMAGES.labels(SOURCE, reason_of(error)).inc()
         name = readable(path.relative_to(self._folder).as_posix())
         log.error("picture_refused", file=name, line_id=self._line_id, reason=readable(str(error)))
         self._move(path, REFUSED, modified_ns)

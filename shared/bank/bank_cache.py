@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from typing_extensions import override
 
-from shared import telemetry
+from shared import metrics
 from shared.bank.bundle import Bundle
 from shared.bank.errors import CorruptBundle, UnknownFeatureSpace
 from shared.bank.following import Follower
@@ -120,7 +120,7 @@ class BankCache(Follower):
             self._banks[bank.product, bank.feature_space] = _Held(bank, BYTES_IN_MEMORY * bundle.manifest.size)
             if active:
                 self._versions[bank.product] = bank.version
-                telemetry.BANK.labels(bank.product).info({"version": bank.version})
+                metrics.BANK.labels(bank.product).info({"version": bank.version})
             while len(self._banks) > 1 and (
                 len(self._banks) > self._max_banks or sum(held.size for held in self._banks.values()) > self._max_bytes
             ):
@@ -134,7 +134,7 @@ class BankCache(Follower):
         with self._lock:
             if any(held.bank.product == product and held.bank.version == version for held in self._banks.values()):
                 self._versions[product] = version  # rolled back to the other space's bank, which is still here
-                telemetry.BANK.labels(product).info({"version": version})
+                metrics.BANK.labels(product).info({"version": version})
                 return
         self._put(self._store.bundle(product, version), active=True)
 

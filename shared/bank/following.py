@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Self, TypeVar
 
 import structlog
 
-from shared import telemetry
+from shared import metrics
 from shared.bank.errors import BankError, BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 from shared.bank.troubles import Condition, Troubles
@@ -115,7 +115,7 @@ class Follower(ABC):
             self._follow_to(active, followed)
         self._troubles.tell()
         with self._lock:
-            telemetry.BANKS_HELD.labels(self.holds).set(self._holding())
+            metrics.BANKS_HELD.labels(self.holds).set(self._holding())
 
     def _follow_to(self, active: Mapping[str, str], followed: Mapping[str, str | None]) -> None:
         self._troubles.set_empty(None if active else self._store.empty_because)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from shared import telemetry
+from shared import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -110,4 +110,4 @@ class Troubles:
             "lacking": len(now.lacking),
         }
         for trouble, number in troubles.items():
-            telemetry.BANK_TROUBLE.labels(self._holds, trouble).set(number)
+            metrics.BANK_TROUBLE.labels(self._holds, trouble).set(number)

@@ -10,7 +10,7 @@ import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
-from shared import telemetry
+from shared import metrics
 from shared.errors import ConfigurationError
 from shared.settings import AdminSettings
 from shared.stream.vitals import Vitals
@@ -31,7 +31,7 @@ def healthz(vitals: Vitals) -> Answer:
 def readyz(vitals: Vitals, stage: str) -> Answer:
     """200 where a chip could be judged now; 503 with the reason where not."""
     because = vitals.not_ready_because()
-    telemetry.READY.labels(stage).set(because is None)
+    metrics.READY.labels(stage).set(because is None)
     body = {
         "ready": because is None,
         "because": because,
@@ -42,8 +42,8 @@ def readyz(vitals: Vitals, stage: str) -> Answer:
     return _json(body, ok=because is None)
 
 
-def metrics(accept: str = "") -> Answer:
-    """Everything in the catalogue of `shared.telemetry`, and the process itself; asks nobody.
+def exposition(accept: str = "") -> Answer:
+    """Everything in the catalogue of `shared.metrics`, and the process itself; asks nobody.
 
     In OpenMetrics, with exemplars, where that is what is accepted, as Prometheus does.
     """
@@ -58,7 +58,7 @@ class AdminServer:
         answers: dict[str, Callable[[str], Answer]] = {
             "/healthz": lambda _accept: healthz(vitals),
             "/readyz": lambda _accept: readyz(vitals, stage),
-            "/metrics": metrics,
+            "/metrics": exposition,
         }
 
         class Handler(BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ class AdminServer:
 
     def start(self) -> None:
         """Answer from now on."""
-        telemetry.READY.labels(self._stage).set(False)  # until it is known
+        metrics.READY.labels(self._stage).set(False)  # until it is known
         Thread(target=self._keep_asking, name="readiness", daemon=True).start()
         self._thread.start()
 
@@ -114,7 +114,7 @@ class AdminServer:
             try:
                 readyz(self._vitals, self._stage)
             except Exception as error:  # one answer that cannot be had must not be the last that was asked for
-                telemetry.READY.labels(self._stage).set(False)
+                metrics.READY.labels(self._stage).set(False)
                 log.error("readiness_unknown", reason=repr(error), exc_info=error)
             self._closing.wait(ASK_AGAIN_S)
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 import structlog
 
 from shared.errors import ConfigurationError
+from shared.logs import configure_logs
 from shared.settings import LogSettings, Settings
 from shared.stream.errors import ExitStatus
-from shared.telemetry import configure_logs
 
 S = TypeVar("S", bound=Settings)
 

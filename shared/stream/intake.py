@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from shared import telemetry
+from shared import metrics
 from shared.stream.batch import Buffer
 from shared.stream.errors import ClientFailed
 from shared.stream.partitions import Partitions
@@ -104,7 +104,7 @@ class Intake:
                 received.append(Received.from_message(message))
         # What comes while the worker is busy has waited for it already: it need not linger when the worker is free.
         self._buffer.add(received, lingered=lingered)
-        telemetry.BUFFERED.labels(self._stage).set(len(self._buffer))
+        metrics.BUFFERED.labels(self._stage).set(len(self._buffer))
 
     def _note(self, error: KafkaError) -> None:
         """An error that the client reports and goes on from by itself, unless it says that it cannot."""

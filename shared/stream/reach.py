@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from shared import telemetry
+from shared import metrics
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ def beginning(
         back = committed - again
         begins_at = max(reach.first, back if back <= reach.end else 0)
         log.error("log_cut_short", partition=where, committed=committed, end=reach.end, begins_at=begins_at)
-        telemetry.LOGS_CUT_SHORT.labels(stage).inc()
+        metrics.LOGS_CUT_SHORT.labels(stage).inc()
         return begins_at
     if committed < reach.first:
         tell_expired(where, committed, reach.first, stage=stage)
@@ -67,4 +67,4 @@ def beginning(
 def tell_expired(where: str, expected: int, first: int, *, stage: str) -> None:
     """Say that the log begins at `first`, and that this stage has not read what lay between `expected` and there."""
     log.error("records_expired", partition=where, expected=expected, first=first, at_most=first - expected)
-    telemetry.RECORDS_EXPIRED.labels(stage).inc(first - expected)
+    metrics.RECORDS_EXPIRED.labels(stage).inc(first - expected)

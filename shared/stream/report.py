@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from shared import telemetry, tracing
+from shared import metrics, tracing
 from shared.events import UninspectedReason, Verdict
 from shared.stream.settled import Settled
 
@@ -22,50 +22,50 @@ def begun(stage: str) -> None:
     A series that appears with its first event shows Prometheus no increase, and no alert would tell of that event.
     """
     for counter in (
-        telemetry.DEAD_LETTERS,
-        telemetry.REPEATED,
-        telemetry.TRANSACTIONS_ABORTED,
-        telemetry.RECORDS_EXPIRED,
-        telemetry.LOGS_CUT_SHORT,
+        metrics.DEAD_LETTERS,
+        metrics.REPEATED,
+        metrics.TRANSACTIONS_ABORTED,
+        metrics.RECORDS_EXPIRED,
+        metrics.LOGS_CUT_SHORT,
     ):
         counter.labels(stage)
     for reason in UninspectedReason:
-        telemetry.UNINSPECTED.labels(stage, reason)
+        metrics.UNINSPECTED.labels(stage, reason)
 
 
 def judged(stage: str, records: int, seconds: float) -> None:
     """The worker has finished a batch."""
-    telemetry.BATCH_SIZE.labels(stage).observe(records)
-    telemetry.BATCH_SECONDS.labels(stage).observe(seconds)
+    metrics.BATCH_SIZE.labels(stage).observe(records)
+    metrics.BATCH_SECONDS.labels(stage).observe(seconds)
 
 
 def committed(
     stage: str, settled: Collection[Settled], seconds: float, worked_s: float = 0.0, *, at: datetime | None = None
 ) -> None:
     """A transaction with these outcomes took effect `at` a time; it took `seconds`, the work before it `worked_s`."""
-    telemetry.TRANSACTION_SECONDS.labels(stage).observe(seconds)
+    metrics.TRANSACTION_SECONDS.labels(stage).observe(seconds)
     now = at or datetime.now(UTC)
     for record in settled:
         identity = record.identity
         if record.repeated:
-            telemetry.REPEATED.labels(stage).inc()
+            metrics.REPEATED.labels(stage).inc()
             log.info("chip_repeated", **_about(record), source=str(record.received.source))
             continue
         exemplar = _exemplar(record)
-        line, product = telemetry.counted_as(identity.line_id, identity.product)
-        telemetry.CHIPS.labels(stage, record.verdict).inc()
-        telemetry.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds(), exemplar)
+        line, product = metrics.counted_as(identity.line_id, identity.product)
+        metrics.CHIPS.labels(stage, record.verdict).inc()
+        metrics.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds(), exemplar)
         age_s = max(0.0, (now - identity.captured_at).total_seconds())
-        telemetry.CHIP_AGE_SECONDS.labels(stage).observe(age_s, exemplar)
-        telemetry.LAST_CHIP.labels(stage, line).set(now.timestamp())
+        metrics.CHIP_AGE_SECONDS.labels(stage).observe(age_s, exemplar)
+        metrics.LAST_CHIP.labels(stage, line).set(now.timestamp())
         if record.verdict in _VERDICTS:
-            telemetry.VERDICTS.labels(stage, record.verdict, line, product).inc()
+            metrics.VERDICTS.labels(stage, record.verdict, line, product).inc()
         if identity.is_late(now):
-            telemetry.DEADLINE_MISSES.labels(stage, line).inc()
+            metrics.DEADLINE_MISSES.labels(stage, line).inc()
         if record.given_up:
-            telemetry.UNINSPECTED.labels(stage, record.given_up.reason).inc()
+            metrics.UNINSPECTED.labels(stage, record.given_up.reason).inc()
         if record.failure:
-            telemetry.DEAD_LETTERS.labels(stage).inc()
+            metrics.DEAD_LETTERS.labels(stage).inc()
             log.warning("dead_letter", **_about(record), cause=record.failure)
     if tracing.is_on():
         _trace(stage, settled, now, now - timedelta(seconds=seconds + worked_s))
@@ -73,18 +73,18 @@ def committed(
 
 def lag(stage: str, records: int) -> None:
     """How many records of the input topic wait in the broker for this process."""
-    telemetry.LAG.labels(stage).set(records)
+    metrics.LAG.labels(stage).set(records)
 
 
 def failed(stage: str) -> None:
     """A transaction has taken no effect, as far as is known."""
-    telemetry.TRANSACTIONS_ABORTED.labels(stage).inc()
+    metrics.TRANSACTIONS_ABORTED.labels(stage).inc()
 
 
 def rebalanced(stage: str, change: str, partitions: Collection[int], owned: Collection[int]) -> None:
     """Partitions were assigned, revoked or lost."""
-    telemetry.REBALANCES.labels(stage, change).inc()
-    telemetry.ASSIGNED_PARTITIONS.labels(stage).set(len(owned))
+    metrics.REBALANCES.labels(stage, change).inc()
+    metrics.ASSIGNED_PARTITIONS.labels(stage).set(len(owned))
     log.info("rebalance", change=change, partitions=sorted(partitions), owned=sorted(owned))
 
 

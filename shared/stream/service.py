@@ -21,6 +21,7 @@ from shared import tracing
 from shared.errors import ConfigurationError, NotReady
 from shared.identity import ChipEvent
 from shared.kafka import admin_config, consumer_config, past_reader_config, transactional_producer_config
+from shared.logs import configure_logs
 from shared.settings import ServiceSettings
 from shared.stream import report
 from shared.stream.admin import AdminServer
@@ -35,7 +36,6 @@ from shared.stream.step import Step
 from shared.stream.transaction import Transactions, back_off
 from shared.stream.vitals import Vitals
 from shared.stream.worker import Worker
-from shared.telemetry import configure_logs
 from shared.topics import Topics, load_topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry

@@ -5,7 +5,7 @@ import signal
 import pytest
 from structlog.testing import capture_logs
 
-from shared import telemetry
+from shared import metrics
 from shared.bank.bank_cache import BankCache
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
 from shared.bank.recipe_cache import RecipeCache
@@ -149,7 +149,7 @@ def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, ban
         return {
             trouble: number
             for trouble in troubles
-            if (number := telemetry.BANK_TROUBLE.labels("banks", trouble)._value.get())
+            if (number := metrics.BANK_TROUBLE.labels("banks", trouble)._value.get())
         }
 
     assert told() == {"empty": 1}
@@ -157,7 +157,7 @@ def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, ban
         store.publish(make(product))
         banks.get(product, SPACE)
     assert told() == {}
-    assert telemetry.BANKS_HELD.labels("banks")._value.get() == 2
+    assert metrics.BANKS_HELD.labels("banks")._value.get() == 2
     damaged = make("another", seed=1, minute=1)
     store.publish(damaged)
     vandal.damage(damaged)

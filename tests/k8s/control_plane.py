@@ -4,7 +4,6 @@ No kubelet and no container: kwok says of every pod that it runs. What decides w
 and scales is the real thing.
 """
 
-import json
 import secrets
 import signal
 import socket
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from tests.k8s import certificates
+from tests.k8s.kubectl import Kubectl
 
 HOST = "127.0.0.1"
 # Services' addresses lie on loopback, so that the apiserver reaches KEDA's metrics adapter under its Service's address.
@@ -44,36 +44,14 @@ def wait_until(
     return result
 
 
-class ControlPlane:
+class ControlPlane(Kubectl):
     """The processes, and a kubectl that is their administrator."""
 
     def __init__(self, binaries: Path, home: Path) -> None:
+        super().__init__(home / "kubeconfig")
         self._binaries = binaries
         self.home = home
-        self.kubeconfig = home / "kubeconfig"
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
-
-    # -- kubectl
-
-    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments]
-        return subprocess.run(command, input=stdin, check=False, capture_output=True, text=True)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        done = self.run(*arguments, stdin=stdin)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "--output=json"))
-
-    def apply(self, *resources: dict[str, Any]) -> None:
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(resources))
-
-    def may(self, user: str, verb: str, kind: str, namespace: str) -> bool:
-        return self.run("auth", "can-i", verb, kind, f"--as={user}", f"--namespace={namespace}").stdout.strip() == "yes"
-
-    # -- processes
 
     def spawn(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
         with (self.home / f"{name}.log").open("wb") as log:

@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from tests.fault.whole_line.chips import Chip, Kind
-from tests.fault.whole_line.replicas import NotInTime, wait_for
+from tests.fault.whole_line.replica import NotInTime, wait_for
 
 DELIVERY_MS = 300_000  # a camera that gives up would lose chips before they are in the line
 CLIENT_LOG = logging.getLogger("chipsieve.tests.feed")  # a broker that is away is no news here

@@ -1,14 +1,11 @@
 """The stages' processes, started again whenever they end, as by an orchestrator; and what can be done to them."""
 
 import os
-import re
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,54 +16,13 @@ from services.cli.line import STAGES, free_port
 from shared.stream.errors import ExitStatus
 from tests.fault.whole_line.dying_producer import ORDERS, Point, order
 from tests.fault.whole_line.processes import Service
+from tests.fault.whole_line.replica import WATCH_S, Name, NotInTime, Replica, wait_for
 
 SLOTS = ("0", "1")
-PATIENCE_S = 300.0  # for a start among many others on two cores; what holds sooner ends the wait
 DRAIN_S = 30.0
-WATCH_S = 0.05
 KILLED = -signal.SIGKILL
-
-Name = tuple[str, str]
-"""Stage and slot."""
-
-
-class NotInTime(Exception):
-    """Something that had to happen did not."""
-
-
-@dataclass
-class Replica:
-    """One process."""
-
-    stage: str
-    slot: str
-    process: Service
-    admin_port: int
-    orders: Path
-    log: Path
-    lost_before: int = 0
-    """How often it had lost partitions when it became a zombie."""
-
-    @property
-    def name(self) -> Name:
-        return self.stage, self.slot
-
-    def is_ready(self) -> bool:
-        """Whether it could judge a chip now."""
-        answer = self._ask("/readyz")
-        return answer is not None and '"partitions": []' not in answer
-
-    def times_lost(self) -> int:
-        """How often it lost partitions, to anyone and for any reason."""
-        pattern = r'chipsieve_rebalances_total\{change="(?:lost|revoked)",.*\} (\d+)'
-        return sum(map(int, re.findall(pattern, self._ask("/metrics") or "")))
-
-    def _ask(self, path: str) -> str | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=2) as answer:
-                return answer.read().decode() if answer.status == 200 else None
-        except (urllib.error.URLError, OSError):
-            return None
+BAD_ENDS = {ExitStatus.FAILED, ExitStatus.MISCONFIGURED, ExitStatus.TOO_MANY_DEAD_LETTERS}
+"""How no process may end, whatever happens around it."""
 
 
 @dataclass
@@ -115,8 +71,6 @@ class Replicas:
                 replica.process.kill()
                 replica.process.wait()
 
-    # -- what an orchestrator does
-
     def add(self, stage: str, slot: str) -> Replica:
         """Start a process in a slot."""
         with self._lock:
@@ -148,8 +102,6 @@ class Replicas:
             return replica if replica.is_ready() else None
 
         return wait_for(found, f"{stage} {slot} to be ready; see {self._folder}")
-
-    # -- faults
 
     def kill(self, *names: Name) -> None:
         """SIGKILL, all at once; one that has just ended by itself is started again before."""
@@ -198,8 +150,6 @@ class Replicas:
             lambda: all(zombie.times_lost() > zombie.lost_before and zombie.is_ready() for zombie in [*self._zombies]),
             "zombies to be back in their groups",
         )
-
-    # --
 
     def _start(self, stage: str, slot: str) -> Replica:
         port = free_port()
@@ -267,17 +217,3 @@ def left_behind(mark: str) -> list[str]:
         if process.pid != os.getpid() and any(mark in word for word in words):
             found.append(f"{process.pid} {' '.join(process.cmdline())}")
     return found
-
-
-def wait_for(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE_S):
-    """The condition's first true value; NotInTime where there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise NotInTime(f"waited {seconds:.0f} s for {what}")
-        time.sleep(WATCH_S)
-    return value
-
-
-BAD_ENDS = {ExitStatus.FAILED, ExitStatus.MISCONFIGURED, ExitStatus.TOO_MANY_DEAD_LETTERS}
-"""How no process may end, whatever happens around it."""

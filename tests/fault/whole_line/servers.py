@@ -10,7 +10,7 @@ from services.cli.local_stack import stack as local_stack
 from shared.bank.bundle_folder import read_bundle
 from shared.bank.store import BankStore
 from shared.settings import RedisSettings
-from tests.fault.whole_line.replicas import wait_for
+from tests.fault.whole_line.replica import wait_for
 
 
 class Servers:

@@ -15,8 +15,8 @@ from services.gateway.watch import FolderWatch
 from shared.errors import ConfigurationError
 from shared.events import ImageCaptured
 from shared.kafka import BrokerUnavailable
+from shared.logs import configure_logs
 from shared.settings import LogSettings
-from shared.telemetry import configure_logs
 from shared.wire.errors import UnwritableEvent
 from tests.unit.gateway.doubles import FakeProducer
 

@@ -20,7 +20,7 @@ from services.extractor.settings import ExtractorSettings
 from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
-from shared import telemetry
+from shared import metrics
 from shared.access import REGISTRY_PATH, load_access, redis_rules
 from shared.topics import load_topics
 
@@ -210,7 +210,7 @@ def test_prometheus_scrapes_every_service_that_runs_for_ever() -> None:
 
 
 def test_dashboards_and_alerts_ask_for_metrics_that_exist() -> None:
-    assert telemetry.READY is not None  # importing it registers the catalogue
+    assert metrics.READY is not None  # importing it registers the catalogue
     exported = {
         name
         for family in REGISTRY.collect()

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from services.cli.demo.observing import QUESTIONS
-from shared import telemetry
+from shared import metrics
 
 ROOT = Path(__file__).parents[3]
 OPS = ROOT / "ops"
@@ -27,7 +27,7 @@ RULES = yaml.safe_load((OPS / "prometheus" / "alerts.yml").read_text())
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 
 OF_PROMETHEUS = {"job", "instance", "le", "alertstate"}  # it adds them by itself: to all, to buckets, to its ALERTS
-METRICS = [metric for metric in vars(telemetry).values() if isinstance(metric, MetricWrapperBase)]
+METRICS = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
 SUFFIXES: dict[type, tuple[str, ...]] = {
     Counter: ("_total",),
     Histogram: ("_bucket", "_sum", "_count"),

@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import telemetry
+from shared import metrics
 from shared.events import Uninspected, UninspectedReason
 from shared.identity import Identity
+from shared.logs import configure_logs
 from shared.settings import LogSettings
 from shared.stream import report
-from shared.stream.admin import metrics
+from shared.stream.admin import exposition
 from shared.stream.record import Received
 from shared.stream.settled import Settled
 from shared.stream.step import Source
-from shared.telemetry import configure_logs
 
 
 def settled(line: str, verdict: str = "PASS", *, event_id: str = "e", due_in_s: float | None = None, **more) -> Settled:
@@ -71,21 +71,21 @@ def test_a_lines_last_chip_is_known() -> None:
 
 
 def test_a_sender_that_makes_up_lines_does_not_make_up_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "LINES_COUNTED", 3)
-    monkeypatch.setattr(telemetry, "_pairs", set())
-    counted = [telemetry.counted_as(f"line-{number}", "p") for number in range(10)]
+    monkeypatch.setattr(metrics, "LINES_COUNTED", 3)
+    monkeypatch.setattr(metrics, "_pairs", set())
+    counted = [metrics.counted_as(f"line-{number}", "p") for number in range(10)]
     assert counted[:3] == [("line-0", "p"), ("line-1", "p"), ("line-2", "p")]
     assert set(counted[3:]) == {("other", "other")}
-    assert telemetry.counted_as("line-1", "p") == ("line-1", "p")
+    assert metrics.counted_as("line-1", "p") == ("line-1", "p")
 
 
 def test_a_latency_names_a_chip_behind_it_where_openmetrics_is_spoken() -> None:
     report.committed("exemplary", [settled("a", event_id="4711")], 0.01)
-    _, kind, body = metrics("application/openmetrics-text; version=1.0.0")
+    _, kind, body = exposition("application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     lines = [line for line in body.decode().splitlines() if "chipsieve_stage_seconds_bucket{" in line]
     assert any('stage="exemplary"' in line and '# {event_id="4711"}' in line for line in lines)
-    assert 'event_id="4711"' not in metrics("text/plain")[2].decode()
+    assert 'event_id="4711"' not in exposition("text/plain")[2].decode()
 
 
 def test_an_id_too_long_for_an_exemplar_is_left_out() -> None:

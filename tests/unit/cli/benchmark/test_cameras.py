@@ -37,6 +37,12 @@ class Gateway:
             assert self.told.wait_for(lambda: len(self.asked) >= count, PATIENCE_S)
 
 
+class Server(ThreadingHTTPServer):
+    """Refuses no connection of its own accord, which cameras would count."""
+
+    request_queue_size = 128  # of connections that nobody has taken yet; five, on a busy machine, are soon exceeded
+
+
 @contextmanager
 def listening(gateway: Gateway) -> Iterator[int]:
     """The port at which it answers."""
@@ -60,7 +66,7 @@ def listening(gateway: Gateway) -> Iterator[int]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

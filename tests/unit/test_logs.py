@@ -4,8 +4,8 @@ import logging
 import pytest
 import structlog
 
+from shared.logs import configure_logs
 from shared.settings import LogSettings
-from shared.telemetry import configure_logs
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

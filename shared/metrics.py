@@ -1,17 +1,10 @@
-"""What a process tells about itself: logs, one line an event, and the catalogue of its metrics."""
+"""Every metric of the services.
 
-import logging
-import sys
+`stage` is the step's name. Restarts are `changes(process_start_time_seconds[1h])`, which prometheus_client exports by
+itself beside the process's memory and CPU.
+"""
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram, Info
-from structlog.typing import Processor
-
-from shared.settings import LogSettings
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Every metric of the stages. `stage` is the step's name. Restarts are `changes(process_start_time_seconds[1h])`, which
-# prometheus_client exports by itself beside the process's memory and CPU.
 
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300)
 
@@ -116,7 +109,6 @@ CLOCK_AHEAD = Counter("chipsieve_clock_ahead", "Pictures offered that come from 
 STORE_SECONDS = Histogram(
     "chipsieve_store_seconds", "Seconds until a picture was answered", ["source"], buckets=_LATENCY_BUCKETS
 )
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 LINES_COUNTED = 1000
@@ -134,55 +126,3 @@ def counted_as(line: str, product: str) -> tuple[str, str]:
             return OTHER, OTHER
         _pairs.add(pair)
     return pair
-
-
-def configure_logs(settings: LogSettings, **context: str) -> None:
-    """Log to standard error: JSON, or readable lines where that is a terminal (`format="auto"`).
-
-    `context` (for instance ``stage="matcher"``) is part of every line. What libraries log comes out the same way, from
-    warnings on.
-    """
-    readable = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
-    both: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        lambda _logger, _name, event: {**context, **event},
-    ]
-    rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if readable
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    )
-    structlog.configure(
-        processors=[*both, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_OncePerSecond())
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*both, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel("WARNING")
-
-
-class _OncePerSecond(logging.Filter):
-    """Of the same kind of line by the same logger only one a second: while a broker is away, librdkafka logs a refused
-    connection dozens of times a second for each of its threads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        kind = (record.name, record.getMessage().partition(" ")[0])
-        if record.created - self._last.get(kind, 0.0) < 1.0:
-            return False
-        self._last[kind] = record.created
-        return True

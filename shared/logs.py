@@ -1,0 +1,61 @@
+"""What a process writes to its log: one line an event."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+from shared.settings import LogSettings
+
+
+def configure_logs(settings: LogSettings, **context: str) -> None:
+    """Log to standard error: JSON, or readable lines where that is a terminal (`format="auto"`).
+
+    `context` (for instance ``stage="matcher"``) is part of every line. What libraries log comes out the same way, from
+    warnings on.
+    """
+    readable = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    both: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        lambda _logger, _name, event: {**context, **event},
+    ]
+    rendering: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if readable
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*both, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_OncePerSecond())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*both, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel("WARNING")
+
+
+class _OncePerSecond(logging.Filter):
+    """Of the same kind of line by the same logger only one a second: while a broker is away, librdkafka logs a refused
+    connection dozens of times a second for each of its threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, record.getMessage().partition(" ")[0])
+        if record.created - self._last.get(kind, 0.0) < 1.0:
+            return False
+        self._last[kind] = record.created
+        return True
