@@ -126,7 +126,8 @@ def train(
     graphs, int8_report = None, None
     if precision == "int8":
         learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
-    abnormal_groups = groups_of_abnormals(groups, learnt.abnormals.files, learnt.normals.files)
+        normals, abnormals = learnt.normals, learnt.abnormals
+    abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
     heads = _heads(learnt, fold_of, normal_groups, abnormal_groups, seed=seed, progress=progress)
     held_out = HeldOut(heads.scores[: len(normals.files)], normal_groups)
     defects = HeldOut(heads.scores[len(normals.files) :], abnormal_groups)
@@ -152,18 +153,18 @@ def train(
             *threshold.warnings,
             *material.warnings,
             *doubts(anomaly_auroc=learnt.anomaly_auroc, on_abnormals=on_abnormals),
-            *passing_blanks(bank, learnt.engine, learnt.normals),
-            *_warnings(learnt.normals.files, held_out.scores, material.unreadable, int8_report),
+            *passing_blanks(bank, learnt.engine, normals),
+            *_warnings(normals.files, held_out.scores, material.unreadable, int8_report),
         ],
     }
     upkeep = remember(
         learnt.normality,
         normal_groups,
         held_out.scores,
-        learnt.abnormals.grids,
-        names=[file.name for file in learnt.abnormals.files],
-        kinds=[kind_of(file) for file in learnt.abnormals.files],
-        defect_groups=(abnormal_groups or each_alone(learnt.abnormals.files)) if normal_groups else None,
+        abnormals.grids,
+        names=[file.name for file in abnormals.files],
+        kinds=[kind_of(file) for file in abnormals.files],
+        defect_groups=(abnormal_groups or each_alone(abnormals.files)) if normal_groups else None,
     )
     weights = backbone_weights_sha256(bank.recipe.backbone)
     bundle = make_bundle(bank, weights_sha256=weights, training=summary, upkeep=upkeep, graphs=graphs)

@@ -125,9 +125,8 @@ class Loop(Generic[E]):
                 self._take_committed(within_s=0.0)
                 if self.partitions.adrift and not self._committing.under_way:
                     self._begin_anew()
-                if (
-                    not self._committing.under_way
-                ):  # else its transaction shows that it goes on; where it hangs, so do we
+                # A commit that is under way shows by itself that it goes on; where it hangs, so do we.
+                if not self._committing.under_way:
                     self._vitals.progress()
                 finished = self._take_finished()
                 if not self._stopping.is_set():

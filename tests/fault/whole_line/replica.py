@@ -62,5 +62,5 @@ def wait_for(condition: Callable[[], object], what: str, *, seconds: float = PAT
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise NotInTime(f"waited {seconds:.0f} s for {what}")
-        time.sleep(WATCH_S)
+        time.sleep(WATCH_S)  # what holds in other processes tells nobody when it does
     return value
