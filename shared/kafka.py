@@ -22,6 +22,12 @@ _QUIET: ClientConfig = {"log_level": 0}
 METADATA_WAIT_S = 0.05  # a broker hears of a new topic within a few of these
 PREFETCH_KB = 32 * 1024  # three of the largest records ahead of the worker; the default of 64 MiB is memory, not speed
 OFFSETS_RETENTION = "offsets.retention.minutes"
+REFUSALS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,  # also of a producer that may write no topic at all
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+}
 UNSENT_KB = 128 * 1024  # a full batch of the largest records; the default of 1 GiB would outgrow a container first
 
 
@@ -35,9 +41,20 @@ class TopicMismatch(ConfigurationError):
 
 def unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailable:
     """The error for a broker that did not answer, from librdkafka's."""
+    usual = "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
     return BrokerUnavailable(
         f"no answer from Kafka at {settings.bootstrap_servers} ({error.args[0].str()}); "
-        "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
+        f"{remedy(settings, error.args[0], usual)}"
+    )
+
+
+def remedy(settings: KafkaSettings, error: KafkaError, usual: str) -> str:
+    """What to do about an error of the broker's or the client's: `usual`, but where the user lacks the right."""
+    if error.code() not in REFUSALS:
+        return usual
+    return (
+        f"the user {settings.sasl_username or 'ANONYMOUS'} may not: connect as one who may "
+        "(CHIPSIEVE_KAFKA__SASL_USERNAME), or give it the right in schemas/access.yaml"
     )
 
 

@@ -18,7 +18,7 @@ from shared import tracing
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ImageCaptured
 from shared.identity import identity_of, to_headers
-from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, producer_config, unavailable
+from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, producer_config, remedy, unavailable
 from shared.settings import Settings
 from shared.topics import load_topics
 from shared.wire.codec import Codec
@@ -139,11 +139,13 @@ class ImageProducer:
         except KafkaException as error:
             raise unavailable(self._settings.kafka, error) from error
         if missing := metadata.topics[self._topic.name].error:
-            raise ConfigurationError(f"topic {self._topic.name}: {missing.str()}; run `chipsieve topics create`")
+            what_to_do = remedy(self._settings.kafka, missing, "run `chipsieve topics create`")
+            raise ConfigurationError(f"topic {self._topic.name}: {missing.str()}; {what_to_do}")
 
     def close(self) -> None:
         """Return when everything handed over is acknowledged or given up."""
-        self._producer.flush()  # ends by itself: every record has its delivery timeout
+        if self._asked(self._producer.flush) is None:  # ends by itself: every record has its delivery timeout
+            self._asked(self._producer.flush)
         self._closing.set()
         self._poller.join()
 
@@ -157,14 +159,25 @@ class ImageProducer:
 
     def _poll(self) -> None:
         while not self._closing.is_set():
-            self._producer.poll(POLL_S)
+            self._asked(lambda: self._producer.poll(POLL_S))
+
+    def _asked(self, call: Callable[[], int]) -> int | None:
+        """What the client answers; None where it told instead that it cannot go on, which it does once.
+
+        It tells that by raising from whatever serves its callbacks, and not by `error_cb`. What is under way still gets
+        its report from the calls that follow: were there none, whoever waits for it would wait for ever.
+        """
+        try:
+            return call()
+        except (KafkaException, SystemError) as error:  # the second where it had a line to log meanwhile (issue 1708)
+            told = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+            self.fatal_error = f"the Kafka producer failed for good: {told}"
+            log.critical("producer_failed", error=told)
+            self._on_fatal()
+            return None
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self.fatal_error = f"the Kafka producer failed for good: {error.str()}"
-            log.critical("producer_failed", error=error.str())
-            self._on_fatal()
-        elif error.code() not in CONNECTIONS:
+        if error.code() not in CONNECTIONS:
             log.warning("kafka_error", error=error.str())
 
     def _failure(self, error: KafkaError, image_bytes: int) -> ChipsieveError:
@@ -173,7 +186,8 @@ class ImageProducer:
         return self._unavailable(error)
 
     def _unavailable(self, error: KafkaError) -> BrokerUnavailable:
+        kafka = self._settings.kafka
+        usual = "check that it runs, CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS and `chipsieve topics create`, then send again"
         return BrokerUnavailable(
-            f"not acknowledged by Kafka at {self._settings.kafka.bootstrap_servers} ({error.str()}): check that it "
-            "runs, CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS and `chipsieve topics create`, then send again"
+            f"not acknowledged by Kafka at {kafka.bootstrap_servers} ({error.str()}): {remedy(kafka, error, usual)}"
         )

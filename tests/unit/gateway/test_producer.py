@@ -1,7 +1,11 @@
+import threading
 import time
+from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
+from services.gateway.capture import capture, identify
 from services.gateway.producer import ImageProducer
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings, Settings
@@ -20,3 +24,47 @@ def test_without_a_broker_the_question_is_answered_in_time_and_not_when_a_pictur
         assert time.monotonic() - began < 10
         monkeypatch.setattr("services.gateway.producer.METADATA_TIMEOUT_S", 0.2)
         assert "no answer from Kafka at 127.0.0.1:1 " in (producer.not_ready_because() or "")
+
+
+class GivesUp:
+    """A client that raises once that it cannot go on, as the real one does, and reports what was under way later."""
+
+    raises: Exception = KafkaException(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "a gap", fatal=True))
+
+    def __init__(self, config: dict[str, object], **_: object) -> None:
+        self._reports: list[Callable[[KafkaError, object], None]] = []
+        self._has_raised = False
+
+    def produce(self, *_: object, on_delivery: Callable[[KafkaError, object], None], **__: object) -> None:
+        self._reports.append(on_delivery)
+
+    def poll(self, timeout_s: float) -> int:
+        time.sleep(0.001)  # a poll waits for its timeout; without it the polling thread would take a whole core
+        if self._reports and not self._has_raised:
+            self._has_raised = True
+            raise self.raises
+        while self._reports:
+            self._reports.pop()(KafkaError(KafkaError._FATAL), None)
+        return 0
+
+    def flush(self) -> int:
+        return len(self._reports)
+
+
+@pytest.mark.parametrize(
+    "raised", [GivesUp.raises, SystemError("<method 'poll'> returned a result with an exception set")]
+)
+def test_a_client_that_cannot_go_on_ends_the_gateway_and_leaves_no_sender_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    monkeypatch.setattr(Codec, "encode", lambda *_: b"")
+    monkeypatch.setattr("services.gateway.producer.Producer", type("Raises", (GivesUp,), {"raises": raised}))
+    ended = threading.Event()
+    identity = identify(line_id="line-1", product="soic-8", chip_id="1")
+    with ImageProducer(Settings(), delivery_timeout_ms=1000, on_fatal=ended.set) as producer:
+        stored = producer.publish(capture(identity, b"", max_image_bytes=1))
+        with pytest.raises(BrokerUnavailable, match="not acknowledged by Kafka"):
+            stored.result(timeout=30)
+        assert ended.is_set()
+        assert producer.fatal_error is not None
+        assert producer.not_ready_because() == producer.fatal_error
