@@ -153,9 +153,12 @@ def registry_rights(access: Mapping[str, Principal], topics: Topics) -> dict[str
     Who reads or writes records may read schemas and look up the id of one, by POST at exactly these paths; who manages
     topics may do all, registering among it. Nobody else may do anything but see which subjects there are, which is how
     the registry is probed.
+
+    Readers may also ask for associations of topics and subjects, of which Apicurio has none and says so: Confluent's
+    own deserializers ask for them first, and take being forbidden for a failure.
     """
     lookups = ",".join(f"{REGISTRY_PATH}/subjects/{topic.subject}" for topic in topics.by_name.values())
-    below = f"{REGISTRY_PATH}/subjects/*,{REGISTRY_PATH}/schemas/*"
+    below = ",".join(f"{REGISTRY_PATH}/{what}/*" for what in ("subjects", "schemas", "associations"))
     # The longest path that fits decides, and denies every method that is not named for it.
     permissions = {
         "probe": (f"{REGISTRY_PATH}/subjects", "GET", "permit"),

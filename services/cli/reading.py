@@ -7,7 +7,7 @@ from datetime import datetime
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.errors import ConfigurationError
-from shared.kafka import ADMIN_TIMEOUT_S, unavailable
+from shared.kafka import ADMIN_TIMEOUT_S, remedy, unavailable
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 
@@ -25,7 +25,8 @@ def partitions_of(consumer: Consumer, settings: KafkaSettings, topic: Topic) -> 
         raise unavailable(settings, error) from error
     if found.error is not None:
         raise ConfigurationError(
-            f"topic {topic.name} at {settings.bootstrap_servers}: {found.error.str()}; run `chipsieve topics create`"
+            f"topic {topic.name} at {settings.bootstrap_servers}: {found.error.str()}; "
+            f"{remedy(settings, found.error, 'run `chipsieve topics create`')}"
         )
     return sorted(found.partitions)
 
@@ -65,7 +66,10 @@ def read(
         elif problem.code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
         elif not problem.retriable():
-            raise ConfigurationError(f"topic {topic.name} cannot be read: {problem.str()}")
+            raise ConfigurationError(
+                f"topic {topic.name} cannot be read: {problem.str()}; "
+                f"{remedy(settings, problem, 'the log of the broker may say more')}"
+            )
 
 
 def _start(

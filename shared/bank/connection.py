@@ -7,7 +7,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -57,6 +57,11 @@ class Connection:
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise BankUnavailable(
                 f"Redis at {self.address} cannot be reached: {error}; start it, or set CHIPSIEVE_REDIS__URL"
+            ) from error
+        except NoPermissionError as error:
+            raise BankUnavailable(
+                f"Redis at {self.address} refused: {error}; connect as one who may (CHIPSIEVE_REDIS__USERNAME; "
+                "`trainer` publishes, activates and rolls back), or give it the right in schemas/access.yaml"
             ) from error
         except RedisError as error:
             raise BankUnavailable(f"Redis at {self.address} refused: {error}") from error

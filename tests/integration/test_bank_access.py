@@ -94,9 +94,9 @@ def test_who_follows_banks_can_load_them_and_not_change_them(guarded: Guarded, p
     store.ping()
     assert store.all_active() == {"chip": published}
     assert_same(store.bundle("chip", published).bank, make().bank)
-    with pytest.raises(BankUnavailable, match=r"refused.*permission"):
+    with pytest.raises(BankUnavailable, match=r"refused.*permission.*; connect as one who may"):
         store.rollback("chip")
-    with pytest.raises(BankUnavailable, match=r"refused.*permission"):
+    with pytest.raises(BankUnavailable, match=r"refused.*permission.*; connect as one who may"):
         store.publish(make(seed=2))
     store.close()
 

@@ -3,20 +3,34 @@
 import base64
 import http.client
 import json
+import os
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from typer.testing import CliRunner
 
+from services.cli.__main__ import app
 from shared.access import load_access
+from shared.errors import ConfigurationError
+from shared.events import ChipRejected, Verdict
 from shared.kafka import create_topics, producer_config, reader_config, transactional_producer_config
 from shared.settings import RegistrySettings
+from shared.stream.errors import ExitStatus
 from shared.topics import Topics, load_topics
+from shared.wire.codec import Codec
 from shared.wire.errors import RegistryUnavailable
 from shared.wire.registry import SchemaRegistry
+from tests.events_of_chips import NOON, identity
 from tests.integration.secure.conftest import GuardedStack
 
 ACCESS = load_access(load_topics())
@@ -183,6 +197,8 @@ SCHEMA = json.dumps({"schema": json.dumps({"type": "record", "name": "Forged", "
         ("POST", "/schemas/ids/../../subjects/rejects-value/versions", SCHEMA),
         ("POST", "/../v8/subjects/rejects-value/versions", SCHEMA),
         ("POST", "/../../registry/v3/groups/default/artifacts", SCHEMA),
+        ("POST", "/associations", "{}"),
+        ("DELETE", "/associations/resources/rejects", None),
         ("PUT", "/config/rejects-value", '{"compatibility": "NONE"}'),
         ("PUT", "/mode", '{"mode": "READONLY"}'),
         ("DELETE", "/subjects/rejects-value", None),
@@ -194,6 +210,50 @@ def test_no_way_round_lets_a_service_change_the_registry(
 ) -> None:
     assert registry_answer(guarded, "router", method, path, body) == http.HTTPStatus.FORBIDDEN
     assert registry_answer(guarded, "operator", "GET", "/subjects/rejects-value/versions") == http.HTTPStatus.OK
+
+
+@pytest.mark.parametrize("user", ["reject-gate", "mes"])
+def test_a_plants_own_consumer_reads_records_by_confluents_own_client(
+    guarded: GuardedStack, guarded_topics: Topics, user: str
+) -> None:
+    rejected = ChipRejected(**identity(4711).fields(), verdict=Verdict.REJECT, rejected_at=NOON)
+    with SchemaRegistry(guarded.settings("router").registry) as registry:
+        value = Codec(registry, guarded_topics).encode(rejected)
+    with closing(SchemaRegistryClient(guarded.settings(user).registry.client_config())) as client:
+        read = AvroDeserializer(client)(value, SerializationContext("rejects", MessageField.VALUE))
+    assert read["chip_id"] == rejected.chip_id
+
+
+@pytest.mark.parametrize(
+    ("command", "user"),
+    [
+        (["tail", "images", "--max", "1"], "reject-gate"),
+        (["tail", "rejects", "--max", "1"], "mes"),  # which may read the topic, but not as the operator's group
+        (["dead-letters", "list"], "mes"),
+    ],
+)
+def test_a_command_names_the_user_who_lacks_a_right(
+    guarded: GuardedStack, guarded_topics: Topics, monkeypatch: pytest.MonkeyPatch, command: list[str], user: str
+) -> None:
+    for name, value in guarded.addresses.env(user).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"authorization failed.*; the user {user} may not: .*access.yaml"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_a_gateway_that_may_write_nothing_ends_and_says_so(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    ports = {"CHIPSIEVE_GATEWAY__PORT": "0", "CHIPSIEVE_ADMIN__PORT": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "services.gateway"],
+        env=os.environ | guarded.addresses.env("mes") | ports,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == ExitStatus.FAILED
+    assert "producer_failed" in done.stderr
+    assert "Cluster authorization failed" in done.stderr
 
 
 def test_the_registry_tells_a_stranger_and_a_wrong_password_nothing(
