@@ -13,12 +13,20 @@ from pathlib import Path
 
 from services.cli.local_stack import certificates
 from services.cli.local_stack.certificates import write_secret
+from services.cli.local_stack.errors import ServerFailed
 from shared.access import Principal, load_access, redis_rules, registry_rights, registry_user
 from shared.topics import load_topics
 
 BROKER, FRONT = "broker", "front"
 EVERYDAY_USER = "operator"
 """Whose variables stand in D/env: creates topics, looks on, sends dead letters back."""
+OF_A_USER = (
+    *("CHIPSIEVE_KAFKA__SECURITY_PROTOCOL", "CHIPSIEVE_KAFKA__SASL_USERNAME", "CHIPSIEVE_KAFKA__SASL_PASSWORD_FILE"),
+    *("CHIPSIEVE_REGISTRY__USERNAME", "CHIPSIEVE_REGISTRY__PASSWORD_FILE"),
+    *("CHIPSIEVE_REDIS__USERNAME", "CHIPSIEVE_REDIS__PASSWORD_FILE"),
+    *(f"CHIPSIEVE_{server}__SSL_CA_LOCATION" for server in ("KAFKA", "REGISTRY", "REDIS")),
+)
+"""Every variable that some user is given and another is not."""
 # Without a user one may ask whether Valkey lives, and nothing else.
 ANYBODY = "user default on nopass resetkeys resetchannels -@all +ping"
 
@@ -70,8 +78,17 @@ class Security:
         return load_access(load_topics())
 
     def password(self, user: str) -> str:
-        """A user's password."""
-        return (self.folder / "users" / user / "password").read_text()
+        """A user's password.
+
+        Raises `ServerFailed` where it has none, since schemas/access.yaml names it only since the servers started.
+        """
+        try:
+            return (self.folder / "users" / user / "password").read_text()
+        except FileNotFoundError as error:
+            raise ServerFailed(
+                f"the stack that runs does not know the user {user} of schemas/access.yaml: end it with "
+                "`chipsieve local down`, which keeps its data, and start it again"
+            ) from error
 
     def own_client(self) -> dict[str, str]:
         """How the stack itself, as Kafka's superuser, shows who it is on the internal listener."""
@@ -122,5 +139,7 @@ class Security:
 
 
 def write_env(path: Path, variables: dict[str, str]) -> None:
-    """Variables to source."""
-    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    """Variables to source. A shell that was another user's, or a guarded stack's, does not stay so in part."""
+    others = " ".join(name for name in OF_A_USER if name not in variables)
+    told = [*([f"unset {others}"] if others else []), *(f"export {n}={shlex.quote(v)}" for n, v in variables.items())]
+    path.write_text("".join(f"{line}\n" for line in told))

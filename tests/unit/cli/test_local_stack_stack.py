@@ -1,13 +1,15 @@
 """What `up`, `down` and `status` decide before any server is started."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from services.cli.local_stack import stack
-from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, StackBusy
+from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, ServerFailed, StackBusy
 from services.cli.local_stack.lock import exclusive
 from services.cli.local_stack.security import Security
 
@@ -87,3 +89,31 @@ def test_a_user_is_given_what_it_needs_to_connect_and_no_more(tmp_path: Path) ->
     assert trainer["CHIPSIEVE_REDIS__USERNAME"] == "trainer"
     assert "CHIPSIEVE_KAFKA__SASL_USERNAME" not in trainer
     assert not any(password in str(gate) for password in [addresses.security.password("reject-gate")])
+
+
+def sourced(*files: Path) -> dict[str, str]:
+    """The variables of a shell that sources these one after the other."""
+    script = "".join(f". {shlex.quote(str(file))}\n" for file in files) + "env -0"
+    done = subprocess.run(["bash", "-c", script], env={}, capture_output=True, text=True, check=True)
+    variables = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    return {name: value for name, value in variables.items() if name.startswith("CHIPSIEVE_")}
+
+
+@pytest.mark.parametrize("before", ["operator", "matcher", "mes", "trainer"])
+def test_a_shell_becomes_a_user_whoever_it_was_before(tmp_path: Path, before: str) -> None:
+    guarded, open_stack = tmp_path / "guarded", tmp_path / "open"
+    guarded.mkdir()
+    open_stack.mkdir()
+    security = Security.make(guarded)
+    stack.Addresses("k:1", "rediss://r:1/0", "https://s:1", security=security).write_env(guarded)
+    stack.Addresses("k:2", "redis://r:2/0", "http://s:2").write_env(open_stack)
+    users = security.folder / "users"
+    for target in (*(users / user / "env" for user in security.principals()), open_stack / "env"):
+        assert sourced(users / before / "env", target) == sourced(target)
+
+
+def test_a_user_that_the_running_stack_does_not_know_is_named(tmp_path: Path) -> None:
+    security = Security.make(tmp_path)
+    (security.folder / "users" / "mes" / "password").unlink()  # as if access.yaml named it only since
+    with pytest.raises(ServerFailed, match=r"does not know the user mes .*: end it with `chipsieve local down`"):
+        security.password("mes")
