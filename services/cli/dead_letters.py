@@ -31,7 +31,9 @@ app = typer.Typer(help="Records that a stage could not process: look at them, se
 Stage = Annotated[str | None, typer.Option(help="Only those of one stage: extractor, matcher, router.")]
 Cause = Annotated[UninspectedReason | None, typer.Option(help="Only those of one cause.", case_sensitive=False)]
 Line = Annotated[str | None, typer.Option(help="Only those of one line.")]
-Since = Annotated[str | None, typer.Option(help="Only those since: 15m, 2h, 3d ago, or a time in ISO 8601.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only those since: 15m, 2h, 3d ago, or a time in ISO 8601 (UTC without a zone).")
+]
 Until = Annotated[str | None, typer.Option(help="Only those before that; as for --since.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as `list` shows it; may be repeated.")]
 

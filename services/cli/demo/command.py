@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -63,4 +64,6 @@ def evaluation(directory: Path) -> str:
         "--abnormal": test / "abnormal",
         "--masks": test / "masks",
     }
-    return f"chipsieve evaluate {' '.join(f'{option} {shlex.quote(str(folders[option]))}' for option in folders)}"
+    options = " ".join(f"{option} {shlex.quote(str(folder))}" for option, folder in folders.items())
+    called = Path(sys.argv[0])  # .venv/bin/chipsieve by `make demo`, whose shell need not know the environment
+    return f"{shlex.quote(str(called)) if called.name == 'chipsieve' else 'chipsieve'} evaluate {options}"

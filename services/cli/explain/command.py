@@ -34,7 +34,10 @@ def explain(
     *,
     chip: Annotated[str | None, typer.Option(help="The chip's id, where an event id was used for several.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Look through verdicts since: 15m, 2h, 3d ago, or a time in ISO 8601; else all.")
+        str | None,
+        typer.Option(
+            help="Look through verdicts since: 15m, 2h, 3d ago, or a time in ISO 8601 (UTC without a zone); else all."
+        ),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The picture, where Kafka does not keep it any more.")

@@ -56,6 +56,21 @@ def test_standard_output_is_the_account_alone_as_json(monkeypatch: pytest.Monkey
     assert str(tmp_path / "rejects.png") in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("called", "suggested"),
+    [
+        (".venv/bin/chipsieve", "  .venv/bin/chipsieve evaluate --bundle "),
+        ("/srv/services/cli/__main__.py", "  chipsieve evaluate --bundle "),  # python -m services.cli
+    ],
+)
+def test_the_suggested_command_is_called_as_the_demo_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str, suggested: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [called, "demo"])
+    ended = demo_that(monkeypatch, tmp_path, result(tmp_path))
+    assert suggested in ended.stderr
+
+
 @pytest.mark.parametrize("broken", ["lost", "duplicated"])
 def test_a_chip_without_exactly_one_verdict_fails_the_demo(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: str
