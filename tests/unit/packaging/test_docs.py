@@ -1,0 +1,102 @@
+"""What the documents name is there: files, sections, decisions, commands, options, settings, metrics, targets."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from prometheus_client import REGISTRY
+
+from services.cli.__main__ import app
+from services.extractor.settings import ExtractorSettings
+from services.gateway.settings import GatewaySettings
+from services.matcher.settings import MatcherSettings
+from services.router.settings import RouterSettings
+from shared import metrics
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
+OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
+
+
+def anchors(text: str) -> set[str]:
+    """The sections of a page, as links name them."""
+    headings = re.findall(r"^#+ (.*)", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not link.startswith("http"):
+            place, _, anchor = link.partition("#")
+            target = page.parent / place if place else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@each_page
+def test_files_and_decisions_that_are_named_are_there(page: Path) -> None:
+    text = page.read_text()
+    for path in re.findall(r"`((?:services|shared|schemas|tests|ops|k8s|benchmarks|docs|requirements)/[^`\s]*)`", text):
+        assert list(ROOT.glob(path.rstrip("/"))) or path.startswith("services/scrap"), path  # an example's
+    for number in re.findall(r"(?:decision|ADR) (\d+)", text):
+        assert list((ROOT / "docs" / "decisions").glob(f"{int(number):04}-*")), number
+
+
+def settings() -> Iterator[str]:
+    """Every variable that sets something in a service."""
+    for service in (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings):
+        for group, field in service.model_fields.items():
+            for name in getattr(field.annotation, "model_fields", None) or [None]:
+                yield f"CHIPSIEVE_{group}__{name}".upper() if name else f"CHIPSIEVE_{group}".upper()
+
+
+def test_settings_that_are_named_set_something() -> None:
+    named = {name for text in TEXTS.values() for name in re.findall(r"CHIPSIEVE_[A-Z][A-Z_]*", text)}
+    known = set(settings())
+    assert named - known - OF_NO_SERVICE == set()
+    shortened = {name for text in TEXTS.values() for name in re.findall(r"…([A-Z][A-Z_]*)", text)}
+    assert {name for name in shortened if not any(each.endswith(f"__{name}") for each in known)} == set()
+
+
+def test_metrics_that_are_named_are_exported() -> None:
+    assert metrics.CHIPS  # they register themselves
+    exported = {metric.name for metric in REGISTRY.collect()}
+    endings = ("_total", "_bucket", "_sum", "_count", "_info")
+    named = {name for text in TEXTS.values() for name in re.findall(r"\bchipsieve_[a-z_]+", text)}
+    assert "chipsieve_ready" in named
+    unknown = {name for name in named - exported if not any(name.removesuffix(end) in exported for end in endings)}
+    assert unknown == set()
+
+
+def commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Every command by its words, and its options."""
+    yield words, {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*words, name))
+
+
+@each_page
+def test_commands_that_are_named_have_the_options_that_they_are_given(page: Path) -> None:
+    known = dict(commands(typer.main.get_command(app)))
+    assert {(word,) for word in re.findall(r"`chipsieve ([a-z-]+)", page.read_text())} <= known.keys()
+    for called in re.findall(r"chipsieve ((?:[a-z-]+ ?)+[^`\n;&]*)", page.read_text()):
+        words: tuple[str, ...] = ()
+        for word in called.split():
+            if (*words, word) not in known:
+                break
+            words = (*words, word)
+        if words:  # else a sentence about Chipsieve
+            assert set(re.findall(r"(?<![\w-])--[a-z-]+", called)) <= known[words], called
+
+
+def test_make_targets_that_are_named_are_there() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {name for text in TEXTS.values() for name in re.findall(r"`make ([a-z0-9-]+)", text)}
+    assert "demo" in named
+    assert named <= targets
