@@ -155,7 +155,11 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
             created.append(topic.name)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise ConfigurationError(f"topic {topic.name} cannot be created: {error.args[0].str()}") from error
+                why = error.args[0]
+                raise ConfigurationError(
+                    f"topic {topic.name} cannot be created: {why.str()}; "
+                    f"{remedy(settings, why, 'the log of the broker may say more')}"
+                ) from error
             existing.append(topic)
     _check_existing(admin, settings, existing)
     warning = _offsets_expire_early(admin, settings, topics)

@@ -241,6 +241,11 @@ def test_a_command_names_the_user_who_lacks_a_right(
         CliRunner().invoke(app, command, catch_exceptions=False)
 
 
+def test_topics_that_a_user_may_not_make_are_told_with_the_user(guarded: GuardedStack) -> None:
+    with pytest.raises(ConfigurationError, match=r"east-images cannot be created: .*; the user operator may not: "):
+        create_topics(guarded.settings("operator").kafka, load_topics(prefix="east-"))
+
+
 def test_a_gateway_that_may_write_nothing_ends_and_says_so(guarded: GuardedStack, guarded_topics: Topics) -> None:
     ports = {"CHIPSIEVE_GATEWAY__PORT": "0", "CHIPSIEVE_ADMIN__PORT": "0"}
     done = subprocess.run(
