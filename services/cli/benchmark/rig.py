@@ -1,6 +1,5 @@
 """What every benchmark of the line needs: the line itself, pictures into it, verdicts out of it."""
 
-import os
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from services.cli.line import STAGES, Line
 from services.cli.local_stack import stack
+from services.cli.local_stack.security import point_here
 from services.gateway.capture import capture, identify
 from services.gateway.feed import hand_over
 from services.gateway.producer import ImageProducer, Stored
@@ -117,7 +117,7 @@ def own_stack(console: Console) -> Iterator[Path]:
         addresses = stack.up(work / "stack")
         cleanup.callback(stack.down, work / "stack")
         # The benchmark's own addresses, whatever the caller's environment points at.
-        os.environ.update(addresses.env())
+        point_here(addresses.env())
         yield work
 
 

@@ -1,7 +1,6 @@
 """The demo: learn two products from rendered chips, start the whole line, inspect two lines, hold it to account."""
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from services.cli.demo.tally import SeenVerdict, Tally, tally
 from services.cli.demo.watching import Watcher
 from services.cli.line import STAGES, Line, free_port
 from services.cli.local_stack import stack
+from services.cli.local_stack.security import point_here
 from services.gateway.producer import ImageProducer
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
@@ -84,7 +84,7 @@ def run_demo(chips: int, directory: Path, console: Console, *, observe: bool = F
         _learn(directory, console)
         console.print("starting Kafka, Valkey and the schema registry …")
         addresses = starting.result()
-        os.environ.update(addresses.env())
+        point_here(addresses.env())
         settings = Settings()
         topics = load_topics(prefix=settings.topic_prefix)
         _create_topics(settings, topics)

@@ -6,6 +6,7 @@ D/security/front.*           certificate of Valkey's TLS and of the registry
 D/security/users/NAME/       password, and env to source: everything that NAME needs to connect
 """
 
+import os
 import secrets
 import shlex
 from dataclasses import dataclass
@@ -136,6 +137,13 @@ class Security:
         users = [registry_user(name, self.password(name)) for name, each in principals.items() if each.uses_registry]
         properties = registry_rights(principals, load_topics()) | dict(users)
         write_secret(path, "".join(f"{name}={value}\n" for name, value in properties.items()).encode())
+
+
+def point_here(variables: dict[str, str]) -> None:
+    """Have this process's own environment, and those it starts, see a stack by these variables and by no others."""
+    for name in OF_A_USER:
+        os.environ.pop(name, None)
+    os.environ.update(variables)
 
 
 def write_env(path: Path, variables: dict[str, str]) -> None:

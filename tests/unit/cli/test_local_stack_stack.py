@@ -1,6 +1,7 @@
 """What `up`, `down` and `status` decide before any server is started."""
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from services.cli.local_stack import stack
 from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, ServerFailed, StackBusy
 from services.cli.local_stack.lock import exclusive
-from services.cli.local_stack.security import Security
+from services.cli.local_stack.security import Security, point_here
+from shared.settings import Settings
 
 
 def test_down_in_a_directory_that_never_held_a_stack_changes_nothing(tmp_path: Path) -> None:
@@ -117,3 +119,16 @@ def test_a_user_that_the_running_stack_does_not_know_is_named(tmp_path: Path) ->
     (security.folder / "users" / "mes" / "password").unlink()  # as if access.yaml named it only since
     with pytest.raises(ServerFailed, match=r"does not know the user mes .*: end it with `chipsieve local down`"):
         security.password("mes")
+
+
+def test_a_process_that_starts_a_stack_of_its_own_sees_none_of_what_its_shell_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guarded = stack.Addresses("k:1", "rediss://r:1/0", "https://s:1", security=Security.make(tmp_path))
+    own = stack.Addresses("k:2", "redis://r:2/0", "http://s:2")
+    monkeypatch.setattr("os.environ", {"HOME": "/", **guarded.env()})
+    point_here(own.env())
+    assert {name for name in os.environ if name.startswith("CHIPSIEVE_")} == own.env().keys()
+    settings = Settings()
+    assert settings.kafka.client_config() == {"bootstrap.servers": "k:2", "security.protocol": "PLAINTEXT"}
+    assert settings.redis.credentials() is None
