@@ -81,12 +81,28 @@ def bench_deadlines(
         product = loaded.manifest.product
         rate = throughput(rig, product, pictures, console)
         console.print(f"{outage_s:.0f} s without an extractor at {load:.0%} of {rate:.0f} images/s …")
-        return _outage(rig, product, pictures, rate, load=load, outage_s=outage_s, deadline_ms=deadline_ms)
+        outage = _outage(rig, product, pictures, interval=1 / (rate * load), outage_s=outage_s, deadline_ms=deadline_ms)
+        rig.verdicts.wait_for(outage.sent)
+        return _figures(rig.verdicts, outage, rate=rate, load=load, outage_s=outage_s, deadline_ms=deadline_ms)
+
+
+@dataclass(frozen=True)
+class _Outage:
+    """What was done to the extractor while chips came."""
+
+    sent: int
+    """Chips, all the time."""
+    stop_s: float
+    starting: float
+    """When it was started again, seconds since the epoch."""
+    ready: float
+    """When it was ready."""
 
 
 def _outage(
-    rig: Rig, product: str, pictures: Sequence[bytes], rate: float, *, load: float, outage_s: float, deadline_ms: int
-) -> DeadlineFigures:
+    rig: Rig, product: str, pictures: Sequence[bytes], *, interval: float, outage_s: float, deadline_ms: int
+) -> _Outage:
+    """Send a picture every `interval` seconds; for `outage_s` of that time there is no extractor."""
     ended = threading.Event()
     sent = 0
 
@@ -98,7 +114,6 @@ def _outage(
             sent += 1
             yield picture
 
-    interval = 1 / (rate * load)
     sender = threading.Thread(
         target=lambda: send(rig.producer, product, until_ended(), interval=interval, deadline_ms=deadline_ms)
     )
@@ -120,15 +135,22 @@ def _outage(
     finally:
         ended.set()
         sender.join()
-    rig.verdicts.wait_for(sent)
-    verdicts = rig.verdicts
+    return _Outage(sent, stop_s, starting, ready)
+
+
+def _figures(
+    verdicts: Verdicts, outage: _Outage, *, rate: float, load: float, outage_s: float, deadline_ms: int
+) -> DeadlineFigures:
     late = {event_id for event_id in verdicts.arrivals if not on_time(verdicts, event_id)}
     shed_at = sorted(
-        arrival for event_id, arrival in verdicts.arrivals.items() if arrival > starting and _shed(verdicts, event_id)
+        arrival
+        for event_id, arrival in verdicts.arrivals.items()
+        if arrival > outage.starting and _shed(verdicts, event_id)
     )
     captured = {event_id: verdict.captured_at.timestamp() for event_id, verdict in verdicts.by_event.items()}
     on_time_from = max((captured[event_id] for event_id in late), default=0.0)
-    after = [(verdicts.arrivals[e] - captured[e]) * 1000 for e in captured if captured[e] > max(on_time_from, ready)]
+    settled = max(on_time_from, outage.ready)
+    after = [(verdicts.arrivals[e] - captured[e]) * 1000 for e in captured if captured[e] > settled]
     if not after:
         raise BenchmarkFailed(f"chips were not on time within {AFTER_SECONDS:.0f} s: lower --load or raise --deadline")
     return DeadlineFigures(
@@ -137,12 +159,12 @@ def _outage(
         load_images_per_second=round(rate * load, 1),
         outage_s=outage_s,
         deadline_ms=deadline_ms,
-        stop_s=round(stop_s, 2),
-        start_s=round(ready - starting, 2),
-        on_time_after_s=round(max(0.0, on_time_from - ready), 2),
+        stop_s=round(outage.stop_s, 2),
+        start_s=round(outage.ready - outage.starting, 2),
+        on_time_after_s=round(max(0.0, on_time_from - outage.ready), 2),
         late=len(late),
         on_time_p99_ms=round(float(np.percentile(after, 99)), 1),
-        chips=sent,
+        chips=outage.sent,
         verdicts=len(verdicts.arrivals),
     )
 
