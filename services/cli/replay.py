@@ -13,11 +13,12 @@ A record that is sent back says so in a header (`shared.identity.REPLAY_OF`): th
 that they have dealt with, and drop this one too where the chip got its verdict meanwhile (`shared.stream.once`).
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import DeadLetter
@@ -29,6 +30,13 @@ from shared.topics import Topic, Topics
 from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 
+# Just after a broker has started, and while groups move to another one, nobody knows a group's offsets.
+COORDINATOR_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
+COORDINATOR_WAIT_S = 0.1  # a few of these
 BATCH = 10  # records a transaction; ten of the largest fit the producer's queue
 METADATA_BYTES = 4096  # the broker's offset.metadata.max.bytes, at its default
 
@@ -56,11 +64,16 @@ class Ledger:
     def read(cls, consumer: Consumer, settings: KafkaSettings, topic: Topic, partitions: Sequence[int]) -> Self:
         """The ledger as the consumer's group has it. Raises `BrokerUnavailable`."""
         places = [TopicPartition(topic.name, partition) for partition in partitions]
-        try:
-            committed = consumer.committed(places, timeout=ADMIN_TIMEOUT_S)
-        except KafkaException as error:
-            raise unavailable(settings, error) from error
-        return cls({place.partition: parse_ranges(place.metadata or "") for place in committed})
+        deadline = time.monotonic() + ADMIN_TIMEOUT_S
+        while True:
+            try:
+                committed = consumer.committed(places, timeout=ADMIN_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in COORDINATOR_MOVES or time.monotonic() > deadline:
+                    raise unavailable(settings, error) from error
+                time.sleep(COORDINATOR_WAIT_S)  # the client asks once and leaves it to us
+            else:
+                return cls({place.partition: parse_ranges(place.metadata or "") for place in committed})
 
     def has(self, letter: Letter) -> bool:
         """Whether it was sent back before."""

@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +109,35 @@ def test_the_ledger_remembers_what_was_sent_back_and_forgets_what_the_topic_no_l
     assert not ledger.has(Letter(LETTER, 1, 3))
     assert not ledger.has(Letter(LETTER, 2, 7))
     assert (place.topic, place.partition, place.offset, place.metadata) == (topic.name, 1, 9, "7-8")
+
+
+class Broker:
+    """Answers a consumer that asks for its group's offsets, at first by these errors."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if self.errors:
+            raise KafkaException(KafkaError(self.errors.pop(0)))
+        return [TopicPartition(place.topic, place.partition, 9, "7-8") for place in places]
+
+
+def test_the_ledger_is_read_once_the_group_has_a_coordinator_that_knows_it():
+    moving = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+
+    ledger = Ledger.read(Broker(*moving), KafkaSettings(), TOPICS.topic_of(DeadLetter), [0])  # type: ignore[arg-type]
+
+    assert ledger.replayed == {0: {7, 8}}
+
+
+def test_a_broker_that_does_not_answer_for_the_ledger_is_told_at_once():
+    broker = Broker(KafkaError._TRANSPORT, KafkaError._TRANSPORT)
+
+    with pytest.raises(BrokerUnavailable, match="no answer from Kafka"):
+        Ledger.read(broker, KafkaSettings(), TOPICS.topic_of(DeadLetter), [0])  # type: ignore[arg-type]
+
+    assert len(broker.errors) == 1
 
 
 def test_a_ledger_too_scattered_to_be_written_down_says_what_to_do():
