@@ -31,7 +31,8 @@ class Promise:
     effective: float | None = None
     """Independent pictures that are worth as much as these, which resemble others of their group."""
     lowest_rate: float | None = None
-    """The lowest rate that could be promised with these pictures; None where the asked one can be."""
+    """The lowest rate that could be promised with these pictures; None where the asked one is. No higher than that
+    where only another threshold could keep it."""
     needed: int | None = None
     """Groups (without groups, pictures) like these from which the asked rate could be promised."""
 
@@ -52,13 +53,22 @@ class Promise:
     def complaint(self) -> str:
         """Why what was asked cannot be promised, and what could be."""
         lowest = self.promised_rate if self.lowest_rate is None else self.lowest_rate
+        _, happens, rate = _HAPPENS[self.subject]
+        asked = f"to promise {rate} of {self.asked_rate:.3%} with {in_percent(self.confidence)} confidence"
+        if lowest <= self.asked_rate:
+            return f"{self.tolerated} of {self.grounds} {happens} by this threshold, too many {asked}"
         return (
-            f"{self.grounds} are too few to promise {_HAPPENS[self.subject][2]} of {self.asked_rate:.3%} with "
-            f"{self.confidence:.0%} confidence: {lowest:.3%} at best; about {self.needed} "
+            f"{self.grounds} are too few {asked}: {lowest:.3%} at best; about {self.needed} "
             f"{'pictures' if self.groups is None else 'groups'} would do"
         )
 
     def __str__(self) -> str:
         whose, happens, _ = _HAPPENS[self.subject]
-        promised = f"with {self.confidence:.0%} confidence at most {self.promised_rate:.3%} of {whose} {happens}"
+        sure = f"with {in_percent(self.confidence)} confidence"
+        promised = f"{sure} at most {self.promised_rate:.3%} of {whose} {happens}"
         return f"{promised} (from {self.grounds})" if self.kept else f"{self.complaint}. As it is, {promised}"
+
+
+def in_percent(share: float) -> str:
+    """As exactly as it was asked for: 0.975 is 97.5%, and 98% would be more than was promised."""
+    return f"{100 * share:.6g}%"

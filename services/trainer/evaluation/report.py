@@ -21,6 +21,7 @@ from shared.bank.manifest import Manifest
 from shared.file_names import readable
 from shared.vision.inspection import Inspection
 from shared.vision.picture import decode
+from shared.vision.promise import in_percent
 
 PAGE = "index.html"
 NO_INTERVAL = "none: too few pictures"
@@ -109,7 +110,7 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
     manifest, figures = evaluated.manifest, evaluated.figures
     training: dict[str, Any] = dict(manifest.training)
     recipe = manifest.recipe
-    layers = ", ".join(f"{layer.name} {layer.metric} top {layer.top_fraction:.0%}" for layer in recipe.layers)
+    layers = ", ".join(f"{layer.name} {layer.metric} top {in_percent(layer.top_fraction)}" for layer in recipe.layers)
     trained = f"{training.get('normals')} normal and {training.get('abnormals', 0)} defective pictures"
     folds = training.get("folds")
     apart = f" in {folds} folds" if folds and "updated_from" not in training else ""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.trainer.errors import PromiseRefused
 from services.trainer.promise.promise import CONFIDENCE, Evidence, normals_needed, promised_threshold
 from services.trainer.promise.selection import level_for_all
-from shared.vision.promise import Promise
+from shared.vision.promise import Promise, in_percent
 
 RATE = 0.01  # of false rejects, where none is asked for
 # Where nothing is asked for by name and defects are known, the threshold has the best F1 on held-out pictures, but
@@ -68,8 +68,8 @@ class Asked:
             grouped = f" in {len(set(groups))} groups" if groups else ""
             raise PromiseRefused(
                 f"{pictures} normal pictures{grouped} are too few to promise a false-reject rate of {self.rate:.3%} "
-                f"with {self.level:.0%} confidence: {1 - (1 - self.level) ** (1 / pictures):.3%} at best, and less so "
-                f"where pictures are alike; {needed} independent ones would do. {REMEDY}"
+                f"with {in_percent(self.level)} confidence: {1 - (1 - self.level) ** (1 / pictures):.3%} at best, and "
+                f"less so where pictures are alike; {needed} independent ones would do. {REMEDY}"
             )
 
     def refuse_without_defects(self, remedy: str) -> None:
@@ -197,6 +197,9 @@ def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: floa
     passed = int((abnormals.scores <= threshold).sum())
     evidence = Evidence.of(-abnormals.scores, abnormals.groups, rate, confidence)
     kept = evidence.carries(rate, confidence, passed)
+    lowest = evidence.lowest_rate(confidence, 0)
+    if evidence.carries(rate, confidence, 0):  # by a lower threshold: the lowest rate is found but to `PRECISION`
+        lowest = min(lowest, rate)
     return Promise(
         subject="escapes",
         asked_rate=rate,
@@ -206,7 +209,7 @@ def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: floa
         tolerated=passed,
         groups=evidence.groups,
         effective=evidence.effective if evidence.groups is not None else None,
-        lowest_rate=None if kept else evidence.lowest_rate(confidence, 0),
+        lowest_rate=None if kept else lowest,
         needed=None if kept else evidence.needed(rate, confidence),
     )
 
@@ -223,6 +226,6 @@ def _conflict(escapes: Promise, normals: HeldOut, abnormals: HeldOut, threshold:
     return (
         f"the promises conflict: the threshold {threshold:.4g} that keeps false rejects at {asked.rate:.3%} lets "
         f"{escapes.tolerated} of {escapes.pictures} known defects pass, {escapes.promised_rate:.3%} at most with "
-        f"{asked.level:.0%} confidence; one below {-lowered:.4g} would keep escapes at {escapes.asked_rate:.3%}, and "
-        f"false rejects at {evidence.lowest_rate(asked.level, rejected):.3%}"
+        f"{in_percent(asked.level)} confidence; one below {-lowered:.4g} would keep escapes at "
+        f"{escapes.asked_rate:.3%}, and false rejects at {evidence.lowest_rate(asked.level, rejected):.3%}"
     )

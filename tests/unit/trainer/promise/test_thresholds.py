@@ -61,6 +61,28 @@ def test_promises_that_conflict_are_said_to_and_refused() -> None:
     assert not threshold.escapes.kept
 
 
+def test_where_defects_are_enough_but_the_threshold_is_not_low_enough_they_are_not_called_too_few() -> None:
+    asked = Asked(false_reject_rate=0.05, confidence=0.9, max_escape_rate=0.05, best_effort=True)
+    escapes = choose_threshold(NORMALS, NEAR, asked).escapes
+    assert escapes is not None
+    assert "too few" not in str(escapes)
+    assert str(escapes).startswith(
+        f"{escapes.tolerated} of 100 defective pictures are passed by this threshold, too many to promise an escape "
+        "rate of 5.000% with 90% confidence. As it is, with 90% confidence at most "
+    )
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.975, "97.5%"), (0.999, "99.9%"), (0.9999, "99.99%"), (0.9, "90%")])
+def test_no_more_confidence_is_said_than_was_asked_for(confidence: float, said: str) -> None:
+    asked = Asked(false_reject_rate=0.2, confidence=confidence)
+    assert f"with {said} confidence" in str(choose_threshold(NORMALS, None, asked).promise)
+    asked = Asked(false_reject_rate=0.0001, confidence=confidence)
+    with pytest.raises(PromiseRefused, match=rf"with {said} confidence"):
+        choose_threshold(NORMALS, None, asked)
+    with pytest.raises(PromiseRefused, match=rf"with {said} confidence"):
+        asked.refuse_early(10, None)
+
+
 def test_a_few_defects_cannot_promise_escapes() -> None:
     five = HeldOut(FAR.scores[:5], None)
     with pytest.raises(PromiseRefused, match=r"5 defective pictures are too few to promise an escape rate of 5"):
