@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.trainer.doubts.blank_frames import passing_blanks
 from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, UnusableGroups
 from services.trainer.evaluation.judging import refuse_if_stale
 from services.trainer.material.picture_features import Unreadable, look_at_all, sort_out
@@ -29,6 +30,7 @@ from services.trainer.promise.thresholds import (
 from services.trainer.summary import left_out, on_held_out, promised
 from services.trainer.upkeep.additions import Additions
 from services.trainer.upkeep.growing import Grown, grow
+from services.trainer.upkeep.known_groups import Counted
 from services.trainer.upkeep.strangers import refuse_strangers
 from services.trainer.upkeep.swallowing import refuse_to_swallow
 from shared.bank.bundle import Bundle, make_bundle
@@ -59,7 +61,8 @@ def update(
         normal: folder of the normals to add, walked recursively; copies, and pictures that the bundle has learnt from,
             are left out.
         out: the new bundle's folder, written whole or not at all; may be `bundle`.
-        groups: CSV of ``file,group`` for the normals to add; needed where the bundle was calibrated by groups.
+        groups: CSV of ``file,group`` for the normals to add; needed where the bundle was calibrated by groups. Pictures
+            of groups that it knows are learnt, and no promise rests on them.
         asked: what the threshold is to promise; where nothing is asked for by name, what the bundle was asked for.
         engine: what runs the backbone.
         seed: same seed, bundle and pictures, same result.
@@ -81,6 +84,7 @@ def update(
     was: dict[str, Any] = dict(before.manifest.training)
     if not upkeep.figures.defects:
         asked.refuse_without_defects("the bundle knows none, so train again with --abnormal")
+    lapsed = _lapsed(asked, was)
     asked = _asked(asked, was)
     _refuse_unknown_groups(bundle, upkeep, asked)
     files, unreadable = sort_out("reading pictures", found := find_pictures(normal), progress)
@@ -93,15 +97,23 @@ def update(
     added = look_at_all("normal pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
     names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
     grown = grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
-    normals = _joined_groups(upkeep, names if groups else None, grown.scores)
+    counted = Counted.of(upkeep, names if groups else None, len(names))
+    normals = counted.held_out(grown.scores)
     defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
     threshold = choose_threshold(normals, defects, asked)
-    refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value)
-    raised = refuse_strangers(before.bank, upkeep.scores, added, threshold.value)
-    bank = _bank(before.bank, grown, threshold, normals.groups, asked)
+    lost = refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value, was.get("lost_defects", ()))
+    raised = refuse_strangers(
+        before.bank,
+        upkeep.scores,
+        added,
+        # Odd pictures give themselves away by the threshold that they would call for, whether or not they count.
+        choose_threshold(counted.everyone(grown.scores), defects, replace(asked, best_effort=True)).value,
+        counted=counted.all,
+    )
+    bank = _bank(before.bank, grown, threshold, counted.held_out(grown.peaks), asked)
     summary = was | {
         "asked": asdict(asked),
-        "normals": len(grown.scores),
+        "normals": was.get("normals", len(upkeep.scores)) + len(added.files),
         "split": "grouped" if normals.groups else "random",
         "groups": len(set(normals.groups)) if normals.groups else None,
         "updated_from": before.manifest.version,
@@ -114,14 +126,24 @@ def update(
         "seed": seed,
         **promised(bank.calibration),
         "on_abnormals": on_held_out(normals, defects, threshold.value),
+        "lost_defects": lost.names,
         "head": {"joined": bool(bank.head or bank.patch_head)} if upkeep.figures.defects else None,
-        "warnings": [*threshold.warnings, *raised, *additions.warnings, *_warnings(upkeep, unreadable)],
+        "warnings": [
+            *threshold.warnings,
+            *lapsed,
+            *raised,
+            *lost.warnings,
+            *additions.warnings,
+            *counted.warnings([file.name for file in added.files]),
+            *passing_blanks(bank, loaded, added),
+            *_warnings(upkeep, unreadable),
+        ],
     }
     result = make_bundle(
         bank,
         weights_sha256=before.manifest.weights_sha256,
         training=summary,
-        upkeep=_remembered(upkeep, normals, grown),
+        upkeep=_remembered(upkeep, normals, counted.held_out(grown.peaks).scores),
         graphs=before.graphs,
     )
     write_bundle(out, result)
@@ -138,9 +160,9 @@ def _usable_upkeep(folder: Path, bundle: Bundle, groups: Path | None) -> Upkeep:
     return bundle.upkeep
 
 
-def _bank(before: Bank, grown: Grown, threshold: Threshold, groups: tuple[str, ...] | None, asked: Asked) -> Bank:
+def _bank(before: Bank, grown: Grown, threshold: Threshold, peaks: HeldOut, asked: Asked) -> Bank:
     """The bank that was, with all that has grown or was chosen anew."""
-    mask_threshold, mask_promise = choose_mask_threshold(HeldOut(grown.peaks, groups), asked)
+    mask_threshold, mask_promise = choose_mask_threshold(peaks, asked)
     return replace(
         before,
         layers=grown.layers,
@@ -156,20 +178,27 @@ def _bank(before: Bank, grown: Grown, threshold: Threshold, groups: tuple[str, .
     )
 
 
-def _joined_groups(upkeep: Upkeep, names: Sequence[str] | None, scores: NDArray[np.float32]) -> HeldOut:
-    """Old and new normals; a new group of an old one's name is the same group."""
-    if names is None:
-        return HeldOut(scores, None)
-    known = upkeep.groups or tuple(f"normal {index} before" for index in range(len(upkeep.scores)))
-    return HeldOut(scores, (*known, *names))
-
-
 def _asked(asked: Asked, was: Mapping[str, Any]) -> Asked:
     """What a bundle was asked to keep it keeps, where nothing else is asked for by name."""
     if asked.names_anything:
         return asked
     before = Asked(**was.get("asked", {}))
     return replace(before, best_effort=asked.best_effort or before.best_effort)
+
+
+def _lapsed(asked: Asked, was: Mapping[str, Any]) -> list[str]:
+    """A warning where something else is asked for by name than what a bundle was asked to keep."""
+    before = Asked(**was.get("asked", {}))
+    if not asked.names_anything:
+        return []
+    options = [
+        f"--{name.replace('_', '-')} {getattr(before, name):g}"
+        for name in ("false_reject_rate", "confidence", "max_escape_rate")
+        if getattr(before, name) is not None and getattr(asked, name) is None
+    ]
+    if not options:
+        return []
+    return [f"the bundle kept {', '.join(options)}, and is held to it no more: name that too where it is to be kept"]
 
 
 def _refuse_unknown_groups(bundle: Path, upkeep: Upkeep, asked: Asked) -> None:
@@ -184,19 +213,13 @@ def _refuse_unknown_groups(bundle: Path, upkeep: Upkeep, asked: Asked) -> None:
     )
 
 
-def _remembered(upkeep: Upkeep, normals: HeldOut, grown: Grown) -> Upkeep:
+def _remembered(upkeep: Upkeep, normals: HeldOut, peaks: NDArray[np.float32]) -> Upkeep:
     groups = sorted(set(normals.groups)) if normals.groups else None
-    group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(grown.scores))
+    group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(normals.scores))
     figures = replace(upkeep.figures, groups=tuple(groups) if groups else None)
     if groups and not upkeep.figures.groups:  # the first groups: until now each defect stood for itself
         figures = replace(figures, defect_groups=tuple(f"file {name}" for name in figures.defects))
-    return Upkeep(
-        figures,
-        grown.scores,
-        grown.peaks,
-        group_of.astype(np.int32),
-        upkeep.layers,
-    )
+    return Upkeep(figures, normals.scores, peaks, group_of.astype(np.int32), upkeep.layers)
 
 
 def _warnings(upkeep: Upkeep, unreadable: Sequence[Unreadable]) -> list[str]:

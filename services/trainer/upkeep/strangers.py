@@ -68,7 +68,9 @@ class Strangeness:
         return (far or self.rise > REFUSED_RISE) and self.after - self.middle > LEARNT * (self.added - self.middle)
 
 
-def refuse_strangers(bank: Bank, remembered: NDArray[np.float32], added: Looked, after: float) -> list[str]:
+def refuse_strangers(
+    bank: Bank, remembered: NDArray[np.float32], added: Looked, after: float, *, counted: bool = True
+) -> list[str]:
     """Compare new pictures with what a bundle remembers; a warning where the threshold rises much.
 
     Args:
@@ -76,6 +78,7 @@ def refuse_strangers(bank: Bank, remembered: NDArray[np.float32], added: Looked,
         remembered: (N,) held-out scores of its normals.
         added: the new pictures.
         after: the threshold that would be.
+        counted: whether that is the new threshold; else some of the new pictures do not count for it.
 
     Raises:
         StrangePictures: with the numbers.
@@ -83,7 +86,8 @@ def refuse_strangers(bank: Bank, remembered: NDArray[np.float32], added: Looked,
     scores = scores_by(bank, added)
     found = Strangeness.of(remembered, scores, bank.threshold, after)
     oddest = added.files[int(np.argmax(scores))].name
-    moved = f"the threshold {'would rise' if found.too_much else 'rises'} from {bank.threshold:.4g} to {after:.4g}"
+    rises = "rises" if counted and not found.too_much else "would rise"
+    moved = f"the threshold {rises} from {bank.threshold:.4g} to {after:.4g}{'' if counted else ' if all counted'}"
     if found.too_much:
         above = int((scores > bank.threshold).sum())
         raise StrangePictures(

@@ -1,4 +1,7 @@
-"""The guard of an update: normals that would make known defects pass are no normals."""
+"""The guard of updates: normals that would make known defects pass are no normals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,21 +12,48 @@ from services.trainer.upkeep.remembered import anomaly_scores
 from shared.bank.upkeep import Upkeep
 from shared.vision.bank import Bank
 
-MAX_LOST = 0.02  # share of the known defects that may turn from rejected to passed; of fewer than 50, none may
-NAMED = 5  # lost defects that the refusal names
+# Share of the known defects that may turn from rejected to passed, by all updates together, or each would take its
+# share of what the last one left; of fewer than 50, none may.
+MAX_LOST = 0.02
+NAMED = 5  # lost defects that a sentence names
 
 
-def refuse_to_swallow(bank: Bank, upkeep: Upkeep, after: NDArray[np.float32], threshold: float) -> None:
-    """Before a bank that no longer knows its defects is written.
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Known defects that were rejected once and pass after an update."""
+
+    names: tuple[str, ...]
+    """In the order in which the bundle remembers them."""
+    known: int
+    """All that it remembers."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence, where there are any."""
+        if not self.names:
+            return []
+        sentence = (
+            f"{len(self.names)} of {self.known} known defects that were rejected before this update or an earlier one "
+            f"pass now: {_some(self.names)}"
+        )
+        return [sentence]
+
+
+def refuse_to_swallow(
+    bank: Bank, upkeep: Upkeep, after: NDArray[np.float32], threshold: float, before: Sequence[str] = ()
+) -> Lost:
+    """Before a bank that no longer knows its defects is written; those few that it loses.
 
     Args:
         bank: as it was.
         upkeep: what it remembers.
         after: (A,) scores of its known defects by the bank that has grown.
         threshold: of that one.
+        before: names of the defects that earlier updates lost.
 
     Raises:
-        SwallowsDefects: more than a few of the defects that are rejected now would pass.
+        SwallowsDefects: some defects that are rejected now would pass, and with those that earlier updates lost they
+            are more than a few.
     """
     scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
     if bank.head:
@@ -31,11 +61,19 @@ def refuse_to_swallow(bank: Bank, upkeep: Upkeep, after: NDArray[np.float32], th
         scores = scores + bank.head.scores(refit(bank.head, len(scores), nothing, ()).defects[:, None])
     if bank.patch_head:
         scores = scores + bank.patch_head.scores(bank.patch_head.known)
-    lost = np.flatnonzero((scores > bank.threshold) & (after <= threshold))
-    if len(lost) <= MAX_LOST * len(scores):
-        return
-    names = [upkeep.figures.defects[index] for index in lost[:NAMED]]
+    passes = after <= threshold
+    newly = (scores > bank.threshold) & passes
+    names = upkeep.figures.defects
+    earlier = np.array([name in set(before) for name in names], np.bool_) & passes
+    new, lost = (tuple(names[index] for index in np.flatnonzero(those)) for those in (newly, newly | earlier))
+    if not new or len(lost) <= MAX_LOST * len(scores):
+        return Lost(lost, len(scores))
+    others = f", beside {len(lost) - len(new)} that earlier updates lost" if len(lost) > len(new) else ""
     raise SwallowsDefects(
-        f"{len(lost)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
-        f"{', '.join(names)}: look at the new pictures for defective ones, or train again from all pictures"
+        f"{len(new)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
+        f"{_some(new)}{others}: look at the new pictures for defective ones, or train again from all pictures"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (" and others" if len(names) > NAMED else "")

@@ -206,6 +206,48 @@ def test_what_a_bundle_was_asked_for_it_keeps(folder: Path) -> None:
     assert (manifest.calibration.promise.asked_rate, manifest.calibration.promise.confidence) == (0.2, 0.9)
 
 
+def test_what_it_is_no_more_held_to_is_said(folder: Path) -> None:
+    kept = Asked(false_reject_rate=0.2, confidence=0.9, max_escape_rate=0.5)
+    places = {"normal": folder / "normal", "abnormal": folder / "abnormal", "out": folder / "bundle"}
+    train(product="plate", recipe=RECIPE, asked=kept, **places)
+    options = {"bundle": folder / "bundle", "normal": folder / "stamped", "out": folder / "updated"}
+    manifest = update(**options, asked=Asked(false_reject_rate=0.3))
+    assert manifest.calibration.escape_promise is None
+    assert "the bundle kept --confidence 0.9, --max-escape-rate 0.5, and is held to it no more" in str(
+        manifest.training["warnings"]
+    )
+    assert "no more" not in str(update(**options, asked=kept).training["warnings"])
+    assert "no more" not in str(update(**options).training["warnings"])
+
+
+def test_blank_frames_that_would_pass_are_warned_of_after_an_update_too(folder: Path) -> None:
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE)
+    assert "frame would pass" not in str(read_bundle(folder / "bundle").manifest.training["warnings"])
+    (folder / "polished").mkdir()
+    for seed in range(12):  # without grain, and brighter to one side
+        steps = np.repeat(np.linspace(110, 150, 8), 16) + seed
+        cv2.imwrite(
+            str(folder / "polished" / f"{seed}.png"), np.tile(steps[None, :, None], (96, 1, 3)).astype(np.uint8)
+        )
+    manifest = update(bundle=folder / "bundle", normal=folder / "polished", out=folder / "updated")
+    assert "a mid-grey frame would pass" in str(manifest.training["warnings"])
+
+
+def test_defects_that_updates_lose_are_named_and_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.trainer.upkeep.swallowing.MAX_LOST", 1)
+    monkeypatch.setattr("services.trainer.upkeep.strangers.FAR_ABOVE", 1e9)
+    monkeypatch.setattr("services.trainer.upkeep.strangers.REFUSED_RISE", 1e9)
+    for index, spot in enumerate(SPOTS):
+        draw(folder / "slipped" / f"{index}.png", 5000 + index, defect=spot)
+    manifest = update(bundle=folder / "bundle", normal=folder / "slipped", out=folder / "updated")
+    lost = manifest.training["lost_defects"]
+    assert isinstance(lost, list)
+    assert lost
+    assert f"{len(lost)} of 8 known defects that were rejected before" in str(manifest.training["warnings"])
+    again = update(bundle=folder / "updated", normal=folder / "stamped", out=folder / "again")
+    assert set(again.training["lost_defects"]) & set(lost)  # type: ignore[arg-type]  # two lists of names
+
+
 def test_a_bundle_calibrated_by_groups_is_updated_by_groups(folder: Path) -> None:
     table, more = folder / "groups.csv", folder / "more.csv"
     table.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{seed // 8}\n" for seed in range(40)))
@@ -216,6 +258,55 @@ def test_a_bundle_calibrated_by_groups_is_updated_by_groups(folder: Path) -> Non
     manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated", groups=more)
     assert manifest.training["groups"] == 6  # tray4 is the tray4 of before
     assert manifest.calibration.promise.groups == 6
+
+
+def by_trays(folder: Path, name: str, trays: dict[str, int]) -> Path:
+    """A table of groups: each picture's tray by its number."""
+    table = folder / name
+    table.write_text("file,group\n" + "".join(f"{file},tray{tray}\n" for file, tray in trays.items()))
+    return table
+
+
+def test_pictures_of_known_groups_are_learnt_and_promise_nothing(folder: Path) -> None:
+    table = by_trays(folder, "groups.csv", {f"{seed:02}.png": seed // 4 for seed in range(40)})
+    more = by_trays(folder, "more.csv", {f"{seed}.png": seed // 4 if seed < 6 else 10 for seed in range(8)})
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, groups=table)
+    before, options = read_bundle(folder / "bundle"), {"out": folder / "updated", "groups": more}
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", **options)
+    after = read_bundle(folder / "updated")
+    assert before.upkeep is not None
+    assert after.upkeep is not None
+    for promise in (manifest.calibration.promise, manifest.calibration.mask_promise):
+        assert promise is not None
+        assert (promise.pictures, promise.groups) == (42, 11)
+    assert after.upkeep.groups == (*(before.upkeep.groups or ()), "tray10", "tray10")
+    assert after.upkeep.scores[:40].tolist() == before.upkeep.scores.tolist()
+    assert len(after.upkeep.peaks) == 42
+    assert (manifest.training["normals"], manifest.training["added"], manifest.training["groups"]) == (48, 8, 11)
+    assert "6 of 8 new pictures are of groups that the bundle knows, for instance 0.png of tray0" in str(
+        manifest.training["warnings"]
+    )
+    assert rejected(folder / "updated", folder / "later") == (0, None)
+
+
+def test_more_pictures_of_the_same_groups_make_no_promise_stronger(folder: Path) -> None:
+    table = by_trays(folder, "groups.csv", {f"{seed:02}.png": seed // 4 for seed in range(40)})
+    more = by_trays(folder, "more.csv", {f"{seed}.png": seed // 4 for seed in range(8)})
+    asked = Asked(false_reject_rate=0.2, best_effort=True)
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, groups=table, asked=asked)
+    before = read_bundle(folder / "bundle").bank
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated", groups=more)
+    assert (manifest.threshold, manifest.calibration.promise) == (before.threshold, before.calibration.promise)
+
+
+def test_odd_pictures_are_refused_in_known_groups_too(folder: Path) -> None:
+    table = by_trays(folder, "groups.csv", {f"{seed:02}.png": seed // 4 for seed in range(40)})
+    more = by_trays(folder, "more.csv", {f"{index}.png": 0 for index in range(8)})
+    train(product="plate", normal=folder / "normal", out=folder / "bundle", recipe=RECIPE, groups=table)
+    for index, spot in enumerate(SPOTS):
+        draw(folder / "slipped" / f"{index}.png", 5000 + index, defect=spot)
+    with pytest.raises(StrangePictures, match=r"would rise from -?[\d.]+ to [\d.]+ if all counted"):
+        update(bundle=folder / "bundle", normal=folder / "slipped", out=folder / "updated", groups=more)
 
 
 def grouped_bundle(folder: Path, asked: Asked) -> dict[str, Path]:
