@@ -11,21 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.doubts.mixed_up import swapped
-from services.trainer.errors import NoPictures, TrainingError, UnreadableFile
+from services.trainer.errors import NoPictures, TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.judging import Inspected, inspect_files, refuse_if_stale
 from services.trainer.evaluation.masks import Masks
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
-from services.trainer.evaluation.promises import broken_promises
+from services.trainer.evaluation.promises import Independent, broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
-from services.trainer.material.copies import Distinct, refuse_shared
-from services.trainer.material.folders import refuse_overlap
+from services.trainer.evaluation.truth import KnownTruth
 from services.trainer.material.picture_features import Unreadable
 from services.trainer.material.pictures import (
-    PictureFile,
     each_alone,
-    find_pictures,
     groups_of_abnormals,
     kind_of,
     read_groups,
@@ -60,12 +57,12 @@ def evaluate(
 
     Args:
         bundle: folder of the bundle.
-        normal: folder of good pictures, walked recursively.
+        normal: folder of good pictures, walked recursively. Of files with the same bytes the first counts.
         abnormal: folder of defective pictures; a first-level subfolder names their kind of defect.
         masks: folder that mirrors `abnormal`, with masks of what is defective. A normal picture's mask is empty, and a
             defective picture without a mask counts in no pixel figure.
         groups: CSV of ``file,group``: intervals are taken over groups. Abnormal pictures may be named in it too.
-        scores: file to write each picture's score and verdict to, ``.csv`` or ``.jsonl``.
+        scores: file to write each counted picture's score and verdict to, ``.csv`` or ``.jsonl``.
         report: folder to write ``index.html`` to, one page that needs no network.
         engine: what runs the backbone.
         progress: told how far each stage is.
@@ -88,11 +85,8 @@ def evaluate(
     """
     read = read_bundle(bundle)
     bank = read.bank
-    if abnormal:
-        refuse_overlap(normal, abnormal)
-    normal_files = find_pictures(normal)
-    abnormal_files = find_pictures(abnormal) if abnormal else ()
-    refuse_shared(_not_empty(normal_files), _not_empty(abnormal_files))
+    truth = KnownTruth.find(normal, abnormal, read.manifest.training)
+    normal_files, abnormal_files = truth.normals, truth.abnormals
     if masks and not abnormal_files:
         raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
     found_masks = Masks.find(masks, abnormal_files)
@@ -129,9 +123,14 @@ def evaluate(
     )
     figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
     figures["ci95"] = intervals | pixel_intervals
-    figures["broken_promises"] = broken_promises(bank.calibration, figures)
+    figures["broken_promises"] = broken_promises(
+        bank.calibration,
+        figures,
+        Independent(len(set(units[: len(normals.files)])), len(set(units[len(normals.files) :]))) if units else None,
+    )
     figures["warnings"] = [
         *swapped(figures["image_auroc"]),
+        *truth.warnings,
         *_warnings((*normals.unreadable, *abnormals.unreadable)),
         *found_masks.warnings(abnormals),
     ]
@@ -143,18 +142,6 @@ def evaluate(
             write_report(report, Evaluated(read.manifest, figures, normals, abnormals, truths, used))
         progress("writing the report", 1, 1)
     return figures
-
-
-def _not_empty(files: Sequence[PictureFile]) -> Distinct:
-    """Files by their bytes; all empty ones have the same, and are no pictures, as those that cannot be read."""
-    return Distinct.of([file for file in files if _has_content(file)])
-
-
-def _has_content(file: PictureFile) -> bool:
-    try:
-        return bool(file.read())
-    except UnreadableFile:  # named with the others that cannot be inspected
-        return False
 
 
 def _refuse_nothing(inspected: Inspected, folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.trainer.errors import UnusableMasks
 from services.trainer.evaluation.judging import Inspected
 from services.trainer.material.pictures import PictureFile, find_masks, read_grey, read_mask
 
@@ -32,9 +33,10 @@ class Masks:
         """Look for the pictures' masks, and into them; none where there is no folder.
 
         Raises:
-            UnusableMasks: not one picture has a mask, or one of them cannot be read.
+            UnusableMasks: not one picture has a mask, one of them cannot be read, or they are among the pictures.
         """
         found = find_masks(folder, pictures) if folder else (None,) * len(pictures)
+        _refuse_as_pictures([path for path in found if path], pictures)
         return cls({picture.name: _look(path) for picture, path in zip(pictures, found, strict=True) if path})
 
     def paths(self, pictures: Sequence[PictureFile]) -> tuple[Path | None, ...]:
@@ -65,6 +67,16 @@ class Masks:
             for files, what in ways
             if files
         ]
+
+
+def _refuse_as_pictures(masks: Sequence[Path], pictures: Sequence[PictureFile]) -> None:
+    judged = {picture.path.resolve() for picture in pictures}
+    both = [mask for mask in masks if mask.resolve() in judged]
+    if both:
+        raise UnusableMasks(
+            f"{len(both)} masks lie among the defective pictures and would be judged as such, for instance {both[0]}: "
+            "move the masks into a folder beside that of the pictures"
+        )
 
 
 def _look(path: Path) -> Mask:

@@ -150,6 +150,37 @@ def test_a_mask_that_cannot_be_read_is_refused_before_the_work(folder: Path) -> 
     assert told == []
 
 
+def test_a_copy_of_a_picture_counts_once_and_is_told(folder: Path) -> None:
+    once = evaluate(bundle=folder / "bundle", normal=folder / "normal", abnormal=folder / "abnormal")
+    for number in range(20):
+        draw(folder / "normal" / f"again{number}.png", 1003)
+        draw(folder / "abnormal" / "smear" / f"again{number}.png", 2000, defect=DEFECTS[0])
+    places = {name: folder / name for name in ("bundle", "normal", "abnormal")}
+    figures = evaluate(**places, scores=folder / "scores.csv", report=folder / "report")
+    assert (figures["normal_images"], figures["abnormal_images"]) == (8, 3)
+    assert figures["ci95"] == once["ci95"]
+    assert len((folder / "scores.csv").read_text().splitlines()) == 1 + 11
+    good, defective = figures["warnings"]
+    assert good.startswith("20 pictures are copies of others, for instance again0.png of 3.png, and were left out")
+    assert defective.startswith("20 pictures are copies of others, for instance smear/again0.png of smear/0.png")
+    assert "20 pictures are copies of others" in (folder / "report" / "index.html").read_text()
+
+
+def test_pictures_that_the_bundle_has_learnt_from_are_told(folder: Path) -> None:
+    for seed in range(4):
+        draw(folder / "normal" / f"known{seed}.png", seed)
+    (warning,) = evaluate(bundle=folder / "bundle", normal=folder / "normal")["warnings"]
+    assert warning.startswith("4 of 12 pictures are among those that the bundle has learnt from, for instance known0")
+
+
+@pytest.mark.parametrize("beside", ["0_mask.png", "0.png"])
+def test_masks_among_the_pictures_are_not_judged_as_defects(folder: Path, beside: str) -> None:
+    places = {name: folder / name for name in ("bundle", "normal", "abnormal")}
+    draw_mask(folder / "abnormal" / "masks" / "smear" / beside, DEFECTS[0])
+    with pytest.raises(UnusableMasks, match=r"1 masks lie among the defective pictures .* for instance .*masks/smear"):
+        evaluate(**places, masks=folder / "abnormal" / "masks")
+
+
 def test_many_files_that_cannot_be_inspected_are_counted(folder: Path) -> None:
     for number in range(5):
         (folder / "normal" / f"x{number}.png").write_bytes(b"no picture" + bytes([number]))
