@@ -80,8 +80,10 @@ class Explanation:
         """Lines for people."""
         said = self.found.verdict
         yield f"chip {said.chip_id} of {said.line_id}, product {said.product}, event {said.event_id}"
+        another_day = said.inspected_at.date() != said.captured_at.date()  # after an outage, or around midnight
+        judged = f"{said.inspected_at:{'%Y-%m-%d ' if another_day else ''}%H:%M:%S.%f}"
         yield (
-            f"captured {said.captured_at:%Y-%m-%d %H:%M:%S.%f} UTC, judged {said.inspected_at:%H:%M:%S.%f}; "
+            f"captured {said.captured_at:%Y-%m-%d %H:%M:%S.%f} UTC, judged {judged}; "
             f"the verdict lies at {self.found.place}"
         )
         if self.found.others:
