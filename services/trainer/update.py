@@ -102,14 +102,10 @@ def update(
     defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
     threshold = choose_threshold(normals, defects, asked)
     lost = refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value, was.get("lost_defects", ()))
-    raised = refuse_strangers(
-        before.bank,
-        upkeep.scores,
-        added,
-        # Odd pictures give themselves away by the threshold that they would call for, whether or not they count.
-        choose_threshold(counted.everyone(grown.scores), defects, replace(asked, best_effort=True)).value,
-        counted=counted.all,
-    )
+    called_for = threshold
+    if not counted.all:  # odd pictures give themselves away by the threshold that they would call for if they counted
+        called_for = choose_threshold(counted.everyone(grown.scores), defects, replace(asked, best_effort=True))
+    raised = refuse_strangers(before.bank, upkeep.scores, added, called_for.value, counted=counted.all)
     bank = _bank(before.bank, grown, threshold, counted.held_out(grown.peaks), asked)
     summary = was | {
         "asked": asdict(asked),

@@ -19,7 +19,7 @@ from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
 from services.trainer.evaluation.promises import Independent, broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
-from services.trainer.evaluation.truth import KnownTruth
+from services.trainer.evaluation.truth import KnownTruth, known_groups
 from services.trainer.material.picture_features import Unreadable
 from services.trainer.material.pictures import (
     each_alone,
@@ -131,6 +131,7 @@ def evaluate(
     figures["warnings"] = [
         *swapped(figures["image_auroc"]),
         *truth.warnings,
+        *known_groups(normal_groups, read.manifest.upkeep.groups if read.manifest.upkeep else None),
         *_warnings((*normals.unreadable, *abnormals.unreadable)),
         *found_masks.warnings(abnormals),
     ]

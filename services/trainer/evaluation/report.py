@@ -137,9 +137,13 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
 
 
 def _split_note(evaluated: Evaluated) -> str:
+    upkeep = evaluated.manifest.upkeep
+    if evaluated.figures["groups"] and upkeep and upkeep.groups:
+        return _note("Intervals draw whole groups. Groups of the names of those that were trained on are warned of.")
     if evaluated.figures["groups"]:
         return _note(
-            "Intervals draw whole groups. Whether groups judged here were trained on is not known to this page."
+            "Intervals draw whole groups. The bundle knows no groups: whether some judged here were trained on cannot "
+            "be told."
         )
     return _note(
         "No groups were given: if pictures of one part, batch or exposure series were both trained on and judged here, "

@@ -45,6 +45,24 @@ class KnownTruth:
         )
 
 
+def known_groups(groups: Sequence[str] | None, learnt: Sequence[str] | None) -> list[str]:
+    """A sentence where groups are judged that have the names of groups that the bundle has learnt from.
+
+    Args:
+        groups: each good picture's; None where none are given.
+        learnt: names of the bundle's groups; None where it was made without.
+    """
+    judged = set(groups or ())
+    both = sorted(judged & set(learnt or ()))
+    if not both:
+        return []
+    sentence = (
+        f"{len(both)} of {len(judged)} groups have names of groups that the bundle has learnt from, for instance "
+        f"{both[0]}: if they are the same, all figures flatter it, so judge groups that it has not seen"
+    )
+    return [sentence]
+
+
 def _not_empty(files: Sequence[PictureFile]) -> Distinct:
     """Files by their bytes; all empty ones have the same, and are no pictures, as those that cannot be read."""
     return Distinct.of([file for file in files if _has_content(file)])

@@ -173,6 +173,21 @@ def test_pictures_that_the_bundle_has_learnt_from_are_told(folder: Path) -> None
     assert warning.startswith("4 of 12 pictures are among those that the bundle has learnt from, for instance known0")
 
 
+def test_groups_that_the_bundle_has_learnt_from_are_told(folder: Path) -> None:
+    table, trained = folder / "groups.csv", folder / "trained.csv"
+    table.write_text("file,group\n" + "".join(f"{seed}.png,tray{seed // 2}\n" for seed in range(8)))
+    trained.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{3 + seed // 3}\n" for seed in range(30)))
+    options = {"bundle": folder / "bundle", "normal": folder / "normal", "groups": table, "report": folder / "report"}
+    page = folder / "report" / "index.html"
+    assert evaluate(**options)["warnings"] == []  # type: ignore[arg-type]  # a mapping of places
+    assert "whether some judged here were trained on cannot be told" in page.read_text()
+    train(product="plate", normal=folder / "train", out=folder / "bundle", recipe=RECIPE, groups=trained)
+    (warning,) = evaluate(**options)["warnings"]  # type: ignore[arg-type]
+    assert warning.startswith("1 of 4 groups have names of groups that the bundle has learnt from, for instance tray3:")
+    assert "are warned of" in page.read_text()
+    assert "for instance tray3" in page.read_text()
+
+
 @pytest.mark.parametrize("beside", ["0_mask.png", "0.png"])
 def test_masks_among_the_pictures_are_not_judged_as_defects(folder: Path, beside: str) -> None:
     places = {name: folder / name for name in ("bundle", "normal", "abnormal")}
