@@ -1,7 +1,8 @@
 """How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike.
 
-A figure that stays what it is however pictures are drawn, as a rate of 0 or an AUROC of 1, has the interval that so
-many alike can tell (`services.trainer.evaluation.binomial`); a figure over pixels then has none.
+Rates have binomial intervals, for which groups that are drawn again tell how alike their pictures are. A figure that
+stays what it is however pictures are drawn, as an AUROC of 1, has the interval that so many alike can tell
+(`services.trainer.evaluation.binomial` has both); a figure over pixels then has none.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, 
 
 RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
 CONFIDENCE = 0.95
+RATES = ("accuracy", "precision", "recall", "false_reject_rate", "escape_rate")
+"""Figures that are shares of pictures."""
 PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
 
 
@@ -117,6 +120,8 @@ def _of_pictures(name: str, value: float | None, values: Sequence[float | None],
         return None
     if value in {0.0, 1.0}:
         return counts.of_unvarying(name, value, CONFIDENCE)
+    if name in RATES:
+        return counts.of_rate(name, value, [each for each in values if each is not None], CONFIDENCE)
     if None in values:
         return None
     return interval(values) or counts.of_unvarying(name, value, CONFIDENCE)

@@ -17,7 +17,7 @@ from services.trainer.evaluation.judging import Inspected, inspect_files, refuse
 from services.trainer.evaluation.masks import Masks
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
-from services.trainer.evaluation.promises import Independent, broken_promises
+from services.trainer.evaluation.promises import broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
 from services.trainer.evaluation.truth import KnownTruth, known_groups
 from services.trainer.material.picture_features import Unreadable
@@ -69,10 +69,11 @@ def evaluate(
 
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
-        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, by bootstrap over pictures
-        or over groups; that of a figure over pictures that no drawing changes is what so many alike can tell
-        (`services.trainer.evaluation.binomial`); it is None where pictures are too few to tell. ``broken_promises``
-        has a sentence for each rate that was promised and is exceeded here, ``warnings`` one for each other doubt.
+        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure: binomial ones of
+        rates, of others by bootstrap over pictures or over groups, and where no drawing changes anything what so many
+        alike can tell (`services.trainer.evaluation.binomial`); it is None where pictures are too few to tell.
+        ``broken_promises`` has a sentence for each rate that was promised and is exceeded here, ``warnings`` one for
+        each other doubt.
         ``unreadable`` names the files that could not be inspected; they count in no figure.
         ``images_per_second`` counts reading, decoding, extracting and matching.
 
@@ -123,11 +124,7 @@ def evaluate(
     )
     figures |= pixel_figures | {"groups": len(set(normal_groups)) if normal_groups else None}
     figures["ci95"] = intervals | pixel_intervals
-    figures["broken_promises"] = broken_promises(
-        bank.calibration,
-        figures,
-        Independent(len(set(units[: len(normals.files)])), len(set(units[len(normals.files) :]))) if units else None,
-    )
+    figures["broken_promises"] = broken_promises(bank.calibration, figures)
     figures["warnings"] = [
         *swapped(figures["image_auroc"]),
         *truth.warnings,

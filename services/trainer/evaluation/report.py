@@ -160,8 +160,9 @@ def _figures(figures: dict[str, Any]) -> str:
         between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
         rows.append((escape(label), f"{figures[name]:.4f}", between))
     return _table(("figure", "value", "95 % interval"), rows) + _note(
-        "Intervals are by bootstrap. Where drawing pictures again changes nothing, as with a rate of 0 or an AUROC of "
-        "1, they hold what so many independent pictures can tell: the exact binomial interval, for rates."
+        "Intervals of rates (accuracy, precision, recall, false rejects, escapes) are exact binomial ones, with groups "
+        "over as many independent pictures as theirs are worth; all others are by bootstrap. Where drawing pictures "
+        "again changes nothing, as with an AUROC of 1, they hold what so many independent pictures can tell."
     )
 
 

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import binom
 
 from services.trainer.evaluation.bootstrap import RESAMPLES, PixelSample, interval, picture_intervals, resample
 from services.trainer.evaluation.metrics import PixelFigures
@@ -21,7 +23,8 @@ def test_an_interval_over_groups_of_alike_pictures_is_wider() -> None:
     groups = [str(picture // 10) for picture in range(200)]
     lengths = []
     for of_pictures in (None, groups):
-        ends = picture_intervals(scores, rejected, defective, resample(200, 0, of_pictures, None))["false_reject_rate"]
+        draws = resample(200, 0, of_pictures, None)
+        ends = picture_intervals(scores, rejected, defective, draws, groups=of_pictures)["false_reject_rate"]
         assert ends is not None
         assert ends[0] <= rejected.mean() <= ends[1]
         lengths.append(ends[1] - ends[0])
@@ -37,6 +40,51 @@ def test_nineteen_intervals_in_twenty_hold_the_true_rate() -> None:
         low, high = ends["false_reject_rate"] or (1, 0)
         held += low <= 0.2 <= high
     assert held >= 52
+
+
+def test_a_few_wrong_pictures_promise_no_less_than_none() -> None:
+    ends = {}
+    for wrong in range(4):
+        rejected = np.arange(200) < wrong
+        draws = resample(200, 0, None, None)
+        of_rates = picture_intervals(rejected.astype(np.float32), rejected, np.zeros(200, np.bool_), draws)
+        ends[wrong] = of_rates["false_reject_rate"] or (1, 0)
+    assert [ends[wrong][1] for wrong in range(4)] == sorted(ends[wrong][1] for wrong in range(4))
+    assert ends[1] == pytest.approx((binom_end(1, 200, above=True), binom_end(1, 200, above=False)), abs=1e-9)
+
+
+def binom_end(wrong: int, pictures: int, *, above: bool) -> float:
+    """The rate at which so many wrong ones, or more of them (`above`), or fewer, come once in forty times."""
+    return float(brentq(lambda rate: tail_of(wrong, pictures, rate, above=above) - 0.025, 1e-9, 1 - 1e-9, xtol=1e-12))
+
+
+def tail_of(wrong: int, pictures: int, rate: float, *, above: bool) -> float:
+    return float(binom.sf(wrong - 1, pictures, rate) if above else binom.cdf(wrong, pictures, rate))
+
+
+def test_intervals_over_groups_hold_a_low_rate_as_often_as_they_say() -> None:
+    random, below = np.random.default_rng(0), 0
+    groups = [str(picture // 20) for picture in range(200)]
+    for _ in range(100):
+        rates = random.beta(0.02 * 9, 0.98 * 9, 10)  # of ten parts: 2 % in the mean, with a correlation of 0.1
+        rejected = random.random(200) < np.repeat(rates, 20)
+        draws, good = resample(200, 0, groups, None), np.zeros(200, np.bool_)
+        ends = picture_intervals(rejected.astype(np.float32), rejected, good, draws, groups=groups)
+        low, high = ends["false_reject_rate"] or (1, 0)
+        assert low <= rejected.mean() <= high
+        below += high < 0.02
+    assert below <= 5  # 15 where the ends are taken from what is drawn again
+
+
+def test_three_groups_tell_little() -> None:
+    rejected = np.concatenate([np.arange(20) < wrong for wrong in (8, 4, 6)])
+    groups = [str(picture // 20) for picture in range(60)]
+    ends = picture_intervals(
+        rejected.astype(np.float32), rejected, np.zeros(60, np.bool_), resample(60, 0, groups, None), groups=groups
+    )
+    low, high = ends["false_reject_rate"] or (1, 0)
+    assert low < 0.15  # all of three are above their mean by chance once in eight times
+    assert high > 0.5
 
 
 def test_a_rate_at_an_end_has_an_interval_of_some_width_and_a_wider_one_over_groups() -> None:

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
-from services.trainer.evaluation.promises import Independent, broken_promises
+from services.trainer.evaluation.promises import broken_promises
 from shared.vision.calibration import Calibration
 from shared.vision.promise import Promise
 
@@ -9,12 +9,10 @@ REJECTS = Promise(asked_rate=0.05, promised_rate=0.05, confidence=0.9, pictures=
 ESCAPES = Promise(subject="escapes", asked_rate=0.1, promised_rate=0.1, confidence=0.9, pictures=80, tolerated=3)
 
 
-def broken(
-    *, rejects: Promise = REJECTS, escapes: Promise | None = None, groups: Independent | None = None, **measured: Any
-) -> list[str]:
-    figures: dict[str, Any] = {"false_reject_rate": None, "escape_rate": None, "ci95": {}} | measured
+def broken(*, rejects: Promise = REJECTS, escapes: Promise | None = None, **measured: Any) -> list[str]:
+    figures: dict[str, Any] = {"false_reject_rate": None, "escape_rate": None, "groups": None, "ci95": {}} | measured
     figures["ci95"] = {"false_reject_rate": None, "escape_rate": None} | figures["ci95"]
-    return broken_promises(Calibration(layers=(), promise=rejects, escape_promise=escapes), figures, groups)
+    return broken_promises(Calibration(layers=(), promise=rejects, escape_promise=escapes), figures)
 
 
 def test_a_rate_up_to_the_promised_one_breaks_nothing() -> None:
@@ -45,16 +43,7 @@ def test_pictures_of_groups_are_not_called_more_than_chance_one_by_one() -> None
     (sentence,) = broken(rejects=by_groups, **far)
     assert "more than chance" not in sentence
     assert "cannot be told without --groups" in sentence
-    (sentence,) = broken(rejects=by_groups, groups=Independent(20, 0), **far)
-    assert "more than chance explains" in sentence
-
-
-def test_a_few_groups_tell_nothing_of_chance() -> None:
-    far = {"false_reject_rate": 0.2, "ci95": {"false_reject_rate": (0.12, 0.28)}}
-    (sentence,) = broken(groups=Independent(normals=5, abnormals=9), **far)
-    assert sentence.endswith("pictures of so few groups (5) may do so by chance: judge others")
-    far = {"escape_rate": 0.5, "ci95": {"escape_rate": (0.4, 0.6)}}
-    (sentence,) = broken(escapes=ESCAPES, groups=Independent(normals=5, abnormals=9), **far)
+    (sentence,) = broken(rejects=by_groups, groups=20, **far)
     assert "more than chance explains" in sentence
 
 
