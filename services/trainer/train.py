@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from services.trainer.doubts.blank_frames import passing_blanks
 from services.trainer.doubts.mixed_up import doubts
 from services.trainer.doubts.odd_normals import odd_normals
+from services.trainer.doubts.ungrouped_defects import ungrouped_defects
 from services.trainer.known_defects.heads import Heads, learn_from_defects
 from services.trainer.material.gathering import Material
 from services.trainer.material.picture_features import Unreadable, look_at_all
@@ -134,6 +135,7 @@ def train(
     threshold = choose_threshold(held_out, defects, asked)
     bank = _bank(product, learnt, heads, threshold, groups=normal_groups, asked=asked)
     on_abnormals = on_held_out(held_out, defects, threshold.value)
+    ungrouped = ungrouped_defects(groups, abnormals.files, abnormal_groups, what="the promise of escapes counts")
     summary = {
         "normals": len(normals.files),
         "abnormals": len(abnormals.files),
@@ -151,6 +153,7 @@ def train(
         "head": heads.report,
         "warnings": [
             *threshold.warnings,
+            *(ungrouped if threshold.escapes else ()),
             *material.warnings,
             *doubts(anomaly_auroc=learnt.anomaly_auroc, on_abnormals=on_abnormals),
             *passing_blanks(bank, learnt.engine, normals),

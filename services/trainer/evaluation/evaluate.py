@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.doubts.mixed_up import swapped
+from services.trainer.doubts.ungrouped_defects import ungrouped_defects
 from services.trainer.errors import NoPictures, TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.judging import Inspected, inspect_files, refuse_if_stale
@@ -128,6 +129,7 @@ def evaluate(
     figures["warnings"] = [
         *swapped(figures["image_auroc"]),
         *truth.warnings,
+        *ungrouped_defects(groups, abnormals.files, abnormal_groups, what="intervals count"),
         *known_groups(normal_groups, read.manifest.upkeep.groups if read.manifest.upkeep else None),
         *_warnings((*normals.unreadable, *abnormals.unreadable)),
         *found_masks.warnings(abnormals),
