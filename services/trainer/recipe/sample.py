@@ -51,7 +51,7 @@ def gather(
 ) -> tuple[Sample, list[tuple[int, int]]]:
     """The pictures to try candidates on, and the original (height, width) of the normals among them."""
     random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(len(normals))[:MAX_NORMALS])
+    chosen = np.sort(_of_two_groups(random.permutation(len(normals)), groups))
     pictures, sizes, kept = [], [], []
     for done, index in enumerate(chosen, start=1):
         if (picture := _read(normals[index])) is not None:
@@ -80,6 +80,15 @@ def gather(
         abnormals=tuple(reduced(picture) for picture in real if picture is not None),
     )
     return sample, sizes
+
+
+def _of_two_groups(shuffled: NDArray[np.intp], groups: Sequence[str] | None) -> NDArray[np.intp]:
+    """The first of them, with one of another group as the last where they are of a single one."""
+    chosen = shuffled[:MAX_NORMALS].copy()
+    if groups and len({groups[index] for index in chosen}) == 1:
+        others = [index for index in shuffled[MAX_NORMALS:] if groups[index] != groups[chosen[0]]]
+        chosen[-1:] = others[:1] or chosen[-1:]
+    return chosen
 
 
 def _read(file: PictureFile) -> Picture | None:

@@ -46,3 +46,14 @@ def test_a_file_that_is_no_picture_is_passed_over(normals: tuple[PictureFile, ..
     (tmp_path / "normal" / "broken.png").write_bytes(b"no picture")
     sample, sizes_seen = gather(find_pictures(tmp_path / "normal"), None, (), seed=0, progress=silent)
     assert len(sample.normals) == len(sizes_seen) == 10
+
+
+@pytest.mark.usefixtures("few_families")
+@pytest.mark.parametrize("seed", range(4))
+def test_one_large_group_leaves_room_for_another(
+    normals: tuple[PictureFile, ...], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(recipe_sample, "MAX_NORMALS", 3)
+    sample, _ = gather(normals, ["shift"] * 9 + ["other"], (), seed=seed, progress=silent)
+    assert len(sample.normals) == 3
+    assert sorted(sample.fold_of.tolist()) in ([0, 0, 1], [0, 1, 1])
