@@ -163,7 +163,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder to write a page to that needs no network: figures, curves, worst cases.")
     ] = None,
     scores: Annotated[
-        Path | None, typer.Option(help="File to write every picture's score and verdict to, .csv or .jsonl.")
+        Path | None,
+        typer.Option(help="File to write each picture's score and verdict to, without copies: .csv or .jsonl."),
     ] = None,
     engine: EngineOption = EngineChoice.OPENVINO,
     as_json: Json = False,

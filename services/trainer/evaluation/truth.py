@@ -46,12 +46,19 @@ class KnownTruth:
 
 
 def known_groups(groups: Sequence[str] | None, learnt: Sequence[str] | None) -> list[str]:
-    """A sentence where groups are judged that have the names of groups that the bundle has learnt from.
+    """A sentence where groups are judged that have the names of groups that the bundle has learnt from, or where the
+    bundle knows groups and those of what is judged are not given.
 
     Args:
         groups: each good picture's; None where none are given.
         learnt: names of the bundle's groups; None where it was made without.
     """
+    if groups is None and learnt is not None:
+        sentence = (
+            "the bundle was made by groups, and intervals count each picture for itself, too sure where one part was "
+            "taken several times: give --groups"
+        )
+        return [sentence]
     judged = set(groups or ())
     both = sorted(judged & set(learnt or ()))
     if not both:

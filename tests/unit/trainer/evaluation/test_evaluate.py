@@ -186,6 +186,8 @@ def test_groups_that_the_bundle_has_learnt_from_are_told(folder: Path) -> None:
     assert warning.startswith("1 of 4 groups have names of groups that the bundle has learnt from, for instance tray3:")
     assert "are warned of" in page.read_text()
     assert "for instance tray3" in page.read_text()
+    (without,) = evaluate(**options | {"groups": None})["warnings"]  # type: ignore[arg-type]
+    assert without.startswith("the bundle was made by groups, and intervals count each picture for itself")
 
 
 @pytest.mark.parametrize("beside", ["0_mask.png", "0.png"])
