@@ -2,7 +2,6 @@
 
 from services.trainer.evaluation.ablation.detectors import FALSE_REJECT_RATE
 from services.trainer.evaluation.ablation.report import Report, legible
-from services.trainer.evaluation.ablation.splits import TEST_SHARE
 
 NAMED = 3  # unreadable files on the terminal; the page lists all
 
@@ -25,7 +24,7 @@ def facts(report: Report) -> dict[str, str]:
         + (f", drawn from {report.found}" if report.found > report.good + report.defective else ""),
         "kinds of defect": ", ".join(f"{legible(kind)} {count}" for kind, count in report.kinds.items()),
         "left out": f"copies of other pictures: {report.left_out.copies}; unreadable files: {len(report.unreadable)}",
-        "splits": f"{_splits(report)}, each tests about {TEST_SHARE:.0%} (the first: {len(tested)} pictures, "
+        "splits": f"{_splits(report)}, each tests {_tested(report)} (the first: {len(tested)} pictures, "
         f"{sum(tested)} of them defective); seed {report.seed}",
     }
     if "deep" in report.families:
@@ -38,7 +37,7 @@ def about(report: Report) -> tuple[str, ...]:
     several = "Mean ± standard deviation" if max(report.splits.values()) > 1 else "Figures"
     said = [
         f"{report.good} good and {report.defective} defective pictures; positive means defective.",
-        f"{several} over {_splits(report)}, about a fifth of the pictures tested, seed {report.seed}.",
+        f"{several} over {_splits(report)}, {_tested(report)} of the pictures tested, seed {report.seed}.",
         "A random split may put pictures of one part on both sides, and flatters who remembers it.",
     ]
     if report.groups:
@@ -104,6 +103,13 @@ def definitions(report: Report) -> tuple[str, ...]:
         "not measured here, and other pictures are harder or easier."
     )
     return tuple(said)
+
+
+def _tested(report: Report) -> str:
+    """The share of the pictures that a split tests; with groups of many pictures it is not always a fifth."""
+    counts = [len(result.defective) for line in report.lines for result in line.results]
+    shares = [f"{count / (report.good + report.defective):.0%}" for count in (min(counts), max(counts))]
+    return " to ".join(dict.fromkeys(shares))
 
 
 def _splits(report: Report) -> str:

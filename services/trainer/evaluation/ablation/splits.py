@@ -1,7 +1,7 @@
 """How pictures are divided into training and test, again and again.
 
 A random split parts pictures of one part that was taken several times, and flatters whoever remembers it. A grouped one
-keeps groups whole. Both test about a fifth.
+keeps groups whole. Both test about a fifth, as far as whole groups can.
 """
 
 from collections.abc import Sequence
@@ -36,16 +36,15 @@ class Split:
 
 
 def make_splits(dataset: Dataset, count: int, seed: int) -> tuple[Split, ...]:
-    """`count` random splits and, where groups are known, as many grouped ones; the first do not depend on `count`.
+    """`count` random splits and, where groups are known, as many grouped ones, or as there are different ones.
+
+    The first do not depend on `count`.
 
     Raises:
         UnusableGroups: no choice of groups leaves good and defective pictures on both sides.
     """
     random = [_random_split(dataset, number, seed) for number in range(count)]
-    grouped = (
-        [_grouped_split(dataset, dataset.groups, number, seed) for number in range(count)] if dataset.groups else []
-    )
-    return (*random, *grouped)
+    return (*random, *(_grouped_splits(dataset, dataset.groups, count, seed) if dataset.groups else ()))
 
 
 def _random_split(dataset: Dataset, number: int, seed: int) -> Split:
@@ -62,27 +61,43 @@ def _random_split(dataset: Dataset, number: int, seed: int) -> Split:
     return Split("random", number, np.flatnonzero(~tested), np.flatnonzero(tested))
 
 
-def _grouped_split(dataset: Dataset, groups: Sequence[str], number: int, seed: int) -> Split:
-    random = np.random.default_rng([seed, number, 1])
+def _grouped_splits(dataset: Dataset, groups: Sequence[str], count: int, seed: int) -> list[Split]:
+    """No two alike: of few groups the draw that comes nearest to a fifth is always the same one."""
     names, group_of = np.unique(np.array(groups), return_inverse=True)
     good = np.bincount(group_of[~dataset.defective], minlength=len(names))
     bad = np.bincount(group_of[dataset.defective], minlength=len(names))
-    best: tuple[float, NDArray[np.intp]] | None = None
-    for _ in range(DRAWS):
-        order = random.permutation(len(names))
-        shares = np.stack([np.cumsum(each[order]) / each.sum() for each in (good, bad)])
-        misses = np.abs(shares - TEST_SHARE).sum(axis=0)
-        misses[((shares <= 0) | (shares >= 1)).any(axis=0)] = np.inf
-        cut = int(misses.argmin())
-        if np.isfinite(misses[cut]) and (best is None or misses[cut] < best[0]):
-            best = (float(misses[cut]), order[: cut + 1])
-    if best is None:
+    splits: list[Split] = []
+    taken: set[frozenset[int]] = set()
+    for number in range(count):
+        chosen = _nearest_to_a_fifth(good, bad, taken, np.random.default_rng([seed, number, 1]))
+        if chosen is None:
+            break
+        taken.add(chosen)
+        tested = np.isin(group_of, list(chosen))
+        splits.append(Split("grouped", number, np.flatnonzero(~tested), np.flatnonzero(tested)))
+    if not splits:
         raise UnusableGroups(
             f"the {len(names)} groups cannot be split so that good and defective pictures are on both sides: "
             "give finer groups, or none"
         )
-    tested = np.isin(group_of, best[1])
-    return Split("grouped", number, np.flatnonzero(~tested), np.flatnonzero(tested))
+    return splits
+
+
+def _nearest_to_a_fifth(
+    good: NDArray[np.intp], bad: NDArray[np.intp], taken: set[frozenset[int]], random: np.random.Generator
+) -> frozenset[int] | None:
+    """Groups to test that are not `taken`, by each one's (G,) good and defective pictures; None where none is found."""
+    best: tuple[float, frozenset[int]] | None = None
+    for _ in range(DRAWS):
+        order = random.permutation(len(good))
+        shares = np.stack([np.cumsum(each[order]) / each.sum() for each in (good, bad)])
+        misses = np.abs(shares - TEST_SHARE).sum(axis=0)
+        misses[((shares <= 0) | (shares >= 1)).any(axis=0)] = np.inf
+        cut = int(misses.argmin())
+        chosen = frozenset(order[: cut + 1].tolist())
+        if np.isfinite(misses[cut]) and (best is None or misses[cut] < best[0]) and chosen not in taken:
+            best = (float(misses[cut]), chosen)
+    return best and best[1]
 
 
 def _fifth(count: int) -> int:

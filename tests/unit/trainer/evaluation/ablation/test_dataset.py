@@ -53,6 +53,23 @@ def test_more_splits_leave_the_first_as_they_were(dataset: Dataset) -> None:
         np.testing.assert_array_equal(split.test, more[name].test)
 
 
+def test_no_grouped_split_comes_twice_where_one_is_nearest_to_a_fifth(dataset: Dataset) -> None:
+    sizes = (0.02, 0.08, 0.2, 0.3, 0.4)  # the third alone is a fifth
+    groups = tuple(
+        name
+        for truth in (dataset.good, len(dataset) - dataset.good)
+        for name in np.repeat(list("abcde"), np.diff(np.rint(np.cumsum((0, *sizes)) * truth).astype(int)))
+    )
+    splits = [split for split in make_splits(replace(dataset, groups=groups), 3, seed=0) if split.kind == "grouped"]
+    assert len({split.test.tobytes() for split in splits}) == len(splits) == 3
+
+
+def test_where_there_are_fewer_grouped_splits_than_asked_for_there_are_fewer(dataset: Dataset) -> None:
+    groups = tuple("ab"[index % 2] for index in range(len(dataset)))
+    splits = make_splits(replace(dataset, groups=groups), 3, seed=0)
+    assert [split.name for split in splits] == ["random-0", "random-1", "random-2", "grouped-0", "grouped-1"]
+
+
 def test_groups_that_hold_one_truth_each_cannot_be_split(dataset: Dataset) -> None:
     groups = tuple("bad" if defective else "good" for defective in dataset.defective)
     with pytest.raises(UnusableGroups, match="2 groups cannot be split"):

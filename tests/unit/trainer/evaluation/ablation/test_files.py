@@ -150,6 +150,15 @@ def test_the_page_says_by_what_when_and_of_what_it_was_made(odd: Report, tmp_pat
     assert known["copies_left_out"] == 3
 
 
+def test_the_share_that_is_tested_is_the_one_that_was(tmp_path: Path) -> None:
+    larger = line({}, kind="grouped")
+    of_half = tuple(replace(each, defective=[False] * 15 + [True] * 6) for each in larger.results)
+    write_files(report(line({}), replace(larger, results=of_half)), tmp_path)
+    page = (tmp_path / "ablation.html").read_text(encoding="utf-8")
+    assert "each tests 5% to 50% (the first" in page
+    assert "5% to 50% of the pictures tested" in page
+
+
 def test_the_keys_that_were_there_are_there() -> None:
     before = {"rows", "paper", "normal_images", "abnormal_images", "groups", "unreadable", "seed", "quick"}
     assert before <= set(document(report(line({}))))
