@@ -62,10 +62,9 @@ class BankCache(Follower):
         last; else the newest published one.
 
         Raises:
-            UnknownProduct: Redis answered: banks of other products are active, and none of this one.
             UnknownFeatureSpace: no published bank of the product lives in the space.
-            BankUnavailable: the bank is not held, and Redis cannot be reached, lost it, has it damaged, or has none at
-                all.
+            BankUnavailable: the bank is not held, and Redis cannot be reached, has it damaged, or has no active one of
+                the product: it lost it.
         """
         bank = self._held(product, feature_space)
         return bank or self._ask((product, feature_space), lambda: self._find(product, feature_space))
@@ -141,6 +140,10 @@ class BankCache(Follower):
     @override
     def _followed(self) -> dict[str, str | None]:
         return {product: self._versions.get(product) for product, _ in self._banks}
+
+    @override
+    def _had(self, product: str) -> bool:
+        return True  # whoever asks has features, and an extractor makes these by the recipe of an active version alone
 
     @override
     def _holding(self) -> int:

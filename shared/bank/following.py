@@ -54,7 +54,7 @@ class Follower(ABC):
         Whoever swaps reads the pointer while holding it: so what is held follows the pointer in its order, and a poll
         that read it before a miss did never puts the older version back.
         """
-        self._troubles = Troubles(self.holds, type(self).__name__)
+        self._troubles = Troubles(self.holds, type(self).__name__, clock=clock)
         self._negatives: dict[tuple[str, ...], tuple[float, type[BankError], str]] = {}
         """Until when to give the same answer again. No exception is kept: its traceback would keep whole batches."""
         self._corrupt_until: dict[tuple[str, str], float] = {}
@@ -126,7 +126,7 @@ class Follower(ABC):
             if version is not None and version != held:
                 self._take(product, version)
             else:
-                self._troubles.settle(product)
+                self._troubles.settle(product, still_lacking=version is None and self._had(product))
 
     @abstractmethod
     def _followed(self) -> dict[str, str | None]:

@@ -1,12 +1,16 @@
 """What is not as it should be with the banks that a running stage follows: noted, logged when it begins, counted."""
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from shared import metrics
+
+# A chip that waits is tried again every few seconds, its stage's next question counted in. A product that nobody has
+# asked for in so long has none here: it was too late for a verdict, or its partition went to another worker.
+ASKED_FOR_S = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -33,18 +37,25 @@ class Troubles:
     Args:
         holds: what is held, in the metrics.
         held_by: whose condition it is, in the log.
+        clock: monotonic time in seconds.
     """
 
-    def __init__(self, holds: str, held_by: str) -> None:
+    def __init__(self, holds: str, held_by: str, *, clock: Callable[[], float]) -> None:
         self._holds = holds
         self._held_by = held_by
+        self._clock = clock
         self._lock = threading.Lock()
         self._condition = Condition()
+        self._asked_at: dict[str, float] = {}
+        """When a product that is lacking was asked for last."""
 
     def now(self) -> Condition:
         """A copy of what is not as it should be."""
         with self._lock:
             now = self._condition
+            over = self._clock() - ASKED_FOR_S
+            for product in [product for product, asked_at in self._asked_at.items() if asked_at < over]:
+                self._has(product)
             return Condition(now.unreachable, now.empty, set(now.lost), dict(now.refused), dict(now.lacking))
 
     def set_unreachable(self, reason: str | None) -> None:
@@ -83,15 +94,20 @@ class Troubles:
         """Why chips of the product cannot be judged now, or that this is not so."""
         with self._lock:
             if reason is None:
-                self._condition.lacking.pop(product, None)
+                self._has(product)
             else:
                 self._condition.lacking[product] = reason
+                self._asked_at[product] = self._clock()
 
-    def settle(self, product: str) -> None:
-        """Nothing is wrong with the product, or Redis does not know it and the next chip is told so."""
+    def settle(self, product: str, *, still_lacking: bool = False) -> None:
+        """Nothing is wrong with the product, or Redis does not know it and the next chip is told so.
+
+        `still_lacking` where Redis lost it: whoever asks for it must wait.
+        """
         with self._lock:
             self._condition.refused.pop(product, None)
-            self._condition.lacking.pop(product, None)
+            if not still_lacking:
+                self._has(product)
 
     def keep(self, followed: Collection[str]) -> None:
         """Forget what was lost or refused of products that are not followed any more."""
@@ -111,3 +127,8 @@ class Troubles:
         }
         for trouble, number in troubles.items():
             metrics.BANK_TROUBLE.labels(self._holds, trouble).set(number)
+
+    def _has(self, product: str) -> None:
+        """No chip of the product waits; called under the lock."""
+        self._condition.lacking.pop(product, None)
+        self._asked_at.pop(product, None)

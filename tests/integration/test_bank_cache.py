@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared.bank.bank_cache import BankCache
-from shared.bank.errors import UnknownFeatureSpace, UnknownProduct
+from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
 from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.bank.troubles import Condition
@@ -174,7 +174,7 @@ def test_a_flood_of_unknown_chips_asks_redis_once_in_a_while(
     store.publish(make())
     asked = count_calls(monkeypatch, "active")
     for _ in range(100):
-        with pytest.raises(UnknownProduct, match="'ghost'"):
+        with pytest.raises(BankUnavailable, match="'ghost'"):
             banks.get("ghost", SPACE)
         with pytest.raises(UnknownFeatureSpace):
             banks.get("chip", OTHER_SPACE)
@@ -193,7 +193,7 @@ def test_the_memory_of_unknown_products_is_bounded(
     store.publish(make())
     monkeypatch.setattr("shared.bank.following.MAX_NEGATIVES", 10)
     for number in range(50):
-        with pytest.raises(UnknownProduct):
+        with pytest.raises(BankUnavailable):
             banks.get(f"ghost-{number}", SPACE)
     assert len(banks._negatives) <= 10
 

@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared import metrics
@@ -10,6 +11,7 @@ from shared.bank.bank_cache import BankCache
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
 from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
+from shared.bank.troubles import ASKED_FOR_S
 from shared.vision.recipe import DEFAULT_RECIPE
 from tests.banks import make
 from tests.integration.bank_caches import (
@@ -78,6 +80,7 @@ def test_a_frozen_redis_holds_up_nobody_who_holds_banks(
                 banks.get("ghost", SPACE)
         finally:
             valkey.send(signal.SIGCONT)
+        clock.now += ASKED_FOR_S + 1  # nobody asks for a ghost any more
         wait_until(lambda: banks.degraded_because() is None and banks.not_ready_because() is None)
     store.close()
 
@@ -113,33 +116,63 @@ def test_a_redis_without_any_bank_is_an_outage_and_no_unknown_product(
             ask()
     store.publish(make("another"))
     clock.now += 1.0
-    for cache in (banks, recipes):
-        cache.refresh()
-        assert cache.not_ready_because() is None
-    for ask in (lambda: banks.get("chip", SPACE), lambda: recipes.recipe("chip")):
-        with pytest.raises(UnknownProduct, match="'chip'"):
-            ask()
+    recipes.refresh()
+    assert recipes.not_ready_because() is None
+    with pytest.raises(UnknownProduct, match="'chip'"):
+        recipes.recipe("chip")
+
+
+def test_chips_that_an_extractor_has_looked_at_wait_while_a_redis_that_was_emptied_is_filled_again(
+    store: BankStore, banks: BankCache, clock: Clock
+) -> None:
+    with pytest.raises(BankUnavailable, match="'chip'"):
+        banks.get("chip", SPACE)
+    store.publish(make("another"))
+    clock.now += 1.0
+    for _ in range(2):
+        banks.refresh()
+        assert "'chip'" in (banks.not_ready_because() or "")
+        assert banks.condition().lacking.keys() == {"chip"}
+        with pytest.raises(BankUnavailable, match=r"'chip'.*publish it again"):
+            banks.get("chip", SPACE)
+    store.publish(make())
+    banks.refresh()
+    assert banks.not_ready_because() is None
+    clock.now += 1.0
+    assert banks.get("chip", SPACE).product == "chip"
+
+
+def test_a_product_that_no_chip_has_asked_for_in_a_while_keeps_nobody_from_being_ready(
+    store: BankStore, banks: BankCache, clock: Clock
+) -> None:
+    store.publish(make("another"))
+    for _ in range(3):  # a chip that waits asks again
+        with pytest.raises(BankUnavailable):
+            banks.get("chip", SPACE)
+        clock.now += ASKED_FOR_S - 1
+        banks.refresh()
+        assert "'chip'" in (banks.not_ready_because() or "")
+    clock.now += 2.0  # its partition went to another worker
+    assert banks.not_ready_because() is None
+    banks.refresh()
+    assert REGISTRY.get_sample_value("chipsieve_bank_trouble", {"holds": "banks", "trouble": "lacking"}) == 0
 
 
 @pytest.mark.parametrize("others", [(), ("other",)])
 def test_a_product_published_while_it_is_asked_for_is_not_unknown(
-    store: BankStore, banks: BankCache, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
+    store: BankStore, recipes: RecipeCache, monkeypatch: pytest.MonkeyPatch, others: tuple[str, ...]
 ) -> None:
     for other in others:
         store.publish(make(other))
     original = BankStore.all_active
-    for product, ask in (
-        ("for banks", lambda: banks.get("for banks", SPACE)),
-        ("for recipes", lambda: recipes.recipe("for recipes")),
-    ):
 
-        def publish_first(self: BankStore, product: str = product) -> dict[str, str]:
-            if product not in original(self):
-                store.publish(make(product))
-            return original(self)
+    def publish_first(self: BankStore) -> dict[str, str]:
+        if "chip" not in original(self):
+            store.publish(make())
+        return original(self)
 
-        monkeypatch.setattr(BankStore, "all_active", publish_first)
-        ask()
+    monkeypatch.setattr(BankStore, "all_active", publish_first)
+    assert recipes.recipe("chip") == (DEFAULT_RECIPE, SPACE)
 
 
 def test_what_is_wrong_and_how_much_is_held_can_be_watched(store: BankStore, banks: BankCache, vandal: Vandal) -> None:
