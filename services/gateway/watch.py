@@ -2,14 +2,19 @@
 
 A camera's software must write a picture under another name (hidden, or without a picture's suffix) and rename it when
 it is whole; then what can be seen is complete. A picture goes to ``done/`` after Kafka has acknowledged it, and to
-``refused/`` where it cannot be sent at all. After a crash in between it is sent again, under the same event id.
+``refused/`` where it cannot be sent at all. After a crash in between it is sent again, under the same event id. One
+that cannot be moved is not sent again while the process lives, and moved once that can be: left there, it would be sent
+again after a restart, when nobody remembers that it was judged.
 
 What is wrong with one file stops no other: one that cannot be read now is left where it is and tried again in the next
 sweep. What stops them all, because it would change their order, is that broker or registry cannot take the next one.
 """
 
+import hashlib
+import os
 import threading
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,7 +60,8 @@ class FolderWatch:
         self._product = product
         self._deadline_ms = deadline_ms
         self._producer = producer
-        self._settled: set[tuple[Path, int]] = set()  # files that were dealt with and could not be moved
+        self._unmoved: dict[tuple[Path, int], tuple[str, str]] = {}
+        """Files that were dealt with and could not be moved → where to, and why not."""
         self._complaints = _Complaints()
         if not folder.is_dir():
             raise ConfigurationError(f"{folder} is no folder: correct CHIPSIEVE_GATEWAY__WATCH_DIR")
@@ -64,6 +70,14 @@ class FolderWatch:
                 (folder / name).mkdir(exist_ok=True)
             except OSError as error:
                 raise ConfigurationError(f"{folder / name} cannot be made ({error.strerror}): allow it") from error
+            if (folder / name).stat().st_dev != folder.stat().st_dev:
+                raise ConfigurationError(
+                    f"{folder / name} is on another file system than {folder}, and no picture can be moved there: make "
+                    "it a folder of the same"
+                )
+        for path in (folder, folder / DONE, folder / REFUSED):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise ConfigurationError(f"{path} cannot be written to, and no picture can be moved: allow it")
 
     def run(self, stopped: threading.Event, interval_s: float) -> None:
         """Sweep until told to stop; what goes wrong is logged, once while it stays the same, and tried again."""
@@ -94,8 +108,9 @@ class FolderWatch:
         for path in sorted(modified, key=lambda path: (modified[path], path)):
             if stopped is not None and stopped.is_set():
                 break
-            if (path, modified[path]) not in self._settled:
+            if (path, modified[path]) not in self._unmoved:
                 stored += self._take_in(path, modified[path])
+        self._move_again(modified)
         return stored
 
     def _modified(self) -> dict[Path, int]:
@@ -139,15 +154,21 @@ class FolderWatch:
             line_id=self._line_id,
             product=self._product,
             chip_id=name,
-            event_id=self._event_id(name, modified_ns),
+            event_id=self._event_id(name, modified_ns, data),
             captured_at=_written_at(modified_ns),
             deadline_ms=self._deadline_ms,
         )
         return capture(identity, data, max_image_bytes=self._producer.max_image_bytes)
 
-    def _event_id(self, name: str, modified_ns: int) -> str:
-        """The same for a file each time; readable, since the folder above may have a name that is no UTF-8."""
-        return uuid.uuid5(EVENTS, readable(f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}")).hex
+    def _event_id(self, name: str, modified_ns: int, data: bytes) -> str:
+        """The same for a file each time; readable, since the folder above may have a name that is no UTF-8.
+
+        Not from its name and time alone: where a camera's clock begins anew with its names, or a file system keeps
+        whole seconds, another picture may share both, and would be taken for one that was judged.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        named = f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}\n{digest}"
+        return uuid.uuid5(EVENTS, readable(named)).hex
 
     def _refuse(self, path: Path, modified_ns: int, error: Exception) -> None:
         metrics.IMAGES.labels(SOURCE, reason_of(error)).inc()
@@ -162,7 +183,8 @@ class FolderWatch:
     def _unreadable(self, error: OSError) -> None:
         self._postpone(Path(error.filename), error)
 
-    def _move(self, path: Path, into: str, modified_ns: int) -> None:
+    def _move(self, path: Path, into: str, modified_ns: int, *, told: str | None = None) -> bool:
+        """Whether it could be moved; else it is tried again. `told` is what stood in the way of that before."""
         target = self._folder / into / path.relative_to(self._folder)
         try:
             if target.exists():
@@ -170,9 +192,21 @@ class FolderWatch:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         except OSError as error:
-            self._settled.add((path, modified_ns))
-            where = {"file": readable(str(path)), "target": readable(str(target))}
-            log.error("picture_not_moved", **where, reason=readable(str(error)))
+            reason = readable(str(error))
+            self._unmoved[path, modified_ns] = into, reason
+            if reason != told:
+                log.error("picture_not_moved", file=readable(str(path)), target=readable(str(target)), reason=reason)
+            return False
+        return True
+
+    def _move_again(self, modified: Mapping[Path, int]) -> None:
+        """Move what could not be. Where that fails, the next sweep goes on with another: new pictures must not wait."""
+        for (path, modified_ns), (into, told) in list(self._unmoved.items()):
+            if path not in modified:  # somebody took it away, or it cannot be looked at now
+                continue
+            del self._unmoved[path, modified_ns]
+            if modified[path] == modified_ns and not self._move(path, into, modified_ns, told=told):
+                break
 
 
 class _Complaints:

@@ -129,15 +129,105 @@ def test_a_name_that_comes_again_does_not_replace_the_earlier_picture(tmp_path: 
     assert len({event.event_id for event in producer.published}) == 2
 
 
-def test_a_picture_that_cannot_be_moved_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, target: Path) -> None:
-        raise PermissionError("read-only")
+class Jammed:
+    """Files that cannot be moved, by their names."""
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: set[str] = set()
+        self.tries = 0
+        really_replace = Path.replace
+
+        def replace(path: Path, target: Path) -> Path:
+            if path.name in self.names:
+                self.tries += 1
+                raise PermissionError("read-only")
+            return really_replace(path, target)
+
+        monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.fixture
+def jammed(monkeypatch: pytest.MonkeyPatch) -> Jammed:
+    return Jammed(monkeypatch)
+
+
+def test_a_picture_that_cannot_be_moved_is_not_sent_again(tmp_path: Path, jammed: Jammed) -> None:
+    jammed.names = {"1.png"}
     producer = FakeProducer()
     watched = watch(tmp_path, producer)
     put(tmp_path, "1.png")
+    with capture_logs() as logs:
+        assert [watched.sweep() for _ in range(3)] == [1, 0, 0]
+    assert [line["event"] for line in logs] == ["picture_not_moved"]
+
+
+def test_pictures_are_moved_once_they_can_be_and_not_sent_again_after_a_restart(tmp_path: Path, jammed: Jammed) -> None:
+    jammed.names = {"1.png", "2.png"}
+    producer = FakeProducer()
+    watched = watch(tmp_path, producer)
+    put(tmp_path, "1.png", b"good", modified=1)
+    put(tmp_path, "2.png", b"x" * 1000, modified=2)
+    producer.max_image_bytes = 10
+    watched.sweep()
+    jammed.names = set()
+    assert watched.sweep() == 0
+    assert files(tmp_path) == ["done/1.png", "refused/2.png"]
+    assert watch(tmp_path, producer).sweep() == 0
+
+
+def test_one_that_can_never_be_moved_does_not_keep_the_others_from_it(tmp_path: Path, jammed: Jammed) -> None:
+    jammed.names = {"1.png", "2.png"}
+    watched = watch(tmp_path, FakeProducer())
+    put(tmp_path, "1.png", modified=1)
+    put(tmp_path, "2.png", modified=2)
+    watched.sweep()
+    jammed.names, jammed.tries = {"1.png"}, 0
+    watched.sweep()
+    assert jammed.tries == 1  # one failure a sweep: new pictures are not to wait for thousands
+    watched.sweep()
+    assert files(tmp_path) == ["1.png", "done/2.png"]
+
+
+def test_a_new_picture_in_place_of_one_that_was_not_moved_is_sent(tmp_path: Path, jammed: Jammed) -> None:
+    jammed.names = {"1.png"}
+    producer = FakeProducer()
+    watched = watch(tmp_path, producer)
+    put(tmp_path, "1.png", b"first", modified=1)
+    watched.sweep()
+    put(tmp_path, "1.png", b"second", modified=2)
+    jammed.names = set()
     assert [watched.sweep(), watched.sweep()] == [1, 0]
+    assert [event.image_bytes for event in producer.published] == [b"first", b"second"]
+
+
+def test_another_picture_of_the_same_name_and_time_is_another_event(tmp_path: Path) -> None:
+    producer = FakeProducer()
+    watched = watch(tmp_path, producer)
+    for data in (b"of the first shift", b"of the second shift"):  # a camera whose clock begins anew with its names
+        put(tmp_path, "0001.png", data, modified=946_684_800)
+        watched.sweep()
+    assert len({event.event_id for event in producer.published}) == 2
+
+
+def test_done_on_another_file_system_is_a_configuration_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_stat = Path.stat
+
+    def stat(path: Path, **options: bool) -> Any:
+        found = really_stat(path, **options)
+        return found if path.name != "done" else SimpleNamespace(st_mode=found.st_mode, st_dev=found.st_dev + 1)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(ConfigurationError, match=r"done is on another file system"):
+        watch(tmp_path, FakeProducer())
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_configuration_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = tmp_path / "refused"
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != refused)  # root may write everywhere
+    with pytest.raises(ConfigurationError, match=r"refused cannot be written to.*allow it"):
+        watch(tmp_path, FakeProducer())
 
 
 def test_a_folder_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
