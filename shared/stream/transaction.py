@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import wait
+from contextlib import suppress
 from threading import Event as Flag
 from typing import Any, TypeVar
 
@@ -158,9 +159,16 @@ class Transactions:
                 self._asked(lambda: self._producer.poll(QUEUE_FULL_WAIT_S))
             except KafkaException as error:
                 delivered(error.args[0], None)
+                if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                    self._look_up(output.topic)
                 raise
             else:
                 return
+
+    def _look_up(self, topic: str) -> None:
+        """Hear of partitions that were added, before the batch is tried again: the client looks every five minutes."""
+        with suppress(KafkaException):  # without an answer now, the next try asks again
+            self._producer.list_topics(topic, CALL_TIMEOUT_S)
 
     def _end_what_was_left_open(self, patience: float) -> None:
         """Abort a transaction with records in every partition that this slot may have written to, and with offsets.

@@ -2,9 +2,11 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from shared.events import AlertKind, AlertRaised, UninspectedReason
@@ -13,7 +15,7 @@ from shared.settings import Settings
 from shared.stream.errors import ExitStatus
 from shared.wire.codec import PREFIX
 from tests.events_of_chips import image_captured
-from tests.kafka_records import wait_for
+from tests.kafka_records import Records, wait_for
 from tests.raw_producer import send_raw
 from tests.toy_stage import ToyStep
 
@@ -251,6 +253,21 @@ def test_a_second_worker_takes_over_partitions_without_loss_or_repetition(start,
         assert of_line == [f"event-{number}" for number in range(180) if number % 12 == line]
     assert len(forwarded) == 180
     assert sum(first.step.forgotten.values()) >= 3
+
+
+def test_partitions_that_are_added_while_a_stage_runs_are_written_to_at_once(start, records, topics):
+    stage = start()
+    stage.wait_until_it_owns(6)
+    records.send(chips(12, lines=12))
+    records.wait_for("features", 12)  # the producer knows its topics as they are
+    admin = AdminClient(Settings().kafka.client_config())
+    for added in admin.create_partitions([NewPartitions(topic.name, 7) for topic in topics.by_name.values()]).values():
+        added.result(timeout=30)
+    stage.wait_until_it_owns(7)
+    grown = Records(replace(topics, by_name={name: replace(t, partitions=7) for name, t in topics.by_name.items()}))
+    chip = image_captured(b"picture", 12, line_id="line-12")
+    grown.send_bytes("images", grown.encode(chip), b"line-12", partition=6)
+    grown.wait_for("features", 13)  # within a minute: by itself the client looks again every five
 
 
 def test_a_worker_without_partitions_is_ready_to_take_over(start, topics):

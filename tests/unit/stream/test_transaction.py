@@ -127,6 +127,15 @@ def test_a_record_too_large_is_named_by_its_source():
     assert refused.value.sources == {Source("images", 0, 3)}
 
 
+def test_a_partition_that_the_client_does_not_know_is_asked_for_before_the_batch_is_tried_again():
+    unknown = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION, "unknown partition"))
+    setup = Setup(produce=[unknown], list_topics=[AWAY])
+    with pytest.raises(TransactionAborted, match="unknown partition"):
+        setup.commit()
+    assert setup.calls == ["begin_transaction", "produce", "list_topics", "abort_transaction"]
+    assert setup.producer.arguments["list_topics"][0] == "features"
+
+
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
 def test_a_call_that_fails_over_a_line_to_log_is_told_by_what_the_client_says_next(call: str):
     """As seen from confluent-kafka 2.16 when a producer is fenced while a broker comes back."""
