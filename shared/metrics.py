@@ -4,7 +4,11 @@
 itself beside the process's memory and CPU.
 """
 
+from typing import TypeVar
+
 from prometheus_client import Counter, Gauge, Histogram, Info
+
+T = TypeVar("T")
 
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300)
 
@@ -112,17 +116,24 @@ STORE_SECONDS = Histogram(
 
 
 LINES_COUNTED = 1000
-"""Pairs of line and product that are counted each for itself: more than a plant has. A sender that makes up names must
-not fill the memory of this process and of Prometheus; those beyond count as `OTHER`."""
+"""Lines that are counted each for itself, more than a plant has, and as many pairs of line and product. A sender that
+makes up names must not fill the memory of this process and of Prometheus; those beyond count as `OTHER`."""
 OTHER = "other"
+_lines: set[str] = set()
 _pairs: set[tuple[str, str]] = set()
 
 
 def counted_as(line: str, product: str) -> tuple[str, str]:
-    """A chip's line and product as labels."""
-    pair = line, product
-    if pair not in _pairs:
-        if len(_pairs) >= LINES_COUNTED:
-            return OTHER, OTHER
-        _pairs.add(pair)
-    return pair
+    """A chip's line and product as labels.
+
+    A line keeps its name however many products it makes in the months that a process runs: alerts are about lines.
+    """
+    if not _is_counted(line, _lines):
+        return OTHER, OTHER
+    return line, product if _is_counted((line, product), _pairs) else OTHER
+
+
+def _is_counted(name: T, known: set[T]) -> bool:
+    if name not in known and len(known) < LINES_COUNTED:
+        known.add(name)
+    return name in known

@@ -124,8 +124,9 @@ class BankCache(Follower):
                 len(self._banks) > self._max_banks or sum(held.size for held in self._banks.values()) > self._max_bytes
             ):
                 self._banks.popitem(last=False)
-            products = {product for product, _ in self._banks}
-            self._versions = {product: self._versions[product] for product in self._versions.keys() & products}
+            for product in self._versions.keys() - {product for product, _ in self._banks}:
+                del self._versions[product]
+                metrics.BANK.remove(product)  # else it would name a version that is not followed any more
         return bank
 
     @override

@@ -54,9 +54,8 @@ def committed(
         exemplar = _exemplar(record)
         line, product = metrics.counted_as(identity.line_id, identity.product)
         metrics.CHIPS.labels(stage, record.verdict).inc()
-        metrics.STAGE_SECONDS.labels(stage).observe((now - record.received.timestamp).total_seconds(), exemplar)
-        age_s = max(0.0, (now - identity.captured_at).total_seconds())
-        metrics.CHIP_AGE_SECONDS.labels(stage).observe(age_s, exemplar)
+        metrics.STAGE_SECONDS.labels(stage).observe(_since(record.received.timestamp, now), exemplar)
+        metrics.CHIP_AGE_SECONDS.labels(stage).observe(_since(identity.captured_at, now), exemplar)
         metrics.LAST_CHIP.labels(stage, line).set(now.timestamp())
         if record.verdict in _VERDICTS:
             metrics.VERDICTS.labels(stage, record.verdict, line, product).inc()
@@ -86,6 +85,11 @@ def rebalanced(stage: str, change: str, partitions: Collection[int], owned: Coll
     metrics.REBALANCES.labels(stage, change).inc()
     metrics.ASSIGNED_PARTITIONS.labels(stage).set(len(owned))
     log.info("rebalance", change=change, partitions=sorted(partitions), owned=sorted(owned))
+
+
+def _since(then: datetime, now: datetime) -> float:
+    """Seconds; none where another machine's clock is ahead of this one's, for a sum that falls looks like a restart."""
+    return max(0.0, (now - then).total_seconds())
 
 
 def _about(record: Settled) -> dict[str, str]:

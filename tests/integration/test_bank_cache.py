@@ -108,6 +108,26 @@ def test_which_version_judges_is_a_metric(store: BankStore, banks: BankCache) ->
     assert shown == [make(seed=2, minute=1).manifest.version]
 
 
+def test_a_bank_that_made_room_is_no_version_that_judges(
+    shared_valkey: Valkey, namespace: str, store: BankStore
+) -> None:
+    products = [f"{namespace}-{letter}" for letter in "abc"]
+    for product in products:
+        store.publish(make(product))
+
+    def shown() -> list[str]:
+        samples = [sample for family in REGISTRY.collect() for sample in family.samples]
+        told = {sample.labels["product"] for sample in samples if sample.name == "chipsieve_bank_info"}
+        return sorted(told & set(products))
+
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, max_banks=2) as banks:
+        for product in products:
+            banks.get(product, SPACE)
+        assert shown() == products[1:]
+        banks.get(products[0], SPACE)
+        assert shown() == [products[0], products[2]]
+
+
 def test_the_background_thread_follows_by_itself(shared_valkey: Valkey, namespace: str, store: BankStore) -> None:
     old, new = make(seed=1), make(recipe=OTHER_RECIPE, minute=1)
     store.publish(old)

@@ -64,6 +64,14 @@ def test_a_picture_from_the_future_has_no_age_that_spoils_the_sum() -> None:
     assert value("chipsieve_chip_age_seconds_count", stage="ages") == 2
 
 
+def test_a_broker_whose_clock_is_ahead_does_not_spoil_the_sum_of_stage_seconds() -> None:
+    chip = settled("a")
+    report.committed("waits", [chip], 0.01, at=chip.received.timestamp + timedelta(seconds=2))
+    report.committed("waits", [chip], 0.01, at=chip.received.timestamp - timedelta(seconds=1))
+    assert value("chipsieve_stage_seconds_sum", stage="waits") == 2
+    assert value("chipsieve_stage_seconds_count", stage="waits") == 2
+
+
 def test_a_lines_last_chip_is_known() -> None:
     before = datetime.now(UTC).timestamp()
     report.committed("last", [settled("a")], 0.01)
@@ -73,10 +81,20 @@ def test_a_lines_last_chip_is_known() -> None:
 def test_a_sender_that_makes_up_lines_does_not_make_up_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "LINES_COUNTED", 3)
     monkeypatch.setattr(metrics, "_pairs", set())
+    monkeypatch.setattr(metrics, "_lines", set())
     counted = [metrics.counted_as(f"line-{number}", "p") for number in range(10)]
     assert counted[:3] == [("line-0", "p"), ("line-1", "p"), ("line-2", "p")]
     assert set(counted[3:]) == {("other", "other")}
     assert metrics.counted_as("line-1", "p") == ("line-1", "p")
+
+
+def test_a_line_keeps_its_name_however_many_products_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "LINES_COUNTED", 3)
+    monkeypatch.setattr(metrics, "_pairs", set())
+    monkeypatch.setattr(metrics, "_lines", set())
+    counted = [metrics.counted_as(line, f"p-{number}") for number in range(4) for line in ("a", "b")]
+    assert counted[:3] == [("a", "p-0"), ("b", "p-0"), ("a", "p-1")]
+    assert counted[3:] == [("b", "other"), ("a", "other"), ("b", "other"), ("a", "other"), ("b", "other")]
 
 
 def test_a_latency_names_a_chip_behind_it_where_openmetrics_is_spoken() -> None:
