@@ -58,7 +58,10 @@ class Membership:
         self._found = 0
 
     def is_out_of_touch(self, owned: Collection[int]) -> bool:
-        """Whether the worker must join the group anew, to hear what it has. To be asked between polls, often."""
+        """Whether the worker must join the group anew, to hear what it has. To be asked between polls, often.
+
+        Raises what `ask` raises, but for `KafkaException`: the broker is away then.
+        """
         if self._asked is None:
             if self._clock() >= self._ask_at:
                 self._asked = self._worker.submit(self._ask)

@@ -26,10 +26,11 @@ from shared.settings import ServiceSettings
 from shared.stream import report
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus, StageStopped
+from shared.stream.input_topic import InputTopic
 from shared.stream.judgement import Judge
 from shared.stream.lag import Lag
 from shared.stream.loop import Loop
-from shared.stream.membership import Coordinator, Membership
+from shared.stream.membership import Coordinator, Given, Membership
 from shared.stream.partitions import Partitions
 from shared.stream.recall import PastReader
 from shared.stream.step import Step
@@ -206,7 +207,13 @@ class Service(Generic[E]):
         )
 
         coordinator = Coordinator(new_admin, consumer.memberid, group=self.group, topic=topic)
-        membership = Membership(coordinator.given)
+        input_topic = InputTopic(new_admin, topic)
+
+        def look() -> Given | None:
+            input_topic.check()
+            return coordinator.given()
+
+        membership = Membership(look)
         pasts = PastReader(
             lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
             new_admin,

@@ -1,15 +1,18 @@
 """What the group's coordinator has for a worker, and joining the group anew, on a real broker."""
 
+from threading import Event as Flag
+
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from shared.kafka import admin_config
+from shared.kafka import admin_config, create_topics
 from shared.settings import Settings
 from shared.stream.errors import ExitStatus
+from shared.stream.input_topic import InputTopic
 from shared.stream.membership import Coordinator, Given, Membership
 from shared.topics import Topics
 from tests.events_of_chips import image_captured
-from tests.kafka_records import wait_for
+from tests.kafka_records import PATIENCE_S, Records, wait_for
 
 
 def test_the_coordinator_tells_what_a_worker_has(start, topics: Topics):
@@ -52,3 +55,29 @@ def test_a_worker_that_joins_its_group_anew_under_load_loses_and_repeats_nothing
         of_line = [event.event_id for event in forwarded if event.line_id == f"line-{line}"]
         assert of_line == [event.event_id for event in sent if event.line_id == f"line-{line}"]
     assert len(records.committed("features")) == len(sent)
+
+
+def test_a_stage_whose_topic_is_created_anew_ends_and_reads_the_new_one_when_it_is_started_again(
+    start, records, topics: Topics, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It went on without a word and read nothing, where the leaders' epochs had been higher before."""
+    monkeypatch.setattr("shared.stream.membership.CHECK_S", 0.2)
+    asked, check = Flag(), InputTopic.check
+
+    def check_and_tell(topic: InputTopic) -> None:
+        check(topic)
+        asked.set()
+
+    monkeypatch.setattr(InputTopic, "check", check_and_tell)
+    stage = start()
+    stage.wait_until_it_owns(6)
+    assert asked.wait(PATIENCE_S)
+    images, kafka = topics.by_name["images"].name, Settings().kafka
+    admin = AdminClient(admin_config(kafka))  # its answers do not outlive it
+    admin.delete_topics([images])[images].result(timeout=PATIENCE_S)
+    wait_for(lambda: images in create_topics(kafka, topics).created, "the topic to be gone")
+    assert stage.join() == ExitStatus.FAILED
+    assert f"topic {images} was deleted and created anew" in "".join(capfd.readouterr())
+    start(worker="0").wait_until_it_owns(6)
+    Records(topics).send([image_captured(b"picture", 1)])
+    records.wait_for("features", 1)
