@@ -7,11 +7,13 @@ from datetime import datetime
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.errors import ConfigurationError
-from shared.kafka import ADMIN_TIMEOUT_S, remedy, unavailable
+from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, remedy, unavailable
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 
 POLL_S = 0.1  # how late a deadline or Ctrl-C may be noticed; a record ends the wait at once
+# Who reads what is there waits for its end. A partition that gets another leader goes on within some ten seconds.
+SILENCE_S = 30.0
 
 
 def partitions_of(consumer: Consumer, settings: KafkaSettings, topic: Topic) -> list[int]:
@@ -46,7 +48,7 @@ def read(
 
     Of one `partition` alone where it is given. Ends at `timeout_s` after the call; without `follow` also where
     everything that there is has been read. `consumer` is made from `shared.kafka.reader_config`. Raises as
-    `partitions_of` does.
+    `partitions_of` does; without `follow` also `BrokerUnavailable` where nothing more comes before that.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     unread = set(partitions_of(consumer, settings, topic) if partition is None else [partition])
@@ -56,10 +58,18 @@ def read(
         )
     except KafkaException as error:
         raise unavailable(settings, error) from error
+    silent_s = 0.0
     while (follow or unread) and (deadline is None or time.monotonic() < deadline):
         message = consumer.poll(POLL_S)
         if message is None:
+            silent_s += POLL_S
+            if not follow and silent_s >= SILENCE_S:
+                raise BrokerUnavailable(
+                    f"nothing more came for {SILENCE_S:.0f} s of partitions {sorted(unread)} of {topic.name} at "
+                    f"{settings.bootstrap_servers}, which are not read to their ends: see whether they have leaders"
+                )
             continue
+        silent_s = 0.0
         problem = message.error()
         if problem is None:
             yield message

@@ -1,0 +1,61 @@
+"""Reading what there is of a topic ends, also where a broker does not tell where that is."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from services.cli import reading
+from services.cli.reading import read
+from shared.kafka import BrokerUnavailable
+from shared.settings import KafkaSettings
+from shared.topics import load_topics
+
+ALERTS = load_topics().by_name["alerts"]
+
+
+class Broker:
+    """Answers a poll with what is next in line, and then with nothing at all."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.polls = 0
+
+    def list_topics(self, name: str, *, timeout: float) -> Any:
+        return SimpleNamespace(topics={name: SimpleNamespace(error=None, partitions={0: None, 1: None})})
+
+    def assign(self, _places: object) -> None:
+        pass
+
+    def poll(self, _timeout_s: float) -> Any:
+        self.polls += 1
+        assert self.polls < 10_000, "it would be asked for ever"
+        return self._answers.pop(0) if self._answers else None
+
+
+def message(partition: int, *, is_end: bool = False) -> Any:
+    error = KafkaError(KafkaError._PARTITION_EOF) if is_end else None
+    return SimpleNamespace(error=lambda: error, partition=lambda: partition)
+
+
+def everything(broker: Broker) -> list[Any]:
+    return list(read(broker, KafkaSettings(), ALERTS, from_beginning=True, follow=False))  # type: ignore[arg-type]  # a double
+
+
+def test_what_there_is_is_read_to_the_end_of_each_partition() -> None:
+    broker = Broker(message(0), message(1, is_end=True), None, message(0), message(0, is_end=True))
+    assert len(everything(broker)) == 2
+
+
+def test_a_partition_that_does_not_answer_is_named_instead_of_waited_for_without_end() -> None:
+    broker = Broker(message(1), message(1, is_end=True))
+    with pytest.raises(BrokerUnavailable, match=r"partitions \[0\] of alerts.*leaders"):
+        everything(broker)
+
+
+def test_a_silence_counts_from_the_latest_record() -> None:
+    patience = round(reading.SILENCE_S / reading.POLL_S) - 1
+    silence = [None] * patience
+    broker = Broker(message(0), *silence, message(0), *silence, message(0, is_end=True), message(1, is_end=True))
+    assert len(everything(broker)) == 2
