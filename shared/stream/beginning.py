@@ -47,11 +47,17 @@ class Beginnings:
         self._awaited: dict[int, Future[Past]] = {}
         self._again: dict[int, float] = {}  # those to be read again, and when
         self._cut_short: set[int] = set()  # of those
+        self._failures: dict[int, str] = {}  # of those whose latest attempt failed, why
 
     @property
     def awaited(self) -> frozenset[int]:
         """The partitions that have not begun for this reason."""
         return frozenset(self._awaited) | frozenset(self._again)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the past of one of them could not be read so far, if any could not."""
+        return next(iter(self._failures.values()), None)
 
     def start(self, partitions: Collection[int]) -> None:
         """Take nothing of these owned partitions until what was kept of them has been read, from now on."""
@@ -65,6 +71,7 @@ class Beginnings:
         for partition in partitions:
             self._awaited.pop(partition, None)
             self._again.pop(partition, None)
+            self._failures.pop(partition, None)
         self._cut_short -= set(partitions)
 
     def go_on(self) -> None:
@@ -75,11 +82,14 @@ class Beginnings:
             try:
                 past = reading.result()
             except (KafkaException, NotReady) as error:
-                log.warning("past_unknown", partition=partition, reason=str(error), next_attempt_in_s=RETRY_S)
+                reason = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+                log.warning("past_unknown", partition=partition, reason=reason, next_attempt_in_s=RETRY_S)
+                self._failures[partition] = reason
                 del self._awaited[partition]
                 self._again[partition] = self._clock() + RETRY_S
                 continue
             del self._awaited[partition]
+            self._failures.pop(partition, None)
             self._cut_short.discard(partition)
             self._recollect(partition, past)
             self._partitions.begin(partition, past.position)

@@ -153,7 +153,7 @@ class Loop(Generic[E]):
         """Wait for records or for what is in flight, whichever comes first."""
         beginnings = self._in_hand.beginnings
         beginnings.go_on()
-        self._vitals.beginning = beginnings.awaited
+        self._vitals.beginning, self._vitals.beginning_failed_by = beginnings.awaited, beginnings.failure
         self._intake.receive(
             self._awaited(),
             held_until=self._hold.until,

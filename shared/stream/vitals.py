@@ -37,6 +37,8 @@ class Vitals:
         """Those assigned to this worker."""
         self.beginning: frozenset[int] = frozenset()
         """Partitions whose kept state is still being read."""
+        self.beginning_failed_by: str | None = None
+        """Why it could not be read so far, where that was tried in vain."""
         self.waiting_for: str | None = None
         """Why no batch is begun now: what the last transaction failed by."""
         self.held: Mapping[int, str] = {}
@@ -67,7 +69,8 @@ class Vitals:
         if self.held or self.waiting_for:
             return self._held_because() or self.waiting_for
         if self.beginning:
-            return f"reading what was kept of partitions {sorted(self.beginning)}"
+            why = f": {self.beginning_failed_by}" if self.beginning_failed_by else ""
+            return f"reading what was kept of partitions {sorted(self.beginning)}{why}"
         return self._step_not_ready_because()
 
     def _held_because(self) -> str | None:

@@ -48,6 +48,14 @@ def test_a_stage_that_cannot_judge_says_why(attribute):
     assert because(readyz(vitals, "toy")) == (503, "no bank of soic-8")
 
 
+def test_a_partition_whose_past_cannot_be_read_says_why():
+    vitals = ready_vitals()
+    vitals.beginning = frozenset({7, 6})
+    assert because(readyz(vitals, "toy")) == (503, "reading what was kept of partitions [6, 7]")
+    vitals.beginning_failed_by = "No leaders found"
+    assert because(readyz(vitals, "toy")) == (503, "reading what was kept of partitions [6, 7]: No leaders found")
+
+
 def test_the_step_has_a_say_in_readiness():
     assert because(readyz(ready_vitals("no bank"), "toy")) == (503, "no bank")
 

@@ -45,10 +45,11 @@ def test_all_partitions_whose_past_could_not_be_read_are_read_again_at_the_same_
     awaited.go_on()
     assert (len(broker.asked), begun) == (12, [])
     assert awaited.awaited == frozenset(PARTITIONS)
+    assert awaited.failure == "Local: Broker transport failure"
     broker.now += RETRY_S / 2
     awaited.go_on()
     assert broker.asked[12:] == [(100.0 + RETRY_S, number) for number in PARTITIONS]
-    assert (begun, awaited.awaited) == (list(PARTITIONS), frozenset())
+    assert (begun, awaited.awaited, awaited.failure) == (list(PARTITIONS), frozenset(), None)
 
 
 def test_a_partition_that_is_anothers_is_not_read_again() -> None:
@@ -58,4 +59,4 @@ def test_a_partition_that_is_anothers_is_not_read_again() -> None:
     awaited.drop(PARTITIONS)
     broker.now += RETRY_S
     awaited.go_on()
-    assert (len(broker.asked), begun, awaited.awaited) == (12, [], frozenset())
+    assert (len(broker.asked), begun, awaited.awaited, awaited.failure) == (12, [], frozenset(), None)
