@@ -56,7 +56,7 @@ def plan_of_tiles(tiles: Path, seed: int) -> dict[str, Measure]:
     for number in range(PROMISE_SPLITS):
         plan[f"promise {number}"] = partial(_promise, tiles, number, seed)
     for number in SUPERVISED_SEEDS:
-        for kind in ("random", "grouped"):
+        for kind in ("random", "grouped", "marked"):
             plan[f"supervised {kind} {number}"] = partial(_supervised, tiles, kind, number)
     return plan | {"ablate quick": partial(_ablate, tiles, seed)}
 
@@ -109,21 +109,22 @@ def _promise(tiles: Path, number: int, seed: int, work: Path) -> Figures:
 
 
 def _supervised(tiles: Path, kind: str, number: int, work: Path) -> Figures:
+    """Some defects are known: split at random, by part, or by part and with masks of where the known ones lie."""
+    groups = None if kind == "random" else tiles / "groups.csv"
     dataset, _ = find_dataset(
-        [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", None
+        [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", groups
     )
-    groups = tiles / "groups.csv"
-    if kind == "grouped":
-        dataset, _ = find_dataset(
-            [tiles / "train" / "normal", tiles / "test" / "normal"], tiles / "test" / "abnormal", groups
-        )
-    split = next(each for each in make_splits(dataset, 1, number) if each.kind == kind)
+    split = next(each for each in make_splits(dataset, 1, number) if each.kind == ("grouped" if groups else "random"))
     learnt, tested = (_linked_both(dataset, split, part, work / part) for part in ("train", "test"))
+    found = work.parent / f"supervised-grouped-{number}" / "recipe.json"
+    if kind == "marked" and found.exists() and not (work / "recipe.json").exists():  # masks do not change the search
+        shutil.copy(found, work)
     return _train_and_evaluate(
         work,
         normal=learnt / "normal",
         abnormal=learnt / "abnormal",
-        groups=groups if kind == "grouped" else None,
+        masks=tiles / "test" / "masks" if kind == "marked" else None,
+        groups=groups,
         seed=number,
         tested=Tested(tested / "normal", tested / "abnormal"),
     ) | {"leaks": kind == "random"}
@@ -185,6 +186,7 @@ def _train_and_evaluate(
     seed: int,
     tested: Tested,
     abnormal: Path | None = None,
+    masks: Path | None = None,
 ) -> Figures:
     """As `chipsieve train` and `evaluate` do without flags; search and training are kept each as soon as it is done."""
     recipe, bundle = work / "recipe.json", work / "bundle"
@@ -207,6 +209,7 @@ def _train_and_evaluate(
             product="measured",
             normal=normal,
             abnormal=abnormal,
+            masks=masks,
             out=bundle,
             groups=groups,
             recipe=Recipe.from_json(plain),

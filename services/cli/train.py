@@ -54,6 +54,10 @@ def train(
         Path | None,
         typer.Option(help="Folder of defective pictures to learn from; subfolders name the kind of defect."),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks that mirrors --abnormal: where the defects lie. Not needed, and much help."),
+    ] = None,
     false_reject_rate: Annotated[
         float | None,
         typer.Option(
@@ -109,7 +113,7 @@ def train(
             "progress": progress,
         }
         if update:
-            if product is not None or abnormal or recipe or max_ms or precision is not PrecisionChoice.AUTO:
+            if product is not None or abnormal or masks or recipe or max_ms or precision is not PrecisionChoice.AUTO:
                 raise typer.BadParameter(
                     "an update keeps product, recipe, precision and defects of the bundle: give --normal and --out, "
                     "and train without --update to change more"
@@ -121,6 +125,7 @@ def train(
             manifest = learn(
                 product=product,
                 abnormal=abnormal,
+                masks=masks,
                 recipe=read_recipe(recipe, best_precision(engine.value)) if recipe else None,
                 precision=precision.asked,
                 max_ms=max_ms,

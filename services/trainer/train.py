@@ -45,6 +45,7 @@ from shared.vision.engines.precision import best_precision, cpu_multiplies_int8
 from shared.vision.errors import UnsupportedPrecision
 from shared.vision.recipe import Precision, Recipe
 
+TEACHES_LESS = "teach that there is a defect, but not where"
 FEW_NORMALS = 20  # below it held-out scores say little about the next chip's: warned of
 
 
@@ -54,6 +55,7 @@ def train(
     normal: Path,
     out: Path,
     abnormal: Path | None = None,
+    masks: Path | None = None,
     groups: Path | None = None,
     asked: Asked = NOTHING_ASKED,
     recipe: Recipe | None = None,
@@ -72,6 +74,8 @@ def train(
         out: the bundle's folder, written whole or not at all.
         abnormal: folder of defective pictures; a first-level subfolder names their kind of defect. Two supervised
             heads learn from them, and each joins the score where it helps on held-out ones.
+        masks: folder that mirrors `abnormal`, with masks of what is defective: they teach where defects lie. Pictures
+            without one teach that there is a defect.
         groups: CSV of ``file,group``: pictures of one group (one part, one batch) are held out together, and the
             promise rests on groups. Abnormal pictures may be named in it; those that are not stand for themselves.
         asked: what the threshold is to promise.
@@ -99,7 +103,7 @@ def train(
     """
     refuse_unusable_name(product)
     check_writable(out.resolve())
-    material = Material.gather(normal, abnormal, groups, asked, progress)
+    material = Material.gather(normal, abnormal, masks, groups, asked=asked, progress=progress)
     precision = precision or (recipe.precision if recipe else best_precision(engine))
     in_float = _in_float(precision, engine)
     search: dict[str, Any] | None = None
@@ -129,7 +133,8 @@ def train(
         learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
         normals, abnormals = learnt.normals, learnt.abnormals
     abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
-    heads = _heads(learnt, fold_of, normal_groups, abnormal_groups, seed=seed, progress=progress)
+    found_masks = material.masks.paths(abnormals.files)
+    heads = _heads(learnt, fold_of, normal_groups, abnormal_groups, found_masks, seed=seed, progress=progress)
     held_out = HeldOut(heads.scores[: len(normals.files)], normal_groups)
     defects = HeldOut(heads.scores[len(normals.files) :], abnormal_groups)
     threshold = choose_threshold(held_out, defects, asked)
@@ -155,6 +160,7 @@ def train(
             *threshold.warnings,
             *(ungrouped if threshold.escapes else ()),
             *material.warnings,
+            *material.masks.warnings(abnormals.files, abnormals.sizes, missing=TEACHES_LESS, empty=TEACHES_LESS),
             *doubts(anomaly_auroc=learnt.anomaly_auroc, on_abnormals=on_abnormals),
             *passing_blanks(bank, learnt.engine, normals),
             *_warnings(normals.files, held_out.scores, material.unreadable, int8_report),
@@ -195,6 +201,7 @@ def _heads(
     fold_of: NDArray[np.intp],
     normal_groups: tuple[str, ...] | None,
     abnormal_groups: tuple[str, ...] | None,
+    masks: Sequence[Path | None],
     *,
     seed: int,
     progress: Progress,
@@ -207,6 +214,7 @@ def _heads(
         fold_of=fold_of,
         normal_groups=normal_groups,
         abnormal_groups=abnormal_groups,
+        masks=masks,
         turned=look_at_turned(files, learnt.recipe, learnt.engine, progress),
         seed=seed,
         progress=progress,

@@ -15,12 +15,12 @@ from services.trainer.doubts.ungrouped_defects import ungrouped_defects
 from services.trainer.errors import NoPictures, TrainingError
 from services.trainer.evaluation.bootstrap import PixelSample, picture_intervals, resample
 from services.trainer.evaluation.judging import Inspected, inspect_files, refuse_if_stale
-from services.trainer.evaluation.masks import Masks
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
 from services.trainer.evaluation.promises import broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
 from services.trainer.evaluation.truth import KnownTruth, known_groups
+from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable
 from services.trainer.material.pictures import (
     each_alone,
@@ -89,8 +89,8 @@ def evaluate(
     bank = read.bank
     truth = KnownTruth.find(normal, abnormal, read.manifest.training)
     normal_files, abnormal_files = truth.normals, truth.abnormals
-    if masks and not abnormal_files:
-        raise TrainingError(f"the masks in {masks} mirror abnormal pictures, and there are none: give --abnormal")
+    if not abnormal_files:
+        refuse_masks_alone(masks)
     found_masks = Masks.find(masks, abnormal_files)
     if scores and scores.suffix not in SCORE_FORMATS:
         raise TrainingError(f"scores are written as {' or '.join(SCORE_FORMATS)}, not to {scores}: choose such a name")
@@ -132,7 +132,12 @@ def evaluate(
         *ungrouped_defects(groups, abnormals.files, abnormal_groups, what="intervals count"),
         *known_groups(normal_groups, read.manifest.upkeep.groups if read.manifest.upkeep else None),
         *_warnings((*normals.unreadable, *abnormals.unreadable)),
-        *found_masks.warnings(abnormals),
+        *found_masks.warnings(
+            abnormals.files,
+            abnormals.sizes,
+            missing="count in no figure over pixels",
+            empty="count in figures over pixels as if they were good",
+        ),
     ]
     if report:
         places = {"bundle": bundle, "good pictures": normal, "defective pictures": abnormal, "masks": masks}

@@ -1,6 +1,9 @@
 """All that is learnt from pictures of defects beside what normals teach: a patch head, then a head on top of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.known_defects.head import MIN_ABNORMALS, Shown, describe_all, try_head
 from services.trainer.known_defects.patch_head import try_patch_head
+from services.trainer.known_defects.places import known_places
 from services.trainer.material.likeness import alike_groups
 from services.trainer.material.numbered import Numbered
 from services.trainer.material.picture_features import Looked
@@ -41,6 +45,7 @@ def learn_from_defects(
     fold_of: NDArray[np.intp],
     normal_groups: tuple[str, ...] | None,
     abnormal_groups: tuple[str, ...] | None,
+    masks: Sequence[Path | None],
     turned: Turned,
     seed: int,
     progress: Progress,
@@ -54,6 +59,7 @@ def learn_from_defects(
         fold_of: (N,) fold in which each normal is held out.
         normal_groups: each normal's group, where groups are known.
         abnormal_groups: likewise; where only the normals' are known, abnormals that are alike are held out together.
+        masks: each abnormal's, None where it has none.
         turned: looks at mirrored copies of all of them, the normals first.
         seed: of all that is drawn by lot.
         progress: told how far it is.
@@ -85,7 +91,15 @@ def learn_from_defects(
     )
     # The patch head first: with it, a head of whole pictures on tiles has less to add, and without it more to spoil.
     looked = [*normals.grids, *abnormals.grids]
-    patches = try_patch_head(looked, normality.recipe, shown, turned=turned, seed=seed, progress=progress)
+    patches = try_patch_head(
+        looked,
+        normality.recipe,
+        shown,
+        places=partial(known_places, len(normals.files), masks, abnormals.sizes),
+        turned=turned,
+        seed=seed,
+        progress=progress,
+    )
     whole = try_head(replace(shown, scores=patches.scores), seed=seed)
     report = {
         "joined": patches.report["joined"] or whole.report["joined"],

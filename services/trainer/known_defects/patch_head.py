@@ -13,6 +13,7 @@ from services.trainer.evaluation.metrics import auroc
 from services.trainer.known_defects.head import MIN_ABNORMALS, Shown
 from services.trainer.known_defects.joining import Joining
 from services.trainer.known_defects.patch_lessons import CHUNK, TOP, PatchLessons, patches_on_one_grid
+from services.trainer.known_defects.places import Places
 from services.trainer.material.turned import Turned
 from services.trainer.normality.cross_fit import FOLDS_AT_ONCE
 from services.trainer.normality.small_network import SmallNetwork
@@ -48,6 +49,7 @@ def try_patch_head(
     recipe: Recipe,
     shown: Shown,
     *,
+    places: Places,
     turned: Turned,
     seed: int,
     progress: Progress,
@@ -58,6 +60,7 @@ def try_patch_head(
         grids_per_chip: of the N pictures shown, in their order.
         recipe: its layers are looked at.
         shown: normals and abnormals.
+        places: what is known of their patches.
         turned: looks at mirrored copies of them.
         seed: of the networks' first weights, and of the pictures that teach where they are many.
         progress: told how many networks are taught.
@@ -67,7 +70,7 @@ def try_patch_head(
     report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
     if alone is None or len(shown.kinds) < MIN_ABNORMALS:
         return PatchTrial(None, shown.scores, report)
-    lessons = PatchLessons.of(grids_per_chip, recipe, defective, turned, seed)
+    lessons = PatchLessons.of(grids_per_chip, recipe, defective, places=places, look_at_turned=turned, seed=seed)
     fold_of = shown.fold_of % FOLDS
     folds = np.unique(fold_of)
     taught_by = [*(fold_of != fold for fold in folds), np.ones(len(fold_of), np.bool_)]

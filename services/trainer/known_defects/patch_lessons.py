@@ -1,9 +1,11 @@
-"""Learning where known defects lie from pictures that only say that there is one.
+"""Learning where known defects lie: from pictures that only say that there is one, and from masks where there are any.
 
 A picture is as defective as its most suspicious patches: every step takes some good and some defective pictures, and
 pulls these patches' log-odds towards what the picture is. Good pictures' most suspicious patches are what teaches most.
 Beside what a patch is, the network sees how it deviates from its picture's mean.
 Mirrored copies teach as well: defects are few, and run in any direction.
+A mask parts a picture in two: within it the most suspicious patches teach what is defective, and outside of it what is
+not. Outside, the part is the same: what it is otherwise known by teaches nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.known_defects.head import SCALE_FLOOR
-from services.trainer.material.turned import TURNS, Turned
+from services.trainer.known_defects.places import DEFECTIVE, SOUND, UNTOLD, Places
+from services.trainer.material.turned import TURNS, Turned, turned
 from services.trainer.normality.small_network import LARGEST_ODDS, SmallNetwork, cooled
 from shared.events import FeatureGrid
 from shared.vision.calibration import top_count
@@ -49,6 +52,8 @@ class PatchLessons:
 
     patches: NDArray[np.int8]
     """(n, P, C) standardised, in units of `UNIT`."""
+    places: NDArray[np.int8]
+    """(n, P) what each patch is known to be (`services.trainer.known_defects.places`)."""
     defective: NDArray[np.bool_]
     """(n,)."""
     shown: NDArray[np.intp]
@@ -83,7 +88,9 @@ class PatchLessons:
         grids_per_chip: Sequence[tuple[FeatureGrid, ...]],
         recipe: Recipe,
         defective: NDArray[np.bool_],
-        turned: Turned,
+        *,
+        places: Places,
+        look_at_turned: Turned,
         seed: int,
     ) -> "PatchLessons":
         """Of the N pictures shown, and of their mirrored copies, as many as may teach.
@@ -92,7 +99,8 @@ class PatchLessons:
             grids_per_chip: theirs.
             recipe: its layers are looked at.
             defective: (N,) which of them are.
-            turned: looks at the copies.
+            places: what is known of their patches.
+            look_at_turned: looks at the copies.
             seed: of who teaches, where they are many.
         """
         random = np.random.default_rng(seed)
@@ -105,12 +113,26 @@ class PatchLessons:
         done = 0
         for some in chain(
             _looked_at(grids_per_chip, as_they_are, recipe, side),
-            (patches_on_one_grid(grids, recipe, side) for grids in turned(copied, turns)),
+            (patches_on_one_grid(grids, recipe, side) for grids in look_at_turned(copied, turns)),
         ):
             units = np.rint((some - centre) / (scale * UNIT))
             patches[done : done + len(some)] = np.clip(units, -MOST_UNITS, MOST_UNITS)
             done += len(some)
-        return cls(patches, defective[shown], shown, side, centre, scale, spread / (scale * DEVIATIONS))
+        as_shown = places(side)
+        known = [
+            *as_shown[as_they_are],
+            *(turned(as_shown[picture], turn) for picture, turn in zip(copied, turns, strict=True)),
+        ]
+        return cls(
+            patches=patches,
+            places=np.stack(known).reshape(len(shown), -1),
+            defective=defective[shown],
+            shown=shown,
+            side=side,
+            centre=centre,
+            scale=scale,
+            deviation_scale=spread / (scale * DEVIATIONS),
+        )
 
     def teach(self, may_teach: NDArray[np.bool_], seed: int) -> SmallNetwork:
         """A network for standardised features, taught by those of the pictures shown (N,) that may. Deterministic."""
@@ -120,19 +142,22 @@ class PatchLessons:
             np.flatnonzero(may_teach[self.shown] & (self.defective == truth)) for truth in (False, True)
         )
         steps = int(np.clip(STEPS_A_PICTURE * (len(normals) + len(abnormals)), FEWEST_STEPS, MOST_STEPS))
-        truth = np.arange(2 * AT_ONCE) >= AT_ONCE
         for step in range(1, steps + 1):
             batch = np.concatenate([random.choice(normals, AT_ONCE), random.choice(abnormals, AT_ONCE)])
             patches = self.patches[batch].astype(np.float32)
             odds = network.of_unscaled(*self.in_units).log_odds_with_deviations(patches)
             count = top_count(odds.shape[1], _narrowing(step / steps))
-            top = np.argpartition(-odds, count - 1, axis=1)[:, :count]
-            suspicious = np.take_along_axis(patches, top[..., None], axis=1)
-            deviations = (suspicious - patches.mean(axis=1, keepdims=True)) / self.deviation_scale
-            features = UNIT * np.concatenate([suspicious, deviations], axis=2).reshape(-1, 2 * len(self.centre))
-            answers = np.clip(np.take_along_axis(odds, top, axis=1).mean(axis=1), -LARGEST_ODDS, LARGEST_ODDS)
-            miss = (1 / (1 + np.exp(-answers)) - truth).astype(np.float32) / np.float32(top.size)
-            network.descend(features, network.hidden(features), miss.repeat(count), cooled(LEARNING_RATE, step, steps))
+            means = patches.mean(axis=1)
+            features, misses = [], []
+            for picture, index in enumerate(batch):
+                for suspicious, truth in _most_suspicious(odds[picture], self.places[index], count):
+                    seen = patches[picture, suspicious]
+                    features.append(np.hstack([seen, (seen - means[picture]) / self.deviation_scale]))
+                    answer = np.clip(odds[picture, suspicious].mean(), -LARGEST_ODDS, LARGEST_ODDS)
+                    miss = (1 / (1 + np.exp(-answer)) - truth) / (len(suspicious) * len(batch))
+                    misses.append(np.full(len(suspicious), miss, np.float32))
+            shown = UNIT * np.concatenate(features)
+            network.descend(shown, network.hidden(shown), np.concatenate(misses), cooled(LEARNING_RATE, step, steps))
         return network
 
 
@@ -148,6 +173,20 @@ def _choose(
     pictures, views = np.concatenate(chosen, axis=1)
     is_copy = views > 0
     return pictures[~is_copy], pictures[is_copy], views[is_copy] - 1
+
+
+def _most_suspicious(
+    odds: NDArray[np.float32], places: NDArray[np.int8], count: int
+) -> Iterator[tuple[NDArray[np.intp], bool]]:
+    """The patches of one picture that teach, up to `count` of either truth, and whether they are to look defective.
+
+    They are the most suspicious ones of those (P,) that are sound, of those that are defective, or of all where it
+    does not tell.
+    """
+    for known, truth in ((SOUND, False), (UNTOLD, True), (DEFECTIVE, True)):
+        among = np.flatnonzero(places == known)
+        if len(among):
+            yield among[np.argpartition(-odds[among], min(count, len(among)) - 1)[:count]], truth
 
 
 def _narrowing(done: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from services.trainer.errors import NoPictures, TooFewNormals
 from services.trainer.material.copies import Distinct, refuse_shared
 from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable, sort_out
 from services.trainer.material.pictures import PictureFile, find_pictures, read_groups
 from services.trainer.progress import Progress
@@ -20,17 +21,27 @@ class Material:
 
     normals: Distinct
     abnormals: Distinct
+    masks: Masks
+    """Of the abnormals."""
     unreadable: tuple[Unreadable, ...]
 
     @classmethod
     def gather(
-        cls, normal: Path, abnormal: Path | None, groups: Path | None, asked: Asked, progress: Progress
+        cls,
+        normal: Path,
+        abnormal: Path | None,
+        masks: Path | None,
+        groups: Path | None,
+        *,
+        asked: Asked,
+        progress: Progress,
     ) -> "Material":
         """Walk the folders.
 
         Args:
             normal: folder of good pictures.
             abnormal: folder of defective ones.
+            masks: folder that mirrors `abnormal`.
             groups: CSV of ``file,group``.
             asked: what the threshold is to promise.
             progress: told how far reading is.
@@ -40,25 +51,29 @@ class Material:
             NoPictures: a folder has none that can be read.
             TooFewNormals: all good pictures are copies of one.
             UnusableGroups: the groups do not fit the pictures.
+            UnusableMasks: the masks do not fit the defective pictures, or there are none of these.
             PromiseRefused: the pictures cannot carry what was asked for by name.
         """
         if abnormal:
             refuse_overlap(normal, abnormal)
         else:
             asked.refuse_without_defects("give --abnormal")
+            refuse_masks_alone(masks)
         found = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
         normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
         abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)
         _refuse_one(normals, normal)
         refuse_shared(normals, abnormals)
         asked.refuse_early(len(normals.files), read_groups(groups, normals.files) if groups else None)
-        return cls(normals, abnormals, (*unreadable_normals, *unreadable_abnormals))
+        found_masks = Masks.find(masks, abnormals.files)
+        return cls(normals, abnormals, found_masks, (*unreadable_normals, *unreadable_abnormals))
 
     @property
     def summary(self) -> dict[str, Any]:
         """For the bundle: what was left out, and by which digests a picture is known again."""
         return {
             "unreadable": [each.name for each in self.unreadable],
+            "masks": self.masks.telling,
             "copies": len(self.normals.copies) + len(self.abnormals.copies),
             "digests": {"normals": self.normals.digests, "abnormals": self.abnormals.digests},
         }

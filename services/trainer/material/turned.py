@@ -6,7 +6,7 @@ pictures are mirrored as well, or being mirrored would be what is learnt. What g
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from services.trainer.progress import Progress
 from shared.events import FeatureGrid
 from shared.vision.engine import Engine
 from shared.vision.extraction import extract
-from shared.vision.picture import Picture, decode
+from shared.vision.picture import decode
 from shared.vision.recipe import Recipe
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 TURN_NAMES = (
     "left to right",
@@ -62,10 +64,10 @@ def look_at_turned(files: Sequence[PictureFile], recipe: Recipe, engine: Engine,
     return look
 
 
-def turned(picture: Picture, turn: int) -> Picture:
-    """The picture, turned as this place in `TURN_NAMES` says."""
+def turned(picture: NDArray[Pixel], turn: int) -> NDArray[Pixel]:
+    """The picture (or what is known of its places), turned as this place in `TURN_NAMES` says."""
     if turn >= TURNS:
-        picture = picture.transpose(1, 0, 2)
+        picture = picture.swapaxes(0, 1)
         turn -= TURNS + 1
         if turn < 0:
             return np.ascontiguousarray(picture)

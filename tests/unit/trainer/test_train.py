@@ -2,9 +2,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.trainer.errors import (
     AmbiguousPictures,
@@ -13,15 +16,18 @@ from services.trainer.errors import (
     TooFewNormals,
     TrainingError,
     UnusableGroups,
+    UnusableMasks,
     UnusableProduct,
 )
+from services.trainer.known_defects.patch_head import PatchTrial, try_patch_head
+from services.trainer.known_defects.places import DEFECTIVE, SOUND, UNTOLD, Places
 from services.trainer.material.pictures import PictureFile
 from services.trainer.promise.thresholds import Asked
 from services.trainer.recipe.search import Found
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
 from shared.bank.manifest import Manifest
-from tests.unit.trainer.conftest import RECIPE, draw
+from tests.unit.trainer.conftest import RECIPE, draw, draw_mask
 
 
 @pytest.fixture
@@ -250,6 +256,7 @@ def test_options_that_cannot_work_are_refused_before_any_picture_is_read(normal:
     refused: list[tuple[dict[str, object], type[TrainingError], str]] = [
         ({"asked": Asked(max_escape_rate=0.1, best_effort=True)}, PromiseRefused, r"--max-escape-rate 0.1.*--abnormal"),
         ({"abnormal": tmp_path / "empty"}, NoPictures, "empty has no picture"),
+        ({"masks": tmp_path / "empty"}, UnusableMasks, "give --abnormal"),
     ]
     for options, error, message in refused:
         with pytest.raises(error, match=message):
@@ -262,6 +269,34 @@ def test_defects_none_of_which_can_be_read_are_a_clear_error(normal: Path, tmp_p
     (tmp_path / "abnormal" / "broken.png").write_bytes(b"no picture")
     with pytest.raises(NoPictures, match=r"not one of 1 pictures in .*abnormal can be read"):
         learn(normal, tmp_path / "bundle", abnormal=tmp_path / "abnormal")
+
+
+def test_masks_say_where_the_defects_lie_that_they_are_named_after(
+    normal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[NDArray[np.int8]] = []
+
+    def spied(*args: Any, places: Places, **options: Any) -> PatchTrial:
+        known.append(places(8)[24:])
+        return try_patch_head(*args, places=places, **options)
+
+    monkeypatch.setattr("services.trainer.known_defects.heads.try_patch_head", spied)
+    corners = {"black": None, "first": (0, 0), "last": (76, 108), "none": None}  # in the order of their names
+    for seed, (name, corner) in enumerate(corners.items()):
+        draw(tmp_path / "abnormal" / "blot" / f"{name}.png", 100 + seed, defect=corner or (40, 40))
+        if corner:
+            draw_mask(tmp_path / "masks" / "blot" / f"{name}.png", corner)
+    cv2.imwrite(str(tmp_path / "masks" / "blot" / "black.png"), np.zeros((96, 96), np.uint8))
+    manifest = learn(normal, tmp_path / "bundle", abnormal=tmp_path / "abnormal", masks=tmp_path / "masks")
+    expected = np.full((4, 8, 8), SOUND)
+    expected[[0, 3]] = UNTOLD
+    expected[1, :3, :3] = DEFECTIVE  # two patches each way, and those beside them
+    expected[2, 5:, 5:] = DEFECTIVE
+    np.testing.assert_array_equal(known[0], expected)
+    assert manifest.training["masks"] == 2
+    assert "1 of 4 defective pictures have no mask and teach that there is a defect, but not where" in told(manifest)
+    assert "1 of 4 defective pictures have a mask that shows no defect, and teach" in told(manifest)
+    assert "another ratio of width to height, which was stretched, for instance blot/black.png" in told(manifest)
 
 
 def test_blank_frames_that_would_pass_are_warned_of(normal: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.known_defects.head import Shown
 from services.trainer.known_defects.patch_head import PatchTrial, answers_to, try_patch_head
+from services.trainer.known_defects.places import DEFECTIVE, SOUND, UNTOLD, Places
 from services.trainer.material.turned import TURNS, Turned
 from services.trainer.progress import silent
 from shared.events import FeatureGrid
@@ -37,6 +38,16 @@ def grids(*, defective: bool, random: np.random.Generator, shade: float = 0.0) -
     return quantise(RECIPE.layers[0].name, fine), quantise(RECIPE.layers[1].name, coarse)
 
 
+def framed(random: np.random.Generator, *, defective: bool, frame: bool) -> tuple[FeatureGrid, ...]:
+    """Noise; a defect is three odd patches in the middle, a frame is ten at the edges that are odd in another way."""
+    fine, coarse = (random.standard_normal((side, side, 6)).astype(np.float32) for side in (8, 4))
+    if defective:
+        fine[random.integers(2, 6, 3), random.integers(2, 6, 3), 1] += 8
+    if frame:
+        fine[random.choice([0, 7], 10), random.integers(0, 8, 10), 2] += 8
+    return quantise(RECIPE.layers[0].name, fine), quantise(RECIPE.layers[1].name, coarse)
+
+
 def pictures(normals: int, abnormals: int, seed: int, *, shade: float = 0.0) -> list[tuple[FeatureGrid, ...]]:
     random = np.random.default_rng(seed)
     return [grids(defective=index >= normals, random=random, shade=shade) for index in range(normals + abnormals)]
@@ -59,8 +70,24 @@ def blind_scores(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(NORMALS + ABNORMALS).astype(np.float32)
 
 
+def untold(side: int) -> NDArray[np.int8]:
+    places = np.full((NORMALS + ABNORMALS, side, side), SOUND, np.int8)
+    places[NORMALS:] = UNTOLD
+    return places
+
+
+def in_the_middle(side: int) -> NDArray[np.int8]:
+    """Where framed pictures' defects lie, mirrored or not."""
+    places = np.full((NORMALS + ABNORMALS, side, side), SOUND, np.int8)
+    places[NORMALS:, 2:6, 2:6] = DEFECTIVE
+    return places
+
+
 def tried(
-    looked: list[tuple[FeatureGrid, ...]], scores: NDArray[np.float32], turned: Turned | None = None
+    looked: list[tuple[FeatureGrid, ...]],
+    scores: NDArray[np.float32],
+    turned: Turned | None = None,
+    places: Places = untold,
 ) -> PatchTrial:
     shown = Shown(
         descriptions=np.zeros((len(looked), 1), np.float32),
@@ -68,7 +95,8 @@ def tried(
         scores=scores,
         kinds=("",) * ABNORMALS,
     )
-    return try_patch_head(looked, RECIPE, shown, turned=turned or Copies(looked), seed=0, progress=silent)
+    copies = turned or Copies(looked)
+    return try_patch_head(looked, RECIPE, shown, places=places, turned=copies, seed=0, progress=silent)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +127,20 @@ def test_odd_patches_are_learnt_from_pictures_that_do_not_say_where_they_are(tri
     new = pictures(40, 40, 1)
     answers = answers_to(new, RECIPE, trial.head)
     assert (auroc(trial.head.scores(answers), np.arange(80) >= 40) or 0) > 0.9
+
+
+def test_masks_tell_a_defect_from_what_else_defective_pictures_have_in_common() -> None:
+    random = np.random.default_rng(4)
+    looked = [framed(random, defective=each, frame=each) for each in [False] * NORMALS + [True] * ABNORMALS]
+    new = [framed(random, defective=each, frame=not each) for each in [False] * 40 + [True] * 40]
+
+    def known_apart(places: Places) -> float:
+        head = tried(looked, blind_scores(0), places=places).head
+        assert head is not None
+        return auroc(answers_to(new, RECIPE, head), np.arange(80) >= 40) or 0
+
+    assert known_apart(untold) < 0.7
+    assert known_apart(in_the_middle) > 0.95
 
 
 def test_the_defects_answers_are_those_of_networks_that_had_not_seen_them(trial: PatchTrial, copies: Copies) -> None:

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from services.trainer.known_defects.patch_lessons import DEVIATIONS, UNIT, PatchLessons, patches_on_one_grid
+from services.trainer.known_defects.places import DEFECTIVE, SOUND, UNTOLD
 from services.trainer.normality.small_network import SmallNetwork
 from shared.events import FeatureGrid
 from shared.vision.features import quantise
@@ -33,13 +34,23 @@ def looked() -> list[tuple[FeatureGrid, ...]]:
     ]
 
 
+def corners(side: int) -> NDArray[np.int8]:
+    """Of defective pictures, the upper left patch is defective; the last one does not tell."""
+    places = np.full((LOOKED, side, side), SOUND, np.int8)
+    places[LOOKED - 4 : LOOKED - 1, 0, 0] = DEFECTIVE
+    places[LOOKED - 1] = UNTOLD
+    return places
+
+
 @pytest.fixture(scope="module")
 def lessons(looked: list[tuple[FeatureGrid, ...]]) -> PatchLessons:
-    def turned(pictures: NDArray[np.intp], _turns: NDArray[np.intp]) -> Iterator[list[tuple[FeatureGrid, ...]]]:
+    def look_at_turned(pictures: NDArray[np.intp], _turns: NDArray[np.intp]) -> Iterator[list[tuple[FeatureGrid, ...]]]:
         for picture in pictures:
             yield [looked[picture]]
 
-    return PatchLessons.of(looked, RECIPE, np.arange(LOOKED) >= LOOKED - 4, turned, seed=0)
+    return PatchLessons.of(
+        looked, RECIPE, np.arange(LOOKED) >= LOOKED - 4, places=corners, look_at_turned=look_at_turned, seed=0
+    )
 
 
 def test_patches_are_standardised_by_the_normals(lessons: PatchLessons, looked: list[tuple[FeatureGrid, ...]]) -> None:
@@ -66,7 +77,11 @@ def test_a_patch_beyond_what_is_held_is_held_as_the_farthest(looked: list[tuple[
     def none(_pictures: NDArray[np.intp], _turns: NDArray[np.intp]) -> Iterator[list[tuple[FeatureGrid, ...]]]:
         yield from ()
 
-    lessons = PatchLessons.of(looked + far, RECIPE, np.arange(LOOKED + 1) >= LOOKED, none, seed=0)
+    def sound(side: int) -> NDArray[np.int8]:
+        return np.full((LOOKED + 1, side, side), SOUND, np.int8)
+
+    defective = np.arange(LOOKED + 1) >= LOOKED
+    lessons = PatchLessons.of(looked + far, RECIPE, defective, places=sound, look_at_turned=none, seed=0)
     assert lessons.patches[LOOKED].min() == 127
 
 
@@ -80,3 +95,13 @@ def test_a_network_answers_while_it_is_taught_as_it_will_answer_then(
     answers = network.of_unscaled(*lessons.unscaled).log_odds_with_deviations(patches)
     assert np.corrcoef(taught.ravel(), answers.ravel())[0, 1] > 0.999
     np.testing.assert_allclose(taught, answers, atol=0.1)  # of some four either way: patches are held in whole units
+
+
+def test_what_is_known_of_patches_is_turned_with_the_picture(lessons: PatchLessons) -> None:
+    for defective in range(LOOKED - 4, LOOKED - 1):
+        known = lessons.places[lessons.shown == defective]
+        assert known.shape == (4, 64)  # as it is, mirrored in either direction and turned by half
+        assert sorted(np.argwhere(known == DEFECTIVE)[:, 1]) == [0, 7, 56, 63]
+        assert (known == SOUND).sum() == 4 * 63
+    assert (lessons.places[lessons.shown == LOOKED - 1] == UNTOLD).all()
+    assert (lessons.places[~lessons.defective] == SOUND).all()

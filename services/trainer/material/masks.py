@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.trainer.errors import UnusableMasks
-from services.trainer.evaluation.judging import Inspected
 from services.trainer.material.pictures import PictureFile, find_masks, read_grey, read_mask
 
 SAME_SHAPE = 0.02  # of the ratio of width to height: what rounding makes of it where a mask is a smaller picture
@@ -44,17 +43,30 @@ class Masks:
         masks = (self.of_picture.get(picture.name) for picture in pictures)
         return tuple(mask.path if mask else None for mask in masks)
 
-    def warnings(self, abnormals: Inspected) -> list[str]:
-        """One sentence for each way in which masks do not fit the defective pictures that were judged."""
+    @property
+    def telling(self) -> int:
+        """How many show a defect."""
+        return sum(not mask.is_empty for mask in self.of_picture.values())
+
+    def warnings(
+        self, pictures: Sequence[PictureFile], sizes: Sequence[tuple[int, int]], *, missing: str, empty: str
+    ) -> list[str]:
+        """One sentence for each way in which masks do not fit the defective pictures that were looked at.
+
+        Args:
+            pictures: those.
+            sizes: (height, width) of each, pixels.
+            missing: what becomes of a picture without a mask, as the end of "3 of 8 pictures have no mask and ...".
+            empty: what becomes of one whose mask is black, likewise.
+        """
         if not self.of_picture:
             return []
-        judged = zip(abnormals.files, abnormals.sizes, strict=True)
-        found = [(file, size, self.of_picture.get(file.name)) for file, size in judged]
+        found = [(file, size, self.of_picture.get(file.name)) for file, size in zip(pictures, sizes, strict=True)]
         ways = (
-            ([file for file, _, mask in found if mask is None], "have no mask and count in no figure over pixels"),
+            ([file for file, _, mask in found if mask is None], f"have no mask and {missing}"),
             (
                 [file for file, _, mask in found if mask and mask.is_empty],
-                "have a mask that shows no defect, and count in figures over pixels as if they were good",
+                f"have a mask that shows no defect, and {empty}",
             ),
             (
                 [file for file, size, mask in found if mask and _is_of_another_shape(mask, size)],
@@ -70,13 +82,23 @@ class Masks:
 
 
 def _refuse_as_pictures(masks: Sequence[Path], pictures: Sequence[PictureFile]) -> None:
-    judged = {picture.path.resolve() for picture in pictures}
-    both = [mask for mask in masks if mask.resolve() in judged]
+    given = {picture.path.resolve() for picture in pictures}
+    both = [mask for mask in masks if mask.resolve() in given]
     if both:
         raise UnusableMasks(
-            f"{len(both)} masks lie among the defective pictures and would be judged as such, for instance {both[0]}: "
+            f"{len(both)} masks lie among the defective pictures and would be taken for such, for instance {both[0]}: "
             "move the masks into a folder beside that of the pictures"
         )
+
+
+def refuse_masks_alone(folder: Path | None) -> None:
+    """Where there are no defective pictures.
+
+    Raises:
+        UnusableMasks: there are masks.
+    """
+    if folder:
+        raise UnusableMasks(f"the masks in {folder} mirror abnormal pictures, and there are none: give --abnormal")
 
 
 def _look(path: Path) -> Mask:
