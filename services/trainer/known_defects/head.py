@@ -99,11 +99,17 @@ class Refitted:
     normals: NDArray[np.float32]
     """(n,) to the normals that were added, each group left out."""
     defects: NDArray[np.float32]
-    """(A,) to the known defects, each left out."""
+    """(A,) to the known defects, each left out, and with it those of its group."""
 
 
 def refit(
-    head: Head, defects: int, descriptions: NDArray[np.float32], groups: Sequence[str], *, seed: int = 0
+    head: Head,
+    defects: int,
+    descriptions: NDArray[np.float32],
+    groups: Sequence[str],
+    *,
+    defect_groups: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Refitted:
     """Fit a head again with more normals. What it says of kinds stays, and so does the unit of its answers.
 
@@ -112,6 +118,7 @@ def refit(
         defects: how many those are.
         descriptions: (n, D) of the normals to add.
         groups: each of those normals' group.
+        defect_groups: each known defect's; None where each stands for itself.
         seed: of the old normals that make room, where there are more than `MAX_NORMALS`.
     """
     new = ((descriptions - head.centre) / head.scale).astype(np.float16)
@@ -127,10 +134,11 @@ def refit(
     targets = np.where(abnormal, 1.0, -1.0)
     solved = inverse @ targets
     answers = targets - solved / np.diag(inverse)  # each picture's with the picture left out, in closed form
-    for group in set(groups):
-        members = len(old) + np.flatnonzero(np.array(groups) == group)
-        block = inverse[np.ix_(members, members)]
-        answers[members] = targets[members] - np.linalg.solve(block, solved[members])
+    for first, names in ((len(old), groups), (len(support) - defects, defect_groups or ())):
+        for group in set(names):
+            members = first + np.flatnonzero(np.array(names) == group)
+            block = inverse[np.ix_(members, members)]
+            answers[members] = targets[members] - np.linalg.solve(block, solved[members])
     coefficients = np.zeros((len(support), head.coefficients.shape[1]), np.float32)
     coefficients[:, 0] = solved
     coefficients[-defects:, 1:] = head.coefficients[-defects:, 1:]

@@ -65,7 +65,14 @@ def grow(bank: Bank, upkeep: Upkeep, added: Looked, names: Sequence[str], *, see
     defects = anomaly_scores(upkeep, layers, recipe, calibrations)
     head = None
     if bank.head:
-        head = refit(bank.head, len(upkeep.figures.defects), describe_all(added.grids, recipe), names, seed=seed)
+        head = refit(
+            bank.head,
+            len(upkeep.figures.defects),
+            describe_all(added.grids, recipe),
+            names,
+            defect_groups=upkeep.figures.defect_groups,
+            seed=seed,
+        )
         scores = scores + bank.head.scores(head.normals[:, None])
         defects = defects + bank.head.scores(head.defects[:, None])
     if bank.patch_head:  # it stays as it was taught: the pictures of defects are not there to teach it again

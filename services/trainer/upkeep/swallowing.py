@@ -58,7 +58,8 @@ def refuse_to_swallow(
     scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
     if bank.head:
         nothing = np.empty((0, len(bank.head.centre)), np.float32)
-        scores = scores + bank.head.scores(refit(bank.head, len(scores), nothing, ()).defects[:, None])
+        as_it_was = refit(bank.head, len(scores), nothing, (), defect_groups=upkeep.figures.defect_groups)
+        scores = scores + bank.head.scores(as_it_was.defects[:, None])
     if bank.patch_head:
         scores = scores + bank.patch_head.scores(bank.patch_head.known)
     passes = after <= threshold

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.known_defects.head import Shown, refit, try_head
+from shared.vision.head import Head
 
 DESCRIBED = 12
 
@@ -135,3 +138,25 @@ def test_normals_that_a_head_takes_for_defects_are_taken_for_normal_once_it_has_
     assert (head.answers(refused)[:, 0] > 0).mean() > 0.5
     again = refit(head, 30, refused, [str(index) for index in range(len(refused))]).head
     assert (again.answers(refused)[:, 0] < 0).mean() > 0.8
+
+
+def test_defects_of_a_part_are_left_out_together() -> None:
+    """Four pictures a part: with three of them known, the fourth tells nothing of the next part."""
+    random = np.random.default_rng(0)
+    parts = [f"part{number // 4}" for number in range(32)]
+    shown = show(shift=0, abnormals=32)
+    shown.descriptions[-32:] = np.repeat(3 * random.standard_normal((8, DESCRIBED)), 4, axis=0)
+    shown.descriptions[-32:] += 0.1 * random.standard_normal((32, DESCRIBED))
+    trial = try_head(replace(shown, scores=np.zeros(112, np.float32), kinds=("crack", "blot") * 16))
+    head = trial.head
+    assert head is not None
+    nothing = np.empty((0, DESCRIBED), np.float32)
+    one_by_one = refit(head, 32, nothing, ()).defects
+    by_part = refit(head, 32, nothing, (), defect_groups=parts).defects
+    assert by_part.mean() < one_by_one.mean() - 0.3
+    kept = np.array([part != "part3" for part in parts])
+    support = np.concatenate([head.support[:-32], head.support[-32:][kept]])
+    gram_without = refit(
+        Head(head.figures, head.centre, head.scale, support, head.coefficients[: len(support)]), 28, nothing, ()
+    ).head
+    assert gram_without.answers(shown.descriptions[-32:][~kept])[:, 0] == pytest.approx(by_part[~kept], abs=0.05)
