@@ -58,6 +58,14 @@ def remedy(settings: KafkaSettings, error: KafkaError, usual: str) -> str:
     )
 
 
+def explained(error: KafkaError) -> str:
+    """An error as a stage tells it: by its name too, and with what to do where its user lacks a right."""
+    told = f"{error.name()}: {error.str()}"
+    if error.code() not in REFUSALS:
+        return told
+    return f"{told}; give CHIPSIEVE_KAFKA__SASL_USERNAME the right in schemas/access.yaml, or connect as one who has it"
+
+
 def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
     """For a stage: offsets are committed by its transactions, only committed records are seen."""
     return {

@@ -169,7 +169,8 @@ class ImageProducer:
         """
         try:
             return call()
-        except (KafkaException, SystemError) as error:  # the second where it had a line to log meanwhile (issue 1708)
+        # The second where it had a line to log meanwhile (confluent-kafka-python, issue 1708).
+        except (KafkaException, SystemError) as error:
             told = error.args[0].str() if isinstance(error, KafkaException) else str(error)
             self.fatal_error = f"the Kafka producer failed for good: {told}"
             log.critical("producer_failed", error=told)

@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from shared import metrics
+from shared.kafka import explained
 from shared.stream.batch import Buffer
 from shared.stream.errors import ClientFailed
 from shared.stream.partitions import Partitions
@@ -94,7 +95,7 @@ class Intake:
         try:
             messages = self._consumer.consume(records, timeout_s)
         except KafkaException as error:
-            raise ClientFailed(f"the Kafka client cannot go on: {error.args[0].str()}") from error
+            raise ClientFailed(f"the Kafka client cannot go on: {explained(error.args[0])}") from error
         self._polled_at = time.monotonic()
         received = []
         for message in messages:
@@ -109,9 +110,9 @@ class Intake:
     def _note(self, error: KafkaError) -> None:
         """An error that the client reports and goes on from by itself, unless it says that it cannot."""
         if error.fatal():
-            raise ClientFailed(f"the Kafka client cannot go on: {error.name()}: {error.str()}")
+            raise ClientFailed(f"the Kafka client cannot go on: {explained(error)}")
         if error.code() in NO_SUBSCRIPTION:
-            self._vitals.no_subscription_because = f"{error.name()}: {error.str()}"
+            self._vitals.no_subscription_because = explained(error)
         log.warning("kafka_error", error=error.name(), detail=error.str())
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from shared.kafka import REFUSALS, explained
 from shared.stream.errors import ClientFailed, Fenced, OutcomeUnknown, OutputRefused, TransactionAborted
 from shared.stream.record import TOMBSTONE, Output
 from shared.stream.step import Source
@@ -83,6 +84,8 @@ class Transactions:
         self._sender = Worker("send-offsets")
         self._member: Any = None
         self._refused: set[Source] = set()
+        self._forbidden: dict[str, str] = {}
+        """Topics that the producer's user may not write to → what the broker said."""
         self._was_away = False  # the broker, during this transaction
         self._stood_still = False  # this process, during this transaction
 
@@ -117,6 +120,7 @@ class Transactions:
         """
         self._member = member
         self._refused.clear()
+        self._forbidden.clear()
         self._was_away = self._stood_still = False
         patience = time.monotonic() + self._patience_s
         try:
@@ -132,12 +136,17 @@ class Transactions:
             if self._refused:
                 places = ", ".join(map(str, self._refused))
                 raise OutputRefused(f"the broker refused the outcome of {places} by its size", self._refused) from error
-            raise TransactionAborted(f"transaction aborted: {error.args[0].str()}") from error
+            said = [f"cannot write to {topic}: {why}" for topic, why in self._forbidden.items()]
+            raise TransactionAborted(f"transaction aborted: {'; '.join(said) or error.args[0].str()}") from error
 
     def _produce(self, output: Output) -> None:
         def delivered(error: KafkaError | None, _message: Any) -> None:
-            if error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE and output.source:
+            if error is None:
+                return
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and output.source:
                 self._refused.add(output.source)
+            elif error.code() in REFUSALS:
+                self._forbidden[output.topic] = explained(error)
 
         began = time.monotonic()
         while True:
@@ -285,7 +294,7 @@ class Transactions:
                 f"another process has taken the worker slot {self._slot} ({cause.str()}); each process of a stage "
                 "needs its own CHIPSIEVE_STREAM__WORKER"
             )
-        return ClientFailed(f"the Kafka client cannot go on: {cause.name()}: {cause.str()}")
+        return ClientFailed(f"the Kafka client cannot go on: {explained(cause)}")
 
 
 def _broker_away(error: KafkaException) -> bool:

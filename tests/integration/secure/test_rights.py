@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,9 +24,11 @@ from services.cli.__main__ import app
 from shared.access import load_access
 from shared.errors import ConfigurationError
 from shared.events import ChipRejected, Verdict
-from shared.kafka import create_topics, producer_config, reader_config, transactional_producer_config
+from shared.kafka import consumer_config, create_topics, producer_config, reader_config, transactional_producer_config
 from shared.settings import RegistrySettings
-from shared.stream.errors import ExitStatus
+from shared.stream.errors import ClientFailed, ExitStatus, TransactionAborted
+from shared.stream.record import Output
+from shared.stream.transaction import Transactions
 from shared.topics import Topics, load_topics
 from shared.wire.codec import Codec
 from shared.wire.errors import RegistryUnavailable
@@ -274,3 +277,37 @@ def test_the_registry_tells_a_stranger_and_a_wrong_password_nothing(
     for name, settings in strangers.items():
         with SchemaRegistry(settings) as registry, pytest.raises(RegistryUnavailable, match=f"refuses the user {name}"):
             registry.id_of(topic)
+
+
+def transactions(guarded: GuardedStack, user: str, slot: str) -> Transactions:
+    """Of a worker of that user in that slot."""
+    config = transactional_producer_config(guarded.settings(user).kafka, load_topics(), slot)
+    return Transactions(
+        lambda: Producer({**config, "log_level": 0}),
+        alive=lambda: None,
+        stopping=Event(),
+        slot=slot,
+        topic="images",
+        outputs=[],
+        patience_s=2.0,
+    )
+
+
+def test_a_stage_that_may_not_write_says_where_and_what_to_do(guarded: GuardedStack, guarded_topics: Topics) -> None:
+    kafka = guarded.settings("extractor").kafka
+    foreign = transactions(guarded, "extractor", "chipsieve-extractor-7")
+    consumer = Consumer({**consumer_config(kafka, guarded_topics, "chipsieve-extractor"), "log_level": 0})
+    with closing(consumer):
+        member = consumer.consumer_group_metadata()
+    assert foreign.open(member)
+    outputs = [Output(topic, 0, None, b"forged", [], None) for topic in ("features", "inspections")]
+    with pytest.raises(TransactionAborted, match=r"inspections.*AUTHORIZATION_FAILED.*schemas/access.yaml") as caught:
+        foreign.commit(outputs, {}, {}, member)
+    assert "features" not in str(caught.value)
+
+
+def test_a_stage_in_a_slot_that_its_user_may_not_take_says_what_to_do(
+    guarded: GuardedStack, guarded_topics: Topics
+) -> None:
+    with pytest.raises(ClientFailed, match=r"TRANSACTIONAL_ID_AUTHORIZATION_FAILED.*schemas/access.yaml"):
+        transactions(guarded, "extractor", "chipsieve-matcher-0").open(None)

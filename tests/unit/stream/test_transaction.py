@@ -127,6 +127,15 @@ def test_a_record_too_large_is_named_by_its_source():
     assert refused.value.sources == {Source("images", 0, 3)}
 
 
+def test_a_topic_that_the_user_may_not_write_to_is_named_with_the_remedy():
+    setup = Setup(produce=[KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied"))])
+    with pytest.raises(TransactionAborted, match=r"write to features: TOPIC_AUTH.*denied; give .* schemas/access.yaml"):
+        setup.commit()
+    setup.failures["commit_transaction"] = deque([ABORTABLE])
+    with pytest.raises(TransactionAborted, match="aborted: not a member"):  # what was said before is not said again
+        setup.commit()
+
+
 def test_a_partition_that_the_client_does_not_know_is_asked_for_before_the_batch_is_tried_again():
     unknown = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION, "unknown partition"))
     setup = Setup(produce=[unknown], list_topics=[AWAY])
