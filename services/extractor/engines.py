@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
+import structlog
 
 from services.extractor.errors import RecipeUnsupported
 from services.extractor.settings import EngineSettings
@@ -16,9 +17,9 @@ from shared.vision.errors import VisionConfigurationError
 from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.recipe import Recipe
 
-# Recipes differ by product; few differ in what they extract. An engine takes some 50 to 150 MB.
-MAX_ENGINES = 8
 RETRY_S = 30.0  # finding out that a graph cannot be converted takes seconds of both cores, and all other chips wait
+
+log = structlog.get_logger()
 
 
 class EngineCache:
@@ -60,10 +61,20 @@ class EngineCache:
             )
         if ours not in self._engines:
             self._engines[ours] = self._loaded(recipe, ours)
-            while len(self._engines) > MAX_ENGINES:
-                self._engines.popitem(last=False)
+            self._make_room()
         self._engines.move_to_end(ours)
         return self._engines[ours]
+
+    def _make_room(self) -> None:
+        while len(self._engines) > self._settings.held:
+            dropped, _ = self._engines.popitem(last=False)
+            # Where all of them are needed in turns, every batch waits for one to be made.
+            log.warning(
+                "engine_dropped",
+                feature_space=dropped,
+                held=self._settings.held,
+                remedy="raise CHIPSIEVE_ENGINE__HELD, and with it the memory that this process may have",
+            )
 
     def _loaded(self, recipe: Recipe, feature_space: str) -> Engine:
         until, because = self._unsupported.get(feature_space, (0.0, ""))

@@ -16,6 +16,12 @@ class EngineSettings(BaseModel):
         default="openvino", description="openvino is the faster one on CPUs; tensorflow uses a GPU where there is one"
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the engine; all cores where not given")
+    held: int = Field(
+        default=8,
+        ge=1,
+        description="engines at once, of 50 to 150 MB each: products share one but where recipes differ in what they "
+        "extract, or are in int8; beyond it the one that was longest not used is made anew, which takes seconds",
+    )
 
 
 class ImageSettings(BaseModel):

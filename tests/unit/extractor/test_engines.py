@@ -3,12 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from services.extractor import engines
 from services.extractor.engines import EngineCache
 from services.extractor.errors import RecipeUnsupported
 from services.extractor.settings import EngineSettings
 from shared.bank.errors import UnknownFeatureSpace
+from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.errors import ConversionFailed, UnsupportedPrecision
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.recipe import Layer, Recipe
@@ -54,6 +56,24 @@ def test_one_engine_serves_all_products_of_a_feature_space(loaded: list[SeenEngi
     cache.warm_up(RECIPE)
     cache.warm_up(RECIPE)
     assert len(loaded) == 1
+
+
+def test_the_engine_that_was_longest_not_used_makes_room_and_is_told_of(loaded: list[SeenEngine]) -> None:
+    recipes = [replace(RECIPE, layers=(Layer(tap=tap, input_size=64),)) for tap in ("b4", "b7", "b12")]
+    cache = EngineCache(EngineSettings(held=2), no_graphs)
+    with capture_logs() as logs:
+        cache.warm_up(recipes[0])
+        cache.warm_up(recipes[1])
+        cache.warm_up(recipes[0])
+        assert logs == []
+        cache.warm_up(recipes[2])
+    (told,) = logs
+    assert (told["event"], told["held"]) == ("engine_dropped", 2)
+    assert told["feature_space"] == recipes[1].feature_space(backbone_weights_sha256(RECIPE.backbone))
+    cache.warm_up(recipes[0])
+    assert len(loaded) == 3
+    cache.warm_up(recipes[1])
+    assert len(loaded) == 4
 
 
 def test_an_engine_in_int8_gets_the_graphs_of_its_recipe(loaded: list[SeenEngine]) -> None:
