@@ -17,6 +17,8 @@ Headers = list[tuple[str, bytes]]
 UNKNOWN = "unknown"
 REPLAY_OF = "replay_of"
 """Header of a record that was sent back from the dead letters, and of what follows from it: the dead letter's id."""
+VERDICT = "verdict"
+"""Header of a record that decides about its chip, as the payload says it: a gate needs no Avro to open for one."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Ids stand in the payload and in the headers, in up to four bytes a character: all of them together stay far below the
 # 64 KiB that schemas/topics.yaml allows a record beside its payload.
@@ -68,6 +70,14 @@ def to_headers(identity: Identity) -> Headers:
     ]
     if identity.verdict_by is not None:
         headers.append(("verdict_by", b"%d" % _milliseconds(identity.verdict_by)))
+    return headers
+
+
+def headers_of(event: ChipEvent) -> Headers:
+    """Kafka headers of an event about a chip: its identity, and the verdict where it is one."""
+    headers = to_headers(identity_of(event))
+    if isinstance(event, ChipInspected | ChipRejected):
+        headers.append((VERDICT, event.verdict.encode()))
     return headers
 
 

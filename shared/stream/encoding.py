@@ -1,11 +1,11 @@
-"""Events to the records that carry them: topic, partition, key, identity in the headers, within the topic's limit."""
+"""Events to the records that carry them: topic, partition, key, identity and verdict in headers, within the limit."""
 
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from shared import tracing
 from shared.events import ChipsSettled, Event
-from shared.identity import MAX_ID_LENGTH, REPLAY_OF, ChipEvent, Identity, cut, identity_of, to_headers
+from shared.identity import MAX_ID_LENGTH, REPLAY_OF, ChipEvent, Identity, cut, headers_of, to_headers
 from shared.stream.errors import OutputTooLarge
 from shared.stream.record import TOMBSTONE, Output, Received
 from shared.stream.step import Forgotten, Kept
@@ -40,8 +40,8 @@ class Encoder:
             carried.append(tracing.to_header(tracing.onward(trace, str(received.source))))
         outputs = []
         for event in events:
-            about = identity_of(event) if isinstance(event, ChipEvent) else identity
-            outputs.append(self._output(event, received.source.partition, [*to_headers(about), *carried], received))
+            headers = headers_of(event) if isinstance(event, ChipEvent) else to_headers(identity)
+            outputs.append(self._output(event, received.source.partition, [*headers, *carried], received))
         return tuple(outputs)
 
     def aside(self, events: Kept) -> tuple[Output, ...]:

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 
 from shared.events import ChipInspected, ChipRejected, Verdict
-from shared.identity import identity_of, to_headers
+from shared.identity import headers_of
 from shared.kafka import producer_config
 from shared.settings import Settings
 from shared.topics import Topics
@@ -65,7 +65,7 @@ def test_a_documented_consumer_reads_the_lines_records(
 
     def has_said() -> bool:
         # Again and again: the gate begins with what comes after it has joined its group.
-        producer.produce(topic.name, value, event.line_id, headers=to_headers(identity_of(event)))
+        producer.produce(topic.name, value, event.line_id, headers=headers_of(event))
         assert producer.flush(30) == 0
         return says in (tmp_path / "output").read_text().splitlines()
 

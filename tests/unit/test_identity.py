@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.events import ImageCaptured
+from shared.events import ChipInspected, ChipRejected, ImageCaptured, Verdict
 from shared.identity import (
     EPOCH,
     IDS,
@@ -12,11 +12,13 @@ from shared.identity import (
     UNKNOWN,
     Identity,
     from_headers,
+    headers_of,
     identity_of,
     overlong,
     shortened,
     to_headers,
 )
+from tests.events_of_chips import identity, image_captured
 
 NOW = datetime(2026, 11, 24, 16, 15, tzinfo=UTC)
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -51,6 +53,21 @@ def test_no_headers_are_too_broken_to_give_an_identity(headers: list[tuple[str, 
     assert identity.event_id
     assert identity.line_id
     assert identity.captured_at.tzinfo is not None
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_verdict_is_in_the_headers_beside_the_identity(verdict: Verdict):
+    about = identity(1)
+    for event in (
+        ChipInspected(**about.fields(), verdict=verdict, inspected_at=NOW),
+        ChipRejected(**about.fields(), verdict=verdict, rejected_at=NOW),
+    ):
+        assert headers_of(event) == [*to_headers(about), ("verdict", verdict.value.encode())]
+
+
+def test_what_decides_nothing_has_no_verdict_in_its_headers():
+    event = image_captured(b"picture", 1)
+    assert headers_of(event) == to_headers(identity_of(event))
 
 
 def test_a_record_without_headers_is_known_by_its_key_and_place():

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from typer.testing import CliRunner
@@ -223,7 +223,8 @@ def test_a_plants_own_consumer_reads_records_by_confluents_own_client(
     with SchemaRegistry(guarded.settings("router").registry) as registry:
         value = Codec(registry, guarded_topics).encode(rejected)
     with closing(SchemaRegistryClient(guarded.settings(user).registry.client_config())) as client:
-        read = AvroDeserializer(client)(value, SerializationContext("rejects", MessageField.VALUE))
+        deserialize = AvroDeserializer(client, conf={"subject.name.strategy": topic_subject_name_strategy})
+        read = deserialize(value, SerializationContext("rejects", MessageField.VALUE))
     assert read["chip_id"] == rejected.chip_id
 
 
