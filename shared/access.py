@@ -154,8 +154,8 @@ def registry_rights(access: Mapping[str, Principal], topics: Topics) -> dict[str
     topics may do all, registering among it. Nobody else may do anything but see which subjects there are, which is how
     the registry is probed.
 
-    Readers may also ask for associations of topics and subjects, of which Apicurio has none and says so: Confluent's
-    own deserializers ask for them first, and take being forbidden for a failure.
+    Readers may also ask for associations of topics and subjects, of which Apicurio has none: Confluent's own
+    deserializers ask for them first unless told how subjects are named, and take being forbidden for a failure.
     """
     lookups = ",".join(f"{REGISTRY_PATH}/subjects/{topic.subject}" for topic in topics.by_name.values())
     below = ",".join(f"{REGISTRY_PATH}/{what}/*" for what in ("subjects", "schemas", "associations"))

@@ -19,7 +19,7 @@ from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc
 from services.trainer.evaluation.outputs import refuse_file, refuse_folder, told, write_whole
 from services.trainer.evaluation.promises import broken_promises
 from services.trainer.evaluation.report import Evaluated, write_report
-from services.trainer.evaluation.truth import KnownTruth, known_groups
+from services.trainer.evaluation.truth import KnownTruth, doubts_of_groups
 from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable
 from services.trainer.material.pictures import (
@@ -130,7 +130,7 @@ def evaluate(
         *swapped(figures["image_auroc"]),
         *truth.warnings,
         *ungrouped_defects(groups, abnormals.files, abnormal_groups, what="intervals count"),
-        *known_groups(normal_groups, read.manifest.upkeep.groups if read.manifest.upkeep else None),
+        *doubts_of_groups(normal_groups, read.manifest.upkeep.groups if read.manifest.upkeep else None),
         *_warnings((*normals.unreadable, *abnormals.unreadable)),
         *found_masks.warnings(
             abnormals.files,

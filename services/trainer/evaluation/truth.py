@@ -45,7 +45,7 @@ class KnownTruth:
         )
 
 
-def known_groups(groups: Sequence[str] | None, learnt: Sequence[str] | None) -> list[str]:
+def doubts_of_groups(groups: Sequence[str] | None, learnt: Sequence[str] | None) -> list[str]:
     """A sentence where groups are judged that have the names of groups that the bundle has learnt from, or where the
     bundle knows groups and those of what is judged are not given.
 

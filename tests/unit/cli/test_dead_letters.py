@@ -111,6 +111,9 @@ def test_the_ledger_remembers_what_was_sent_back_and_forgets_what_the_topic_no_l
     assert (place.topic, place.partition, place.offset, place.metadata) == (topic.name, 1, 9, "7-8")
 
 
+LETTERS = TOPICS.topic_of(DeadLetter)
+
+
 class Broker:
     """Answers a consumer that asks for its group's offsets, at first by these errors."""
 
@@ -126,7 +129,7 @@ class Broker:
 def test_the_ledger_is_read_once_the_group_has_a_coordinator_that_knows_it():
     moving = (KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 
-    ledger = Ledger.read(Broker(*moving), KafkaSettings(), TOPICS.topic_of(DeadLetter), [0])  # type: ignore[arg-type]
+    ledger = Ledger.read(Broker(*moving), KafkaSettings(), LETTERS, [0])  # type: ignore[arg-type]  # a double of its consumer
 
     assert ledger.replayed == {0: {7, 8}}
 
@@ -135,7 +138,7 @@ def test_a_broker_that_does_not_answer_for_the_ledger_is_told_at_once():
     broker = Broker(KafkaError._TRANSPORT, KafkaError._TRANSPORT)
 
     with pytest.raises(BrokerUnavailable, match="no answer from Kafka"):
-        Ledger.read(broker, KafkaSettings(), TOPICS.topic_of(DeadLetter), [0])  # type: ignore[arg-type]
+        Ledger.read(broker, KafkaSettings(), LETTERS, [0])  # type: ignore[arg-type]  # a double of its consumer
 
     assert len(broker.errors) == 1
 

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -177,16 +178,17 @@ def test_groups_that_the_bundle_has_learnt_from_are_told(folder: Path) -> None:
     table, trained = folder / "groups.csv", folder / "trained.csv"
     table.write_text("file,group\n" + "".join(f"{seed}.png,tray{seed // 2}\n" for seed in range(8)))
     trained.write_text("file,group\n" + "".join(f"{seed:02}.png,tray{3 + seed // 3}\n" for seed in range(30)))
-    options = {"bundle": folder / "bundle", "normal": folder / "normal", "groups": table, "report": folder / "report"}
+    options: dict[str, Any] = {"bundle": folder / "bundle", "normal": folder / "normal", "groups": table}
+    options["report"] = folder / "report"
     page = folder / "report" / "index.html"
-    assert evaluate(**options)["warnings"] == []  # type: ignore[arg-type]  # a mapping of places
+    assert evaluate(**options)["warnings"] == []
     assert "whether some judged here were trained on cannot be told" in page.read_text()
     train(product="plate", normal=folder / "train", out=folder / "bundle", recipe=RECIPE, groups=trained)
-    (warning,) = evaluate(**options)["warnings"]  # type: ignore[arg-type]
+    (warning,) = evaluate(**options)["warnings"]
     assert warning.startswith("1 of 4 groups have names of groups that the bundle has learnt from, for instance tray3:")
     assert "are warned of" in page.read_text()
     assert "for instance tray3" in page.read_text()
-    (without,) = evaluate(**options | {"groups": None})["warnings"]  # type: ignore[arg-type]
+    (without,) = evaluate(**options | {"groups": None})["warnings"]
     assert without.startswith("the bundle was made by groups, and intervals count each picture for itself")
 
 
