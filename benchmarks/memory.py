@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.pictures import write_chips
 from benchmarks.table import Table, command
-from services.cli.benchmark.processes import CpuTimes, resident_mb, server_pids
+from services.cli.benchmark.processes import CpuTimes, resident_mb, server_pids, unshared_mb
 from services.cli.benchmark.rig import bundle_of, own_stack, running, send
 from services.cli.line import STAGES
 from shared.bank.bundle_folder import read_bundle
@@ -21,7 +21,7 @@ LIMITS_MB = {"gateway": 120, "extractor": 500, "matcher": 300, "router": 120}
 
 
 def measure() -> Table:
-    """Resident megabytes and idle CPU of every service."""
+    """Megabytes that are resident, how many of them are shared with nobody, and idle CPU of every service."""
     console = Console(stderr=True)
     with own_stack(console) as work:
         pictures = [path.read_bytes() for path in sorted(write_chips(Path(work) / "chips", 64).iterdir())]
@@ -39,11 +39,13 @@ def measure() -> Table:
             send(rig.producer, loaded.manifest.product, list(islice(cycle(pictures), CHIPS)), interval=None)
             rig.verdicts.wait_for(CHIPS)
             after = {name: resident_mb(pid) for name, pid in pids.items()}
+            unshared = {name: unshared_mb(pid) for name, pid in pids.items()}
     rows = [
         {
             "service": name,
             "idle MB": round(before[name]),
             f"MB after {CHIPS} chips": round(after[name]),
+            "of it unshared": round(unshared[name]),
             "limit MB": LIMITS_MB.get(name),
             "idle CPU %": round(idle[name] / IDLE_S * 100, 2),
         }
