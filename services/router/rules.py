@@ -162,8 +162,7 @@ def observe_silence(before: LineState, line_id: str, now: datetime, rules: Rules
     """What the time leads to on a line from which no chip came since `before`."""
     chip = before.latest
     rule, origin = rules.line_silent(line_id, chip.product)
-    # Chips whose line cannot be known share a name, but no line that could fall silent.
-    if rule is None or not before.silence_armed or line_id == UNKNOWN:
+    if rule is None or not is_awaited(before, line_id, rules):
         return before, ()
     if now - chip.seen_at < timedelta(seconds=rule.seconds):
         return before, ()
@@ -182,9 +181,14 @@ def observe_silence(before: LineState, line_id: str, now: datetime, rules: Rules
 
 def is_over(state: LineState, line_id: str, now: datetime, rules: Rules) -> bool:
     """Whether nothing need be known of a line any more: it has been silent for long, and people were told."""
+    return not is_awaited(state, line_id, rules) and now - state.latest.seen_at >= REMEMBERED
+
+
+def is_awaited(state: LineState, line_id: str, rules: Rules) -> bool:
+    """Whether a line's silence would be told of, and was not yet."""
     rule, _ = rules.line_silent(line_id, state.latest.product)
-    is_awaited = rule is not None and state.silence_armed and line_id != UNKNOWN
-    return not is_awaited and now - state.latest.seen_at >= REMEMBERED
+    # Chips whose line cannot be known share a name, but no line that could fall silent.
+    return rule is not None and state.silence_armed and line_id != UNKNOWN
 
 
 def _watch_burst(state: LineState, line_id: str, rules: Rules) -> Observation:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing_extensions import override
 
 from services.router.line_records import from_event, to_event
-from services.router.rules import LineState, RoutedChip, Rules, is_over, observe, observe_silence
+from services.router.rules import LineState, RoutedChip, Rules, is_awaited, is_over, observe, observe_silence
 from shared.events import AlertRaised, ChipInspected, ChipRejected, Event, LineObserved, Uninspected, Verdict
 from shared.identity import Identity
 from shared.stream.step import EventsByPartition, Forgotten, Kept, Outcome, Record, Source, Step
@@ -92,13 +92,14 @@ class RouterStep(Step[ChipInspected]):
     def recall(self, partition: int, kept: Sequence[Event]) -> None:
         """Go on with a partition's lines. The time in which nobody looked is not counted as a silence.
 
-        Where a line's silence was told before, it goes on: else no line would be forgotten where routers change daily.
+        Where a line's silence was told before, or means nothing, it goes on: else no line would be forgotten where
+        routers change daily.
         """
         now = self._clock()
         for event in kept:
             assert isinstance(event, LineObserved)  # noqa: S101 - what this step recalls
             state = from_event(event)
-            if state.silence_armed:
+            if is_awaited(state, event.line_id, self._rules):
                 state = replace(state, latest=replace(state.latest, seen_at=now))
             self._lines.setdefault(partition, {})[event.line_id] = state
 

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from shared.events import (
     UninspectedReason,
     Verdict,
 )
-from shared.identity import Identity, identity_of
+from shared.identity import UNKNOWN, Identity, identity_of
 from shared.stream.step import Forgotten, Record, Source
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -280,6 +281,19 @@ def test_a_line_whose_silence_means_nothing_is_forgotten_too() -> None:
     step.to_keep()
     step.tick(START + DAY)
     assert step.to_keep() == {0: [Forgotten(LineObserved, "line-1")]}
+
+
+@pytest.mark.parametrize(("rules", "line_id"), [(Rules(), "line-1"), (RULES, UNKNOWN)])
+def test_a_line_whose_silence_means_nothing_is_forgotten_though_routers_change(rules: Rules, line_id: str) -> None:
+    clock = Clock()
+    step = RouterStep(rules, clock=clock)
+    events(step, [inspected(0, Verdict.PASS, line_id=line_id)])
+    kept = step.to_keep()[0]
+    clock.now = START + DAY / 2
+    step.forget([0])
+    step.recall(0, [event for event in kept if isinstance(event, LineObserved)])
+    step.tick(START + DAY)
+    assert step.to_keep() == {0: [Forgotten(LineObserved, line_id)]}
 
 
 def test_a_forgotten_line_that_comes_back_is_a_new_one() -> None:
