@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -36,6 +37,17 @@ SOURCE = "folder"  # in the metrics
 EVENTS = uuid.UUID("6f7f9d0b-2c1e-4b43-9f52-0d8c1f3c6a11")
 
 log = structlog.get_logger(__name__)
+
+
+class _Version(NamedTuple):
+    """Tells a file from the next one that comes under its name."""
+
+    modified_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        return cls(found.st_mtime_ns, found.st_ino)
 
 
 class FolderWatch:
@@ -60,7 +72,7 @@ class FolderWatch:
         self._product = product
         self._deadline_ms = deadline_ms
         self._producer = producer
-        self._unmoved: dict[tuple[Path, int], tuple[str, str]] = {}
+        self._unmoved: dict[tuple[Path, _Version], tuple[str, str]] = {}
         """Files that were dealt with and could not be moved → where to, and why not."""
         self._complaints = _Complaints()
         if not folder.is_dir():
@@ -104,33 +116,38 @@ class FolderWatch:
         """
         stored = 0
         self._complaints.begin()
-        modified = self._modified()
-        for path in sorted(modified, key=lambda path: (modified[path], path)):
+        there = self._there()
+        for path in sorted(there, key=lambda path: (there[path].modified_ns, path)):
             if stopped is not None and stopped.is_set():
                 break
-            if (path, modified[path]) not in self._unmoved:
-                stored += self._take_in(path, modified[path])
-        self._move_again(modified)
+            if (path, there[path]) not in self._unmoved:
+                stored += self._take_in(path)
+        self._move_again(there)
         return stored
 
-    def _modified(self) -> dict[Path, int]:
-        """The pictures that are there, and when each was written, ns."""
+    def _there(self) -> dict[Path, _Version]:
+        """The pictures that are there."""
         found = look_into(self._folder, except_below=frozenset({DONE, REFUSED}), on_unreadable=self._unreadable)
-        modified = {}
+        there = {}
         for path in found.pictures:
             try:
-                modified[path] = path.stat().st_mtime_ns
+                there[path] = _Version.of(path.stat())
             except OSError as error:
                 self._postpone(path, error)
-        return modified
+        return there
 
-    def _take_in(self, path: Path, modified_ns: int) -> bool:
+    def _take_in(self, path: Path) -> bool:
         """Whether a picture was stored; it was moved, or stays for the next sweep."""
         try:
-            event = self._event(path, modified_ns)
-        except GatewayError as error:
-            self._refuse(path, modified_ns, error)
-            return False
+            with path.open("rb") as file:
+                # Of what is read: another may have come under its name since the folder was looked into.
+                version = _Version.of(os.fstat(file.fileno()))
+                data = file.read(self._producer.max_image_bytes + 1)
+            try:
+                event = self._event(path, version, data)
+            except GatewayError as error:
+                self._refuse(path, version, error)
+                return False
         except Exception as error:  # whatever it is, it is this file's alone: nothing was asked of anyone else
             self._postpone(path, error)
             return False
@@ -138,24 +155,22 @@ class FolderWatch:
         try:
             self._producer.publish(event).result()
         except (GatewayError, UnwritableEvent) as error:
-            self._refuse(path, modified_ns, error)
+            self._refuse(path, version, error)
             return False
         metrics.IMAGES.labels(SOURCE, "STORED").inc()
         if ahead:  # once a picture, however often it is tried
             metrics.CLOCK_AHEAD.labels(SOURCE, self._line_id).inc()
-        self._move(path, DONE, modified_ns)
+        self._move(path, DONE, version)
         return True
 
-    def _event(self, path: Path, modified_ns: int) -> ImageCaptured:
-        with path.open("rb") as file:
-            data = file.read(self._producer.max_image_bytes + 1)
+    def _event(self, path: Path, version: _Version, data: bytes) -> ImageCaptured:
         name = path.relative_to(self._folder).as_posix()
         identity = identify(
             line_id=self._line_id,
             product=self._product,
             chip_id=name,
-            event_id=self._event_id(name, modified_ns, data),
-            captured_at=_written_at(modified_ns),
+            event_id=self._event_id(name, version.modified_ns, data),
+            captured_at=_written_at(version.modified_ns),
             deadline_ms=self._deadline_ms,
         )
         return capture(identity, data, max_image_bytes=self._producer.max_image_bytes)
@@ -170,11 +185,11 @@ class FolderWatch:
         named = f"{self._line_id}\n{self._folder.resolve()}\n{name}\n{modified_ns}\n{digest}"
         return uuid.uuid5(EVENTS, readable(named)).hex
 
-    def _refuse(self, path: Path, modified_ns: int, error: Exception) -> None:
+    def _refuse(self, path: Path, version: _Version, error: Exception) -> None:
         metrics.IMAGES.labels(SOURCE, reason_of(error)).inc()
         name = readable(path.relative_to(self._folder).as_posix())
         log.error("picture_refused", file=name, line_id=self._line_id, reason=readable(str(error)))
-        self._move(path, REFUSED, modified_ns)
+        self._move(path, REFUSED, version)
 
     def _postpone(self, path: Path, error: Exception) -> None:
         if self._complaints.is_new(path, error):
@@ -183,29 +198,33 @@ class FolderWatch:
     def _unreadable(self, error: OSError) -> None:
         self._postpone(Path(error.filename), error)
 
-    def _move(self, path: Path, into: str, modified_ns: int, *, told: str | None = None) -> bool:
-        """Whether it could be moved; else it is tried again. `told` is what stood in the way of that before."""
+    def _move(self, path: Path, into: str, version: _Version, *, told: str | None = None) -> bool:
+        """Whether nothing is left to move; else it is tried again. `told` is what stood in the way of that before.
+
+        What came under its name meanwhile is another picture, which nobody has: it stays for the next sweep.
+        """
         target = self._folder / into / path.relative_to(self._folder)
         try:
             if target.exists():
-                target = target.with_name(f"{target.stem}-{modified_ns}{target.suffix}")
+                target = target.with_name(f"{target.stem}-{version.modified_ns}{target.suffix}")
             target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+            if _Version.of(path.stat()) == version:
+                path.replace(target)
         except OSError as error:
             reason = readable(str(error))
-            self._unmoved[path, modified_ns] = into, reason
+            self._unmoved[path, version] = into, reason
             if reason != told:
                 log.error("picture_not_moved", file=readable(str(path)), target=readable(str(target)), reason=reason)
             return False
         return True
 
-    def _move_again(self, modified: Mapping[Path, int]) -> None:
+    def _move_again(self, there: Mapping[Path, _Version]) -> None:
         """Move what could not be. Where that fails, the next sweep goes on with another: new pictures must not wait."""
-        for (path, modified_ns), (into, told) in list(self._unmoved.items()):
-            if path not in modified:  # somebody took it away, or it cannot be looked at now
+        for (path, version), (into, told) in list(self._unmoved.items()):
+            if path not in there and not _is_gone(path):  # it cannot be looked at now
                 continue
-            del self._unmoved[path, modified_ns]
-            if modified[path] == modified_ns and not self._move(path, into, modified_ns, told=told):
+            del self._unmoved[path, version]
+            if there.get(path) == version and not self._move(path, into, version, told=told):
                 break
 
 
@@ -224,6 +243,17 @@ class _Complaints:
         """Whether the sweep before did not find the same; notes it for the next."""
         self._now[path] = repr(error)
         return self._before.get(path) != self._now[path]
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether somebody took a file away."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _tell(event: str, error: Exception, **about: Path) -> None:

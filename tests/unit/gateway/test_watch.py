@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,11 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.gateway.producer import Stored
 from shared.errors import ConfigurationError
+from shared.events import ImageCaptured
 from shared.kafka import BrokerUnavailable
+from shared.wire.errors import UnwritableEvent
 from tests.unit.gateway.doubles import FakeProducer
 from tests.unit.gateway.watched import StopsTheWatch, files, put, watch
 
@@ -172,6 +176,72 @@ def test_another_picture_of_the_same_name_and_time_is_another_event(tmp_path: Pa
         put(tmp_path, "0001.png", data, modified=946_684_800)
         watched.sweep()
     assert len({event.event_id for event in producer.published}) == 2
+
+
+class ReplacedMeanwhile(FakeProducer):
+    """While it stores the first picture, or refuses it, the camera puts its next one under the same name."""
+
+    def __init__(self, folder: Path, fails: Exception | None) -> None:
+        super().__init__()
+        self._folder = folder
+        self._first = [fails]
+
+    def publish(self, event: ImageCaptured) -> Future[Stored]:
+        if self._first:
+            put(self._folder, "next", b"second", modified=2).replace(self._folder / "1.png")
+            if error := self._first.pop():
+                raise error
+        return super().publish(event)
+
+
+@pytest.mark.parametrize(
+    ("fails", "stored", "left"),
+    [
+        (None, [b"first", b"second"], ["done/1.png"]),
+        (UnwritableEvent("text that is not Unicode"), [b"second"], ["done/1.png"]),
+    ],
+)
+def test_a_picture_that_comes_under_the_name_of_one_that_is_being_sent_is_sent_too(
+    tmp_path: Path, fails: Exception | None, stored: list[bytes], left: list[str]
+) -> None:
+    producer = ReplacedMeanwhile(tmp_path, fails)
+    watched = watch(tmp_path, producer)
+    put(tmp_path, "1.png", b"first", modified=1)
+    watched.sweep()
+    assert files(tmp_path) == ["1.png"]
+    assert watched.sweep() == 1
+    assert [event.image_bytes for event in producer.published] == stored
+    assert files(tmp_path) == left
+
+
+def test_a_picture_that_is_replaced_before_it_is_read_is_sent_once_with_its_own_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = FakeProducer()
+    path = put(tmp_path, "1.png", b"first", modified=1)
+    really_open = Path.open
+
+    def replace_and_open(opened: Path, *arguments: Any, **named: Any) -> Any:
+        if opened == path and not producer.published:
+            put(tmp_path, "next", b"second", modified=1_767_225_600).replace(path)
+        return really_open(opened, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", replace_and_open)
+    watched = watch(tmp_path, producer)
+    assert [watched.sweep(), watched.sweep()] == [1, 0]
+    (event,) = producer.published
+    assert (event.image_bytes, event.captured_at) == (b"second", datetime(2026, 1, 1, tzinfo=UTC))
+    assert files(tmp_path) == ["done/1.png"]
+
+
+def test_what_somebody_else_took_away_need_not_be_moved_any_more(tmp_path: Path, jammed: Jammed) -> None:
+    jammed.names = {"1.png"}
+    watched = watch(tmp_path, FakeProducer())
+    path = put(tmp_path, "1.png")
+    watched.sweep()
+    path.unlink()
+    watched.sweep()
+    assert watched._unmoved == {}
 
 
 def test_done_on_another_file_system_is_a_configuration_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,15 +81,15 @@ def test_a_picture_whose_refused_path_is_too_long_stays_and_does_not_hold_up_the
 def test_a_picture_from_the_far_future_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int) -> None:
     path = put(tmp_path, "1.png")
     put(tmp_path, "2.png")
-    really_stat = Path.stat
+    really_stat, really_fstat, inode = Path.stat, os.fstat, path.stat().st_ino
 
-    def stat(looked_at: Path, **options: bool) -> Any:  # not every file system keeps such a time
-        found = really_stat(looked_at, **options)
-        if looked_at != path:
+    def of(found: os.stat_result) -> Any:  # not every file system keeps such a time
+        if found.st_ino != inode:
             return found
-        return SimpleNamespace(st_mode=found.st_mode, st_mtime_ns=(year - 1970) * 31_556_952 * 10**9)
+        return SimpleNamespace(st_mode=found.st_mode, st_mtime_ns=(year - 1970) * 31_556_952 * 10**9, st_ino=inode)
 
-    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "stat", lambda path, **options: of(really_stat(path, **options)))
+    monkeypatch.setattr(os, "fstat", lambda descriptor: of(really_fstat(descriptor)))
     assert watch(tmp_path, FakeProducer(), deadline_ms=500).sweep() == 1
     assert files(tmp_path) == ["done/2.png", "refused/1.png"]
 
