@@ -17,7 +17,7 @@ import fastavro
 
 from shared.events import Event
 from shared.topics import EVENTS, Topic, Topics
-from shared.wire.errors import MalformedRecord, UnwritableEvent
+from shared.wire.errors import MalformedRecord, RegistryUnavailable, UnwritableEvent
 from shared.wire.records import Convert, from_record, to_record
 from shared.wire.registry import schema_source
 
@@ -28,6 +28,9 @@ PREFIX = struct.Struct(">BI")  # magic byte, schema id
 # A registry gives an id when a schema is registered, before anybody can write with it: one that it does not know it
 # will hardly know soon. Who floods a topic with records of such an id must not have the registry asked for each.
 ASK_AGAIN_S = 10.0
+# One that does not answer takes seconds to say nothing: the records of a batch must not wait for that one after the
+# other, and those of other partitions with them.
+ASK_AWAY_AGAIN_S = 5.0
 UNREADABLE_REMEMBERED = 1000  # ids; whoever makes them up must not fill the memory
 MAX_SCHEMA_ID = 2**31 - 1  # asked for more, a registry whose ids are Java's may not even answer as one
 
@@ -66,8 +69,8 @@ class _Written:
 class Codec:
     """Encodes and decodes events.
 
-    Our schemas and those that can be read are asked for once, others again after `ASK_AGAIN_S`; nothing else leaves
-    the process.
+    Our schemas and those that can be read are asked for once, others again after `ASK_AGAIN_S`, or `ASK_AWAY_AGAIN_S`
+    where the registry did not answer; nothing else leaves the process.
     """
 
     def __init__(self, registry: SchemaIds, topics: Topics, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -80,8 +83,9 @@ class Codec:
         }
         self._prefixes: dict[str, bytes] = {}
         self._written: dict[int, _Written] = {}
-        self._unreadable: dict[int, tuple[float, str]] = {}
-        """Ids that no record of ours can begin with: when that was found, and why."""
+        self._unreadable: dict[int, tuple[float, type[MalformedRecord | RegistryUnavailable], str]] = {}
+        """Ids of which no record can be read → until when to give the same answer again. No exception is kept: its
+        traceback would keep whole batches."""
 
     def prepare(self) -> None:
         """Ask for the ids of all our schemas now, so that a stage learns before its first record what is missing.
@@ -133,6 +137,8 @@ class Codec:
         if prefix is None:
             schema_id = self._registry.id_of(self._topics.topic_of(event))
             prefix = self._prefixes[event.SCHEMA] = PREFIX.pack(MAGIC, schema_id)
+            # The schema that it was asked about: what this version wrote is read without asking again.
+            self._written.setdefault(schema_id, _Written(event.SCHEMA, self._ours[event.SCHEMA].schema, None))
         return prefix
 
     def _written_with(self, data: bytes, expect: str) -> _Written:
@@ -150,15 +156,17 @@ class Codec:
         return written
 
     def _ask_once(self, schema_id: int) -> _Written:
-        found_at, why = self._unreadable.get(schema_id, (float("-inf"), ""))
-        if self._clock() - found_at < ASK_AGAIN_S:
-            raise MalformedRecord(why)
+        found = self._unreadable.get(schema_id)
+        if found is not None and self._clock() < found[0]:
+            _, kind, why = found
+            raise kind(why)
         try:
             return self._ask(schema_id)
-        except MalformedRecord as error:
+        except (MalformedRecord, RegistryUnavailable) as error:
             if len(self._unreadable) >= UNREADABLE_REMEMBERED:
                 self._unreadable.clear()
-            self._unreadable[schema_id] = self._clock(), str(error)
+            again_s = ASK_AGAIN_S if isinstance(error, MalformedRecord) else ASK_AWAY_AGAIN_S
+            self._unreadable[schema_id] = self._clock() + again_s, type(error), str(error)
             raise
 
     def _ask(self, schema_id: int) -> _Written:

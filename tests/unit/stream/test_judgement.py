@@ -186,6 +186,15 @@ def test_while_the_registry_is_away_nothing_is_given_up():
     assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), {0: "down"})
 
 
+def test_a_registry_that_is_away_is_asked_once_for_a_batch():
+    registry = RegistryInMemory()
+    registry.answers = False
+    batch = [received(image_captured(b"picture", number), number, number % 4) for number in range(16)]
+    judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
+    assert (judgement.remaining, registry.questions) == (tuple(batch), 1)
+    assert judgement.waiting_for == dict.fromkeys(range(4), "down")
+
+
 def test_an_outcome_larger_than_its_topic_is_given_up():
     (settled,) = judge().judge(chips("huge")).settled
     assert settled.dead_letter

@@ -21,7 +21,7 @@ from shared.events import (
     Verdict,
 )
 from shared.topics import EVENTS, load_topics
-from shared.wire.codec import ASK_AGAIN_S, PREFIX, UNREADABLE_REMEMBERED, Codec
+from shared.wire.codec import ASK_AGAIN_S, ASK_AWAY_AGAIN_S, PREFIX, UNREADABLE_REMEMBERED, Codec
 from shared.wire.errors import MalformedRecord, RegistryUnavailable, UnwritableEvent
 from shared.wire.registry import schema_source
 from tests.registry_double import RegistryInMemory
@@ -125,7 +125,7 @@ def test_the_registry_is_asked_once_for_each_schema(codec: Codec, registry: Regi
     for _ in range(5):
         codec.decode(codec.encode(IMAGE), ImageCaptured)
 
-    assert registry.questions == 2  # the id to write with, the schema to read with
+    assert registry.questions == 1  # the id to write with; the schema to read with is the same
 
 
 def test_a_registry_is_not_asked_again_and_again_for_an_id_that_it_does_not_know(registry: RegistryInMemory):
@@ -160,6 +160,15 @@ def test_a_prepared_codec_writes_every_event_without_the_registry(codec: Codec, 
     registry.answers = False
 
     assert codec.encode(IMAGE)
+
+
+def test_a_prepared_codec_reads_what_this_version_wrote_without_the_registry(codec: Codec, registry: RegistryInMemory):
+    data = codec.encode(IMAGE)
+    other = Codec(registry, load_topics())
+    other.prepare()
+    registry.answers = False
+
+    assert other.decode(data, ImageCaptured) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -247,14 +256,20 @@ def test_a_length_beyond_all_memory_is_malformed(codec: Codec):
         codec.decode(struct.pack(">BI", 0, 6) + event_id_of_8_exbibytes, ImageCaptured)
 
 
-def test_a_registry_that_does_not_answer_is_no_fault_of_the_record(codec: Codec, registry: RegistryInMemory):
-    data = codec.encode(IMAGE)
-    registry.answers = False
+def test_a_registry_that_does_not_answer_is_no_fault_of_the_record_and_asked_once_for_many(registry: RegistryInMemory):
+    now = [0.0]
+    codec = Codec(registry, load_topics(), clock=lambda: now[0])
+    other = registry.add(json.loads(schema_source(ImageCaptured)) | {"doc": "of another version"})
+    data = PREFIX.pack(0, other) + codec.encode(IMAGE)[PREFIX.size :]
+    registry.answers, registry.questions = False, 0
 
-    with pytest.raises(RegistryUnavailable):
-        codec.decode(data, ImageCaptured)
+    for _ in range(16):
+        with pytest.raises(RegistryUnavailable, match="down"):
+            codec.decode(data, ImageCaptured)
+    assert registry.questions == 1
 
     registry.answers = True
+    now[0] = ASK_AWAY_AGAIN_S
     assert codec.decode(data, ImageCaptured) == IMAGE
 
 
