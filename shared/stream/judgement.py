@@ -125,7 +125,8 @@ class Judge(Generic[E]):
         except Uninspectable as error:
             return self._give_up(error, received.identity, None, extent)
         except NotReady as reason:
-            return reason
+            # The headers tell the deadline too: a late chip waits for no schema.
+            return self._late(received.identity, None, needed) or reason
         identity = identity_of(event)
         if not is_whole(identity):
             foreign = MalformedRecord(
@@ -138,12 +139,12 @@ class Judge(Generic[E]):
         if received.source in refused:
             limit = OutputTooLarge("the broker refused the outcome by its size; compare its limits with topics.yaml")
             return self._give_up(limit, identity, event, extent)
-        return self._on_time(Record(identity, event, received.source), needed)
+        return self._late(identity, event, needed) or Record(identity, event, received.source)
 
-    def _on_time(self, record: Record[E], needed: timedelta) -> "Record[E] | GivenUp":
-        if self._step.sheds_late_chips and (cause := overdue(record.identity, self._clock(), self._step.name, needed)):
-            return GivenUp(record.identity, record.event, cause, error=None)
-        return record
+    def _late(self, identity: Identity, event: E | None, needed: timedelta) -> GivenUp | None:
+        if self._step.sheds_late_chips and (cause := overdue(identity, self._clock(), self._step.name, needed)):
+            return GivenUp(identity, event, cause, error=None)
+        return None
 
     def _once_each(self, batch: Sequence[Received], chips: "Sequence[_Chip[E]]") -> "list[_Chip[E]]":
         """The chips of a batch, those set apart that were dealt with before or come twice in it.

@@ -19,7 +19,7 @@ from shared.stream.judgement import Judge
 from shared.stream.record import Received
 from shared.stream.step import Source
 from shared.topics import load_topics
-from shared.wire.codec import Codec
+from shared.wire.codec import PREFIX, Codec
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
 from tests.registry_double import RegistryInMemory
@@ -193,6 +193,30 @@ def test_a_registry_that_is_away_is_asked_once_for_a_batch():
     judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
     assert (judgement.remaining, registry.questions) == (tuple(batch), 1)
     assert judgement.waiting_for == dict.fromkeys(range(4), "down")
+
+
+def test_a_late_chip_does_not_wait_for_a_schema_that_cannot_be_looked_up_now():
+    registry = RegistryInMemory()
+    codec = Codec(registry, TOPICS)
+    codec.prepare()
+    registry.answers = False
+    late, on_time = image_captured(b"p", 1, verdict_by=LATE), image_captured(b"p", 2)
+    of_a_new_schema = PREFIX.pack(0, 4711)
+    batch = [replace(received(chip, n), value=of_a_new_schema) for n, chip in enumerate([late, on_time, late])]
+    judgement = judge(codec=codec).judge(batch)
+    (settled,) = judgement.settled
+    assert settled.identity == identity_of(late)
+    assert (settled.received, settled.given_up.reason) == (batch[0], UninspectedReason.TOO_LATE)
+    assert (judgement.remaining, judgement.waiting_for) == (tuple(batch[1:]), {0: "down"})
+
+
+def test_a_late_chip_of_a_step_that_takes_them_waits_for_its_schema():
+    registry = RegistryInMemory()
+    registry.answers = False
+    step = ToyStep()
+    step.sheds_late_chips = False
+    batch = chips("p", verdict_by=LATE)
+    assert judge(step, Codec(registry, TOPICS)).judge(batch).remaining == tuple(batch)
 
 
 def test_an_outcome_larger_than_its_topic_is_given_up():
