@@ -46,9 +46,11 @@ class Connection:
 
     @contextmanager
     def answering(self) -> Iterator[Any]:
-        """The client; whatever Redis has against what is done with it becomes `BankUnavailable`."""
+        """The client; whatever keeps it from Redis, or Redis has against what is done, becomes `BankUnavailable`."""
         try:
             yield self.redis
+        except _NoPasswordNow as error:
+            raise BankUnavailable(str(error)) from error
         except AuthenticationError as error:  # a ConnectionError too, in this library
             raise BankUnavailable(
                 f"Redis at {self.address} knows no such user or password: {error}; check CHIPSIEVE_REDIS__USERNAME and "
@@ -75,6 +77,13 @@ class Connection:
             return bool(redis.transaction(queue, *watched, value_from_callable=True))
 
 
+class _NoPasswordNow(RedisError):  # type: ignore[misc]  # redis is not typed
+    """The password's file cannot be read while a connection is made, as while another is written into it.
+
+    An error of the library's: after any other it would keep the connection, and use it without a user of ours.
+    """
+
+
 class _Credentials(CredentialProvider):  # type: ignore[misc]  # redis is not typed
     """Asked at each connection: a password that changed in its file counts from the next one on."""
 
@@ -82,7 +91,10 @@ class _Credentials(CredentialProvider):  # type: ignore[misc]  # redis is not ty
         self._settings = settings
 
     def get_credentials(self) -> tuple[str, ...]:
-        return self._settings.credentials() or ("",)
+        try:
+            return self._settings.credentials() or ("",)
+        except ConfigurationError as error:
+            raise _NoPasswordNow(str(error)) from error
 
 
 def _guarded(settings: RedisSettings) -> dict[str, Any]:

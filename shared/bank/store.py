@@ -42,7 +42,7 @@ class Publication:
 class BankStore:
     """The banks in one Redis. Safe to share between threads.
 
-    Every method raises `BankUnavailable` where Redis cannot be reached or refuses.
+    Every method raises `BankUnavailable` where Redis cannot be reached or refuses, or its password cannot be read now.
     """
 
     def __init__(self, settings: RedisSettings, *, namespace: str = "chipsieve") -> None:
