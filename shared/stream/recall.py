@@ -183,7 +183,9 @@ class PastReader:
         distance = recall.latest
         while end > first and sum(map(recall.weigh, kept)) < recall.latest:
             begin = max(first, end - distance)
-            chosen = (m for m in self._records(place, begin, end) if recall.key in (None, m.key()))
+            # All of them before the first is decoded: where that fails, a reading that is left half done would end when
+            # the error is collected, on any thread, and take the next partition's assignment with it.
+            chosen = [m for m in self._records(place, begin, end) if recall.key in (None, m.key())]
             kept = [*self._decoded(recall, map(_Value.of, chosen)), *kept]
             end, distance = begin, distance * 2
         return kept
