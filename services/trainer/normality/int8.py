@@ -26,7 +26,7 @@ from services.trainer.progress import Progress
 from shared.vision.cache import default_cache_dir
 from shared.vision.engines.conversion import converted_graphs
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
-from shared.vision.picture import decode, resize
+from shared.vision.picture import decode_as_stored, resize
 from shared.vision.recipe import Recipe
 
 CALIBRATION_PICTURES = 300  # by 64 a little more of the scores' order is lost
@@ -103,12 +103,17 @@ def quantise(
         ConversionFailed: there is no float graph to begin with.
     """
     chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:CALIBRATION_PICTURES])
-    pictures = [decode(files[index].read()) for index in chosen]
     made = {}
     in_float = converted_graphs(recipe, cache_dir or default_cache_dir())
+    # One at a time is held as it was decoded: hundreds from a camera of 12 megapixels would take 10 GB.
+    sized = {size: np.empty((len(chosen), size, size, 3), np.uint8) for size in in_float}
+    for place, index in enumerate(chosen):
+        picture = decode_as_stored(files[index].read())
+        for size, pictures in sized.items():
+            pictures[place] = resize(picture, size)
     for done, (size, graph) in enumerate(in_float.items()):
         progress("quantising", done, len(in_float))
-        made[size] = _quantised(graph, np.stack([resize(picture, size) for picture in pictures]))
+        made[size] = _quantised(graph, sized[size])
     progress("quantising", len(in_float), len(in_float))
     graphs = Int8Graphs(made)
     return replace(recipe, precision="int8", graphs_sha256=graphs.sha256), graphs

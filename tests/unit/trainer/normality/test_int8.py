@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -5,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.trainer.errors import QuantisationFailed
 from services.trainer.material.pictures import PictureFile, find_pictures
@@ -19,7 +21,7 @@ from shared.vision.errors import UnsupportedPrecision
 from shared.vision.extraction import extract
 from shared.vision.features import patches_of
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
-from shared.vision.picture import decode
+from shared.vision.picture import decode, decode_as_stored, resize
 from shared.vision.recipe import Layer, Recipe
 from tests.unit.trainer.conftest import RECIPE, draw
 
@@ -132,6 +134,36 @@ def test_a_backbone_in_int8_sees_nearly_what_it_sees_in_float(normal: Path) -> N
         load_engine("openvino", in_int8)
     with pytest.raises(UnsupportedPrecision, match="a recipe in f32 with int8 graphs"):
         load_engine("openvino", recipe, graphs=graphs)
+
+
+def test_pictures_that_calibrate_are_held_at_the_input_sizes_alone(
+    normal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full_size: list[weakref.ref[NDArray[np.uint8]]] = []
+    alive: list[int] = []
+    shown: dict[str, NDArray[np.uint8]] = {}
+
+    def watched(data: bytes) -> NDArray[np.uint8]:
+        picture = decode_as_stored(data)
+        full_size.append(weakref.ref(picture))
+        alive.append(sum(each() is not None for each in full_size))
+        return picture
+
+    def remembered(graph: Path, pictures: NDArray[np.uint8]) -> Int8Graph:
+        shown[graph.name] = pictures
+        return Int8Graph(b"<net/>", b"weights")
+
+    graphs = {48: tmp_path / "48.xml", 32: tmp_path / "32.xml"}
+    monkeypatch.setattr("services.trainer.normality.int8.decode_as_stored", watched)
+    monkeypatch.setattr("services.trainer.normality.int8.converted_graphs", lambda recipe, folder: graphs)
+    monkeypatch.setattr("services.trainer.normality.int8._quantised", remembered)
+    files = find_pictures(normal)
+    quantise(RECIPE, files, seed=0, progress=silent)
+    assert len(alive) == len(files)
+    assert max(alive) <= 2
+    for size, graph in graphs.items():
+        expected = np.stack([resize(decode(file.read()), size) for file in files])
+        assert np.array_equal(shown[graph.name], expected)
 
 
 def test_a_graph_that_cannot_be_quantised_is_named(
