@@ -33,6 +33,9 @@ CONFIDENCE = 0.95  # where none is asked for: one calibration in twenty may brea
 RUN_SHARE = 0.1
 QUADRATURE = (np.arange(100) + 0.5) / 100  # levels at which the unknown rate is integrated over: error below 0.001
 PRECISION = 1e-6  # of a rate that can be promised
+# At even odds Student's t is 0 whatever the degrees of freedom, and how two of them compare is 0 / 0. This near, their
+# ratio has come to its limit there, which is not 1: few groups tell less at any odds.
+ABOVE_EVEN = 0.5 + 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Evidence:
     """None where each picture stands for itself."""
     effective: float
     """Independent pictures that would tell as much."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.effective <= self.pictures:  # from what is no number, no number of groups would be enough
+            raise ValueError(f"{self.pictures} pictures are worth {self.effective} independent ones")
 
     @classmethod
     def of(cls, scores: NDArray[np.float32], groups: Sequence[str] | None, rate: float, confidence: float) -> Self:
@@ -66,7 +73,8 @@ class Evidence:
         tail = rankdata(scores, method="ordinal") > number - max(1, round(rate * number))
         correlation = max(_intraclass(middle, group_of), _intraclass(tail.astype(np.float64), group_of))
         design_effect = 1 + (float((sizes**2).sum()) / number - 1) * correlation
-        few_groups = (stdtrit(number - 1, confidence) / stdtrit(len(sizes) - 1, confidence)) ** 2
+        level = max(confidence, ABOVE_EVEN)
+        few_groups = (stdtrit(number - 1, level) / stdtrit(len(sizes) - 1, level)) ** 2
         return cls(number, len(sizes), min(number / design_effect * float(few_groups), number))
 
     def carries(

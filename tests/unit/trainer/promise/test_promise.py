@@ -148,6 +148,28 @@ def test_a_promise_says_what_the_data_can_carry(groups: int, size: int, correlat
     json.dumps(asdict(promise))
 
 
+@pytest.mark.parametrize("groups", [2, 10, 30])
+def test_even_odds_discount_few_groups_as_odds_just_above_them_do(groups: int) -> None:
+    scores, names = grouped(groups, 20, 0.2, 0)
+    even, above, surer = (Evidence.of(scores, names, 0.01, level).effective for level in (0.5, 0.501, 0.6))
+    assert even == pytest.approx(above, rel=1e-3)
+    assert even > surer
+
+
+@pytest.mark.parametrize("groups", [2, 10, 30])
+def test_a_promise_at_even_odds_says_how_many_groups_it_needs(groups: int) -> None:
+    scores, names = grouped(groups, 2, 0.2, 0)
+    _, promise = promised_threshold(scores, 0.001, 0.5, groups=names)
+    assert promise.needed is not None
+    assert promise.needed > groups
+
+
+@pytest.mark.parametrize("effective", [0.0, -1.0, float("nan"), 101.0])
+def test_evidence_worth_nothing_or_more_than_its_pictures_is_refused(effective: float) -> None:
+    with pytest.raises(ValueError, match="100 pictures are worth"):
+        Evidence(100, 10, effective)
+
+
 def test_an_unkept_promise_names_groups_what_they_carry_and_how_many_would_do() -> None:
     scores, names = grouped(30, 20, 0.2, 0)
     _, promise = promised_threshold(scores, 0.01, 0.9, groups=names)
