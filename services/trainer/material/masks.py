@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.trainer.errors import UnusableMasks
-from services.trainer.material.pictures import PictureFile, find_masks, read_grey, read_mask
+from services.trainer.material.pictures import PictureFile, find_masks, read_drawn
 
 SAME_SHAPE = 0.02  # of the ratio of width to height: what rounding makes of it where a mask is a smaller picture
 
@@ -102,8 +102,9 @@ def refuse_masks_alone(folder: Path | None) -> None:
 
 
 def _look(path: Path) -> Mask:
-    height, width = read_grey(path).shape
-    return Mask(path, height, width, is_empty=not read_mask(path, height, width).any())
+    drawn = read_drawn(path)
+    height, width = drawn.shape
+    return Mask(path, height, width, is_empty=not drawn.any())
 
 
 def _is_of_another_shape(mask: Mask, size: tuple[int, int]) -> bool:

@@ -185,27 +185,30 @@ def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
     Raises:
         UnusableMasks: the file cannot be read, or is no picture.
     """
-    grey = read_grey(path)
-    if grey.shape != (height, width):
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_NEAREST)
-    lossy = path.suffix.lower() in LOSSY_SUFFIXES
-    return np.asarray(grey > (127 if lossy else 0))
+    drawn = read_drawn(path)
+    if drawn.shape != (height, width):
+        drawn = cv2.resize(drawn.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    return drawn
 
 
-def read_grey(path: Path) -> NDArray[np.uint8]:
-    """(height, width) of a mask as it was drawn.
+def read_drawn(path: Path) -> NDArray[np.bool_]:
+    """(height, width) bool of a mask at its own size, else as `read_mask`.
 
     Raises:
         UnusableMasks: the file cannot be read, or is no picture.
     """
+    lossy = path.suffix.lower() in LOSSY_SUFFIXES
+    # As grey, labels of 16 bits and dark colours would be black; noise has all colours.
+    channels = cv2.IMREAD_GRAYSCALE if lossy else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     try:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise UnusableMasks(f"the mask {path} cannot be read ({error.strerror or error}): allow it") from error
-    grey = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE) if len(encoded) else None
-    if grey is None:
+    pixels = cv2.imdecode(encoded, channels) if len(encoded) else None
+    if pixels is None:
         raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
-    return np.asarray(grey, np.uint8)
+    defective = np.asarray(pixels > (127 if lossy else 0))
+    return np.asarray(defective.any(axis=2)) if defective.ndim == 3 else defective
 
 
 def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:

@@ -1,9 +1,12 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from services.gateway.folder import look_into
 from services.trainer.errors import NoPictures, UnreadableFile, UnusableGroups, UnusableMasks
@@ -138,6 +141,46 @@ def test_what_is_not_black_is_defective_at_the_pictures_size(tmp_path: Path, whi
     assert read.dtype == np.bool_
     assert read[:, :20].all()
     assert not read[:, 20:].any()
+
+
+def in_a_corner(colour: tuple[int, ...], dtype: str = "uint8") -> NDArray[Any]:
+    """16 pixels a side, black but for the first 8."""
+    mask = np.zeros((16, 16, len(colour)), dtype)
+    mask[:8, :8] = colour
+    return mask.squeeze()
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.tif"])
+@pytest.mark.parametrize(
+    "mask",
+    [in_a_corner((1,), "uint16"), in_a_corner((256,), "uint16"), in_a_corner((0, 0, 1)), in_a_corner((1, 0, 0))],
+    ids=["label 1 of 16 bits", "label 256 of 16 bits", "nearly black blue", "nearly black red"],
+)
+def test_labels_that_are_nearly_black_are_defective(tmp_path: Path, name: str, mask: NDArray[Any]) -> None:
+    Image.fromarray(mask).save(tmp_path / name)
+    read = read_mask(tmp_path / name, 16, 16)
+    assert read.sum() == 64
+    assert read[:8, :8].all()
+
+
+def test_labels_of_whole_and_real_numbers_are_defective(tmp_path: Path) -> None:
+    for dtype in ("int32", "float32"):
+        Image.fromarray(in_a_corner((1,), dtype)).save(tmp_path / f"{dtype}.tif")
+        assert read_mask(tmp_path / f"{dtype}.tif", 16, 16).sum() == 64
+
+
+def test_a_palettes_colours_are_defective_but_for_black(tmp_path: Path) -> None:
+    labels = Image.fromarray(in_a_corner((1,)))
+    labels.putpalette([0, 0, 0, 0, 0, 1])
+    labels.save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", 16, 16).sum() == 64
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.tif"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_opaque_is_not_defective_for_that(tmp_path: Path, name: str, mode: str) -> None:
+    Image.fromarray(np.zeros((16, 16), np.uint8)).convert(mode).save(tmp_path / name)
+    assert not read_mask(tmp_path / name, 16, 16).any()
 
 
 def test_the_noise_of_a_lossy_mask_is_not_defective(tmp_path: Path) -> None:
