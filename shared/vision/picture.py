@@ -4,7 +4,8 @@ Accepted: JPEG, PNG, BMP, TIFF and WebP, still, opaque, 8 bits a channel, grey o
 transparency is accepted too, since it expands to RGB without loss and many cameras store grey BMP that way.
 
 Everything that can be told from the header is told by `probe`, before a pixel is decoded: a bomb costs nothing.
-The orientation tag of EXIF is ignored, so that masks lie on the pixels as the camera stored them.
+The orientation tag of EXIF is ignored, so that masks lie on the pixels as the camera stored them. But a TIFF is
+turned: there the tag is the format's own and says in which order rows and columns are stored; decoders always heed it.
 """
 
 import io

@@ -180,7 +180,7 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
 def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
     """(height, width) bool: what is not black is defective (in lossy formats, what is nearer to white).
 
-    A mask of another size is stretched to the picture's.
+    It lies as pictures do (`shared.vision.picture`), and is stretched to the picture's size where it has another.
 
     Raises:
         UnusableMasks: the file cannot be read, or is no picture.
@@ -204,7 +204,7 @@ def read_drawn(path: Path) -> NDArray[np.bool_]:
         encoded = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise UnusableMasks(f"the mask {path} cannot be read ({error.strerror or error}): allow it") from error
-    pixels = cv2.imdecode(encoded, channels) if len(encoded) else None
+    pixels = cv2.imdecode(encoded, channels | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
     if pixels is None:
         raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
     defective = np.asarray(pixels > (127 if lossy else 0))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.events import UninspectedReason
 from shared.vision.errors import ImageTooLarge, PictureError, UndecodableImage, UnsupportedImage
-from shared.vision.picture import DEFAULT_MAX_PIXELS, Header, decode, decode_as_stored, probe, resize
+from shared.vision.picture import DEFAULT_MAX_PIXELS, Header, Picture, decode, decode_as_stored, probe, resize
 from tests.unit.vision.rendered_pictures import encoded, ramp
 
 PICTURE = ramp(64, 96)
@@ -106,6 +106,15 @@ def test_the_orientation_tag_is_ignored_so_that_masks_lie_on_stored_pixels() -> 
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
     assert decode(encoded(PICTURE, "JPEG", exif=exif)).shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize(("tag", "turned"), [(3, PICTURE[::-1, ::-1]), (6, np.rot90(PICTURE, -1))])
+def test_a_tiff_lies_as_its_own_orientation_tag_says(tag: int, turned: Picture) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    data = encoded(PICTURE, "TIFF", exif=exif)
+    assert np.array_equal(decode(data), turned)
+    assert (probe(data).height, probe(data).width) == turned.shape[:2]
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP"])

@@ -18,6 +18,7 @@ from services.trainer.material.pictures import (
     read_groups,
     read_mask,
 )
+from shared.vision.picture import decode
 from shared.vision.picture_files import PICTURE_SUFFIXES
 
 
@@ -181,6 +182,28 @@ def test_a_palettes_colours_are_defective_but_for_black(tmp_path: Path) -> None:
 def test_what_is_opaque_is_not_defective_for_that(tmp_path: Path, name: str, mode: str) -> None:
     Image.fromarray(np.zeros((16, 16), np.uint8)).convert(mode).save(tmp_path / name)
     assert not read_mask(tmp_path / name, 16, 16).any()
+
+
+@pytest.mark.parametrize("tag", [3, 6])
+@pytest.mark.parametrize("name", ["m.jpg", "m.png", "m.webp"])
+def test_a_mask_lies_as_it_is_stored_whatever_its_orientation_tag_says(tmp_path: Path, name: str, tag: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    mask = Image.fromarray(in_a_corner((255,))[:, :12])
+    mask.save(tmp_path / name)
+    stored = read_mask(tmp_path / name, 16, 12)
+    mask.save(tmp_path / name, exif=exif)
+    assert np.array_equal(read_mask(tmp_path / name, 16, 12), stored)
+    assert stored.sum() == 64
+
+
+def test_a_tiff_mask_lies_as_a_tiff_picture_of_the_same_tag_does(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(in_a_corner((255, 255, 255))).crop((0, 0, 16, 20)).save(tmp_path / "m.tif", exif=exif)
+    picture = decode((tmp_path / "m.tif").read_bytes())
+    assert picture.shape == (16, 20, 3)
+    assert np.array_equal(read_mask(tmp_path / "m.tif", 16, 20), picture[:, :, 0] > 0)
 
 
 def test_the_noise_of_a_lossy_mask_is_not_defective(tmp_path: Path) -> None:
