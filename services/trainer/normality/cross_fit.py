@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from services.trainer.errors import TooFewNormals
 from services.trainer.progress import Progress
@@ -122,7 +123,9 @@ def held_out_distances(
             memory = remember(layer, of_layer, ~held_out, seed)
             measured[held_out] = memory.distances(of_layer.of_pictures(held_out), layer.metric)
 
-    with ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
+    # How a product of floats is rounded depends on how many threads compute it; and where a network is taught, their
+    # number changes for the whole process (`patch_teaching`), whatever another fold computes meanwhile.
+    with threadpool_limits(1), ThreadPoolExecutor(FOLDS_AT_ONCE, thread_name_prefix="fold") as workers:
         for done, _ in enumerate(workers.map(measure, range(folds)), start=1):
             progress("calibrating", done, folds)
     return distances

@@ -2,10 +2,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from services.trainer.errors import TooFewNormals
-from services.trainer.normality.cross_fit import FOLDS, LayerPatches, held_out_distances, split_into_folds
+from services.trainer.normality.cross_fit import (
+    FOLDS,
+    LayerPatches,
+    held_out_distances,
+    remember_patches,
+    split_into_folds,
+)
 from services.trainer.progress import silent
+from shared.vision.bank import LayerMemory
 from shared.vision.features import quantise
 from shared.vision.recipe import Layer, Recipe
 
@@ -51,3 +60,23 @@ def test_a_held_out_picture_is_not_in_the_bank_it_is_measured_against() -> None:
     [distances] = held_out_distances([alike], Recipe(layers=(layer,)), np.arange(5), seed=0, progress=silent)
     assert distances[:4] == pytest.approx(0, abs=1e-5)
     assert (distances[4] > 0.01).all()
+
+
+def test_folds_side_by_side_multiply_by_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def blas() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def remember(layer: Layer, patches: LayerPatches, chosen: NDArray[np.bool_], seed: int) -> LayerMemory:
+        threads.extend(blas())
+        return remember_patches(layer, patches, chosen, seed)
+
+    monkeypatch.setattr("services.trainer.normality.cross_fit.FOLDS_AT_ONCE", 2)
+    layer = Layer(tap="x", pool=1)
+    values = np.random.default_rng(0).integers(-127, 128, (6, 2, 3, 8)).astype(np.int8)
+    patches = LayerPatches(values, np.ones((6, 2, 3), np.float32))
+    with threadpool_limits(2):
+        held_out_distances([patches], Recipe(layers=(layer,)), np.arange(6), seed=0, progress=silent, remember=remember)
+        assert set(blas()) == {2}
+    assert set(threads) == {1}
