@@ -178,6 +178,7 @@ def build_layer_bank(
     scales: NDArray[np.float32],
     metric: Metric,
     *,
+    among: NDArray[np.intp] | None = None,
     max_vectors: int = MAX_VECTORS,
     seed: int = 0,
 ) -> LayerBank:
@@ -187,12 +188,15 @@ def build_layer_bank(
         values: (P, C) int8 quantised patches.
         scales: (P,) float32, one a patch.
         metric: the metric that the layer is matched by; the coreset covers the patches in the same.
+        among: indices of those that may be remembered, None for all: patches that are not drawn are not copied.
         max_vectors: largest size of the bank.
         seed: of the projection and of the sample of candidates.
     """
-    if len(values) > MAX_CANDIDATES:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(values), MAX_CANDIDATES, replace=False))
-        values, scales = values[chosen], scales[chosen]
+    if among is None:
+        among = np.arange(len(values))
+    if len(among) > MAX_CANDIDATES:
+        among = among[np.sort(np.random.default_rng(seed).choice(len(among), MAX_CANDIDATES, replace=False))]
+    values, scales = values[among], scales[among]
     features = values.astype(np.float32)
     features = unit(features) if metric == "cosine" else features * scales[:, None]
     kept = greedy_coreset(features, max_vectors, seed=seed)

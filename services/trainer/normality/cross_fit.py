@@ -53,10 +53,18 @@ class LayerPatches:
 
     def bank(self, chosen: NDArray[np.bool_], layer: Layer, seed: int) -> LayerBank:
         """A memory bank of the chosen (N,) pictures."""
-        values = self.values[chosen]
-        return build_layer_bank(
-            values.reshape(-1, values.shape[-1]), self.scales[chosen].reshape(-1), layer.metric, seed=seed
-        )
+        patches = self.one_by_one
+        return build_layer_bank(patches.values, patches.scales, layer.metric, among=self.rows(chosen), seed=seed)
+
+    @property
+    def one_by_one(self) -> Patches:
+        """(N x h x w, C), no copy."""
+        return Patches(self.values.reshape(-1, self.values.shape[-1]), self.scales.reshape(-1))
+
+    def rows(self, chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Which of `one_by_one` are the chosen (N,) pictures': some of them can be drawn without a copy of all."""
+        _, height, width = self.scales.shape
+        return np.flatnonzero(np.repeat(chosen, height * width))
 
     def of_pictures(self, chosen: NDArray[np.bool_]) -> Patches:
         """(n, h, w, C) of the chosen (N,) pictures."""

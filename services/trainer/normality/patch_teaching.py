@@ -24,7 +24,7 @@ FEWEST_STEPS, MOST_STEPS = 500, 2000  # mini-batches: fewer leave it half taught
 LEARNING_RATE = 2e-3  # at first, then along half a cosine to none
 STD_FLOOR = 1e-6
 # The threads of BLAS that meet thousands of times a second wait for each other wherever a core is busy; and how many
-# there may be is said for the whole process at once.
+# there may be is said for the whole process at once. Nor do the float32 features of all normals lie in memory twice.
 _ONE_AT_A_TIME = Lock()
 
 
@@ -56,15 +56,19 @@ def teach(
     sound = random.permutation(np.flatnonzero(change <= UNTOUCHED))[: max(SOUND * len(covered), MINI_BATCH)]
     lessons = np.concatenate([covered, sound])
     channels = drawn.patches.values.shape[-1]
-    of_normals = normals.features(chosen).reshape(-1, channels)
-    centre, scale = of_normals.mean(axis=0), np.maximum(of_normals.std(axis=0), np.float32(STD_FLOOR))
     values = drawn.patches.values[taught].reshape(-1, channels)[lessons]
     scales = drawn.patches.scales[taught].ravel()[lessons]
-    features = (values * scales[:, None] - centre) / scale
     is_covered = np.arange(len(lessons)) < len(covered)
     with _ONE_AT_A_TIME, threadpool_limits(1):
+        centre, scale = _centre_and_scale(normals.features(chosen).reshape(-1, channels))
+        features = (values * scales[:, None] - centre) / scale
         network = _fit(features.astype(np.float32), is_covered, random)
     return network.of_unscaled(centre, scale)
+
+
+def _centre_and_scale(of_normals: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(C,) each, of (P, C)."""
+    return of_normals.mean(axis=0), np.maximum(of_normals.std(axis=0), np.float32(STD_FLOOR))
 
 
 def _fit(features: NDArray[np.float32], is_covered: NDArray[np.bool_], random: np.random.Generator) -> SmallNetwork:

@@ -100,15 +100,13 @@ def _grown_bank(
     """
     if not isinstance(old, LayerBank):
         return old
-    values = patches.values[chosen].reshape(-1, patches.values.shape[-1])
-    scales = patches.scales[chosen].reshape(-1)
+    rows, new = patches.rows(chosen), patches.one_by_one
     room = MAX_CANDIDATES - len(old.values)
-    if len(values) > room:  # of the new patches; what is remembered stays a candidate
-        kept = np.sort(np.random.default_rng(seed).choice(len(values), room, replace=False))
-        values, scales = values[kept], scales[kept]
+    if len(rows) > room:  # of the new patches; what is remembered stays a candidate
+        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), room, replace=False))]
     return build_layer_bank(
-        np.concatenate([old.values, values]),
-        np.concatenate([old.scales, scales]),
+        np.concatenate([old.values, new.values[rows]]),
+        np.concatenate([old.scales, new.scales[rows]]),
         layer.metric,
         max_vectors=max(MAX_VECTORS, len(old.values)),
         seed=seed,

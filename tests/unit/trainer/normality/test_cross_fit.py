@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,8 @@ from services.trainer.normality.cross_fit import (
 from services.trainer.progress import silent
 from shared.vision.bank import LayerMemory
 from shared.vision.features import quantise
-from shared.vision.recipe import Layer, Recipe
+from shared.vision.memory_bank import build_layer_bank
+from shared.vision.recipe import Layer, Metric, Recipe
 
 GROUPS = st.lists(st.sampled_from("abcdefghijklmnopqrst"), min_size=2).filter(lambda groups: len(set(groups)) > 1)
 
@@ -80,3 +83,25 @@ def test_folds_side_by_side_multiply_by_one_thread_each(monkeypatch: pytest.Monk
         held_out_distances([patches], Recipe(layers=(layer,)), np.arange(6), seed=0, progress=silent, remember=remember)
         assert set(blas()) == {2}
     assert set(threads) == {1}
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_a_bank_draws_its_candidates_without_a_copy_of_all_patches(
+    metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.vision.memory_bank.MAX_CANDIDATES", 300)
+    random = np.random.default_rng(0)
+    values = random.integers(-127, 128, (120, 10, 10, 96)).astype(np.int8)
+    patches = LayerPatches(values, random.uniform(0.01, 0.1, (120, 10, 10)).astype(np.float32))
+    chosen = random.random(120) < 0.9
+    layer = Layer(tap="x", pool=1, metric=metric)
+    copied = values[chosen].reshape(-1, 96)
+    expected = build_layer_bank(copied, patches.scales[chosen].ravel(), metric, seed=3)
+    assert len(expected.values) == 300
+    tracemalloc.start()
+    bank = patches.bank(chosen, layer, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(bank.values, expected.values)
+    assert np.array_equal(bank.scales, expected.scales)
+    assert peak < copied.nbytes

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.material.pictures import find_pictures
 from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.normality.drawn_patches import COPIES, DrawnPatches, draw_patches, learnt_layers
-from services.trainer.normality.patch_teaching import Drawn, teach
+from services.trainer.normality.patch_teaching import _ONE_AT_A_TIME, Drawn, teach
 from services.trainer.progress import silent
 from services.trainer.train import train
 from services.trainer.update import update
@@ -58,6 +59,19 @@ def test_the_same_seed_teaches_the_same() -> None:
     assert np.array_equal(first.inward, again.inward)
     assert np.array_equal(first.outward, again.outward)
     assert not np.array_equal(first.inward, other.inward)
+
+
+def test_features_of_all_normals_are_held_by_one_fold_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    normals, drawn = normals_and_drawn()
+    features, alone = LayerPatches.features, []
+
+    def watched(patches: LayerPatches, chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        alone.append(_ONE_AT_A_TIME.locked())
+        return features(patches, chosen)
+
+    monkeypatch.setattr(LayerPatches, "features", watched)
+    teach(drawn, EVERYONE, normals, EVERYONE, seed=0)
+    assert alone == [True]
 
 
 def test_no_copy_of_a_normal_that_is_held_out_teaches() -> None:
