@@ -1,4 +1,4 @@
-"""Matching patches with banks of several sizes: as the matcher does it, and as an OpenVINO graph would."""
+"""Matching patches with banks of several sizes: as the matcher does it, and as one OpenVINO graph would."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,10 +12,12 @@ from benchmarks.table import Table, command, fastest
 from shared.vision.features import Patches
 from shared.vision.memory_bank import NEIGHBOURS, LayerBank, unit
 from shared.vision.openvino_quietly import ov
+from shared.vision.products import bf16_is_faster, by_blas, by_openvino
 
 PATCHES, CHANNELS, CHIPS = 64, 192, 16  # a late layer at 256 px, a full batch
 BANKS = (200, 2000, 10_000)
 ROUNDS = 6
+OURS = f"the matcher's, products by {'OpenVINO' if bf16_is_faster() else 'BLAS'}"
 
 
 def measure() -> Table:
@@ -30,14 +32,17 @@ def measure() -> Table:
         for size in BANKS:
             values = random.integers(-127, 128, (size, CHANNELS), dtype=np.int8)
             bank = LayerBank(values, np.full(size, 0.01, np.float32))
+            factors = patches.values.astype(np.float32)
             calls: dict[str, Callable[[], object]] = {
-                "numpy (the matcher's)": partial(bank.distances, patches, "cosine")
+                OURS: partial(bank.distances, patches, "cosine"),
+                "products alone, BLAS": partial(by_blas, factors, bank.columns),
+                "products alone, OpenVINO bf16": partial(by_openvino, factors, bank.columns),
             }
             for precision in ("f32", "bf16"):
                 request = compiled(_graph(bank), precision, 1)
-                calls[f"OpenVINO {precision}"] = partial(request.infer, {0: patches.features})
+                calls[f"all in one graph, OpenVINO {precision}"] = partial(request.infer, {0: patches.features})
             best = fastest(calls, rounds=ROUNDS)
-            ours = best["numpy (the matcher's)"]
+            ours = best[OURS]
             rows += [
                 {
                     "bank": size,

@@ -50,7 +50,7 @@ def main(
     precision: Annotated[
         PrecisionChoice, typer.Option(help="Of our line and of the peers' OpenVINO; auto: the machine's best float.")
     ] = PrecisionChoice.AUTO,
-    count: Annotated[int, typer.Option(min=16, help="Pictures a round of timing, repeated if need be.")] = 300,
+    count: Annotated[int, typer.Option(min=16, help="Pictures a round of timing, repeated if need be.")] = 1200,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of the table.")] = False,
 ) -> None:

@@ -20,7 +20,7 @@ from shared.vision.engines.loading import load_engine
 from shared.vision.picture import Picture
 from shared.vision.recipe import Layer, Precision, Recipe
 
-WARM_UP = 64
+WARM_UP = 600  # the broker's Java compiles as it goes
 ROUNDS = 2
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shared.vision.errors import BadRecipe, UnusableFeatures
 from shared.vision.features import Patches
+from shared.vision.products import products
 from shared.vision.recipe import Metric
 
 MAX_VECTORS = 2000  # as good as 10,000 on normals split by part, and a fifth of the time
@@ -26,7 +27,6 @@ PROJECTED_CHANNELS = 64
 # rows than these are slow to multiply, however large the bank.
 CHUNK_ELEMENTS = 500_000
 CHUNK_ROWS = 256
-EXACT_CHANNELS = 1024  # 128 x 128 x 1024 is 2^24, up to which float32 holds every whole number
 TINY = np.float32(1e-12)
 
 
@@ -114,13 +114,13 @@ class LayerBank:
         return distances.reshape(patches.scales.shape)
 
     def _cosine(self, values: NDArray[np.int8], _scales: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearness = self._products(values)
+        nearness = products(values, self.columns)
         nearness *= self._inverse_lengths
         cosines = _largest(nearness, NEIGHBOURS) * _inverse_lengths(_squared_lengths(values))[:, None]
         return np.maximum(np.float32(1) - cosines, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
     def _euclidean(self, values: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearness = self._products(values)  # minus half the squared distance, but for the feature's own norm
+        nearness = products(values, self.columns)  # minus half the squared distance, but for the feature's own norm
         nearness *= self.scales
         nearness *= scales[:, None]
         nearness -= self._squared_norms / np.float32(2)
@@ -128,18 +128,6 @@ class LayerBank:
         squared = own_squared_norms[:, None] - np.float32(2) * _largest(nearness, NEIGHBOURS)
         scale = np.float32(np.sqrt(max(self._squared_norms.mean(dtype=np.float64), TINY)))
         return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]  # numpy types a reduction as Any
-
-    def _products(self, values: NDArray[np.int8]) -> NDArray[np.float32]:
-        """(P, M) products of (P, C) values with the bank's.
-
-        Exact to 1,024 channels; beyond them each partial sum is rounded once, in order.
-        """
-        factors = values.astype(np.float32)
-        products: NDArray[np.float32] = factors[:, :EXACT_CHANNELS] @ self.columns[:EXACT_CHANNELS]
-        for start in range(EXACT_CHANNELS, values.shape[1], EXACT_CHANNELS):
-            some = slice(start, start + EXACT_CHANNELS)
-            products += factors[:, some] @ self.columns[some]
-        return products
 
 
 def _squared_lengths(values: NDArray[np.int8]) -> NDArray[np.int32]:

@@ -68,6 +68,10 @@ def test_an_image_runs_as_nobody_in_particular_from_its_own_lock(image: str) -> 
 @pytest.mark.parametrize("image", ["matcher", "router", "gateway"])
 def test_only_what_extracts_or_trains_carries_tensorflow(image: str) -> None:
     assert not TENSORFLOW & set(locked(image))
+
+
+@pytest.mark.parametrize("image", ["router", "gateway"])
+def test_who_neither_extracts_nor_matches_carries_no_openvino(image: str) -> None:
     assert "openvino" not in locked(image)
 
 

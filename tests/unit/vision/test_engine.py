@@ -1,8 +1,10 @@
+import contextlib
 import dataclasses
 import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,19 @@ def test_a_container_with_a_cpu_quota_gets_no_more_threads_than_it_may_run(
     monkeypatch.setattr(openvino, "CPU_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(4)))
     assert openvino.usable_cpus() == (threads or 4)
+
+
+def test_an_engine_binds_none_of_its_threads_to_a_core(openvino_engine: Engine) -> None:
+    """Else the threads of every extractor on a machine would share its first cores."""
+    seen = set()
+    with ThreadPoolExecutor(1) as another:
+        computing = another.submit(openvino_engine.features, np.repeat(pictures(2, 256), 32, axis=0), 256)
+        while not computing.done():
+            for thread in Path("/proc/self/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    seen.add(frozenset(os.sched_getaffinity(int(thread.name))))
+        computing.result()
+    assert seen == {frozenset(os.sched_getaffinity(0))}
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own, while it saves

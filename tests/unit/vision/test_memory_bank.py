@@ -67,7 +67,9 @@ def test_cosine_does_not_see_how_strong_a_feature_is(seed: int, brightness: floa
 
 def test_no_distance_depends_on_its_company_the_threads_or_the_kind_of_processor() -> None:
     program = (
-        "import hashlib, numpy as np;"
+        "import hashlib, sys, numpy as np;"
+        "from shared.vision import products;"
+        "products.bf16_is_faster = lambda: sys.argv[1] == 'openvino';"
         "from shared.vision.features import Patches;"
         "from shared.vision.memory_bank import LayerBank;"
         "random = np.random.default_rng(0);"
@@ -79,10 +81,10 @@ def test_no_distance_depends_on_its_company_the_threads_or_the_kind_of_processor
     )
     digests = set()
     # OpenBLAS takes the kernels of the processor that it is told of; these two order their sums differently.
-    for core, threads in (("Prescott", 2), ("Haswell", 1)):
+    for core, threads, way in (("Prescott", 2, "blas"), ("Haswell", 1, "blas"), ("Haswell", 1, "openvino")):
         environment = os.environ | {"OPENBLAS_CORETYPE": core, "OPENBLAS_NUM_THREADS": str(threads)}
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program, way], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
         )
         digests.add(done.stdout)
     (digest,) = digests
