@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared.vision.errors import BadRecipe, UnusableFeatures
 from shared.vision.features import Patches
-from shared.vision.products import products
+from shared.vision.products import as_columns, products
 from shared.vision.recipe import Metric
 
 MAX_VECTORS = 2000  # as good as 10,000 on normals split by part, and a fifth of the time
@@ -64,8 +64,8 @@ class LayerBank:
 
     @cached_property
     def columns(self) -> NDArray[np.float32]:
-        """(C, M), the values as float32: a batch of patches' values times this is all their products."""
-        return np.ascontiguousarray(self.values.astype(np.float32).T)
+        """(C, M'), the values and what `as_columns` adds: a batch of patches' values times this is all products."""
+        return as_columns(self.values)
 
     @cached_property
     def _inverse_lengths(self) -> NDArray[np.float32]:
@@ -114,13 +114,13 @@ class LayerBank:
         return distances.reshape(patches.scales.shape)
 
     def _cosine(self, values: NDArray[np.int8], _scales: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearness = products(values, self.columns)
+        nearness = self._products(values)
         nearness *= self._inverse_lengths
         cosines = _largest(nearness, NEIGHBOURS) * _inverse_lengths(_squared_lengths(values))[:, None]
         return np.maximum(np.float32(1) - cosines, np.float32(0)).mean(axis=1)  # type: ignore[no-any-return]  # numpy types a reduction as Any
 
     def _euclidean(self, values: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray[np.float32]:
-        nearness = products(values, self.columns)  # minus half the squared distance, but for the feature's own norm
+        nearness = self._products(values)  # minus half the squared distance, but for the feature's own norm
         nearness *= self.scales
         nearness *= scales[:, None]
         nearness -= self._squared_norms / np.float32(2)
@@ -128,6 +128,10 @@ class LayerBank:
         squared = own_squared_norms[:, None] - np.float32(2) * _largest(nearness, NEIGHBOURS)
         scale = np.float32(np.sqrt(max(self._squared_norms.mean(dtype=np.float64), TINY)))
         return np.sqrt(np.maximum(squared, np.float32(0))).mean(axis=1) / scale  # type: ignore[no-any-return]  # numpy types a reduction as Any
+
+    def _products(self, values: NDArray[np.int8]) -> NDArray[np.float32]:
+        """(P, M) products of (P, C) values with the bank's."""
+        return products(values, self.columns)[:, : len(self.values)]
 
 
 def _squared_lengths(values: NDArray[np.int8]) -> NDArray[np.int32]:
