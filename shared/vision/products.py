@@ -83,13 +83,13 @@ class _Graph:
 
     def __init__(self) -> None:
         # Late: who multiplies by BLAS loads neither.
-        from openvino import opset13  # noqa: PLC0415 - see above
         from threadpoolctl import threadpool_info  # noqa: PLC0415 - see above
 
         from shared.vision.openvino_quietly import ov  # noqa: PLC0415 - see above
 
-        factors, columns = (opset13.parameter([-1, -1], np.float32) for _ in range(2))
-        model = ov.Model([opset13.matmul(factors, columns, False, False)], [factors, columns])
+        operations = ov.opset13
+        factors, columns = (operations.parameter([-1, -1], np.float32) for _ in range(2))
+        model = ov.Model([operations.matmul(factors, columns, False, False)], [factors, columns])
         # As many threads as BLAS may use: who limits matrix products limits these.
         threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
         config = {

@@ -1,6 +1,9 @@
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 
 from shared.vision import products as module
 from shared.vision.products import as_columns, by_blas, by_openvino, products
+
+ROOT = Path(__file__).parents[3]
 
 Multiply = Callable[[np.ndarray, np.ndarray], np.ndarray]
 WAYS = pytest.mark.parametrize("multiply", [by_blas, by_openvino])
@@ -84,3 +89,14 @@ def test_batches_and_banks_of_any_size_are_multiplied_in_a_few_shapes(monkeypatc
         for rows in range(1, 600):
             by_openvino(np.ones((rows, 8), np.int8), columns)
     assert shapes == {(rows, 8, 8, columns) for rows in (64, 128, 192, 256) for columns in (256, 512)}
+
+
+def test_openvino_is_loaded_without_its_telemetry() -> None:
+    program = (
+        "import sys, numpy as np;"
+        "from shared.vision.products import as_columns, by_openvino;"
+        "by_openvino(np.ones((1, 4), np.int8), as_columns(np.ones((1, 4), np.int8)));"
+        "print('openvino' in sys.modules, sys.modules['openvino_telemetry'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True None\n"
