@@ -22,10 +22,12 @@ def configure_logs(settings: LogSettings, **context: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         lambda _logger, _name, event: {**context, **event},
     ]
+    # A traceback without what the functions held: passwords, tokens and pictures are among it.
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if readable
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*both, *rendering],

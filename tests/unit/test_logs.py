@@ -32,6 +32,23 @@ def test_an_exception_is_part_of_its_line(capsys):
     assert line["exception"][0]["exc_value"] == "'no such key'"
 
 
+@pytest.mark.parametrize("shown_as", ["json", "console"])
+def test_an_exception_tells_nothing_of_what_the_code_held_at_the_time(capsys, shown_as):
+    configure_logs(LogSettings(format=shown_as))
+
+    def authenticate(authorization: str) -> None:
+        raise ValueError(f"no token of {len(authorization)} characters")
+
+    try:
+        authenticate(f"Bearer {'hunter'}{2}")  # a traceback shows this line, as it stands here
+    except ValueError as error:
+        structlog.get_logger().error("own", exc_info=error)
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
+    told = capsys.readouterr().err
+    assert told.count("no token of 14 characters") == 2
+    assert "Bearer hunter2" not in told
+
+
 def test_what_libraries_warn_of_comes_out_the_same_way_and_their_chatter_does_not(capsys):
     configure_logs(LogSettings(format="json"), stage="matcher")
     logging.getLogger("httpx").info("HTTP Request: GET …")
