@@ -1,5 +1,6 @@
 """Reading a topic for people: from the beginning or from now, to its end or for ever, without joining a group."""
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -47,11 +48,13 @@ def read(
     """Committed records of a topic, each partition in order; from the beginning, from `since`, or from now on.
 
     Of one `partition` alone where it is given. Ends at `timeout_s` after the call; without `follow` also where
-    everything that there is has been read. `consumer` is made from `shared.kafka.reader_config`. Raises as
+    everything that there was at the call has been read. `consumer` is made from `shared.kafka.reader_config`. Raises as
     `partitions_of` does; without `follow` also `BrokerUnavailable` where nothing more comes before that.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     unread = set(partitions_of(consumer, settings, topic) if partition is None else [partition])
+    # Not only where the client tells that it is at an end: to a partition of a line that runs, more has come each time.
+    ends = {} if follow else {number: _end(consumer, settings, topic, number) for number in unread}
     try:
         consumer.assign(
             [_start(consumer, topic, number, since=since, from_beginning=from_beginning) for number in unread]
@@ -72,7 +75,11 @@ def read(
         silent_s = 0.0
         problem = message.error()
         if problem is None:
-            yield message
+            end = ends.get(message.partition(), math.inf)
+            if message.offset() + 1 >= end:
+                unread.discard(message.partition())
+            if message.offset() < end:
+                yield message
         elif problem.code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
         elif not problem.retriable():
@@ -80,6 +87,17 @@ def read(
                 f"topic {topic.name} cannot be read: {problem.str()}; "
                 f"{remedy(settings, problem, 'the log of the broker may say more')}"
             )
+
+
+def _end(consumer: Consumer, settings: KafkaSettings, topic: Topic, partition: int) -> int:
+    """Where a partition's committed records end now."""
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=ADMIN_TIMEOUT_S)[1])
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"partition {partition} of {topic.name} at {settings.bootstrap_servers} does not tell its end "
+            f"({error.args[0].str()}): {remedy(settings, error.args[0], 'see whether it has a leader')}"
+        ) from error
 
 
 def _start(

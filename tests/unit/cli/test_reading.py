@@ -16,11 +16,15 @@ ALERTS = load_topics().by_name["alerts"]
 
 
 class Broker:
-    """Answers a poll with what is next in line, and then with nothing at all."""
+    """Answers a poll with what is next in line, and then with nothing at all; each partition has its end at `end`."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, end: int = 1000) -> None:
         self._answers = list(answers)
+        self._end = end
         self.polls = 0
+
+    def get_watermark_offsets(self, _place: object, *, timeout: float) -> tuple[int, int]:
+        return 0, self._end
 
     def list_topics(self, name: str, *, timeout: float) -> Any:
         return SimpleNamespace(topics={name: SimpleNamespace(error=None, partitions={0: None, 1: None})})
@@ -34,9 +38,9 @@ class Broker:
         return self._answers.pop(0) if self._answers else None
 
 
-def message(partition: int, *, is_end: bool = False) -> Any:
+def message(partition: int, offset: int = 0, *, is_end: bool = False) -> Any:
     error = KafkaError(KafkaError._PARTITION_EOF) if is_end else None
-    return SimpleNamespace(error=lambda: error, partition=lambda: partition)
+    return SimpleNamespace(error=lambda: error, partition=lambda: partition, offset=lambda: offset)
 
 
 def everything(broker: Broker) -> list[Any]:
@@ -59,3 +63,9 @@ def test_a_silence_counts_from_the_latest_record() -> None:
     silence = [None] * patience
     broker = Broker(message(0), *silence, message(0), *silence, message(0, is_end=True), message(1, is_end=True))
     assert len(everything(broker)) == 2
+
+
+def test_what_comes_after_the_beginning_is_left_out_and_ends_the_reading_of_a_partition_that_never_rests() -> None:
+    busy = [message(0, offset) for offset in range(500)]
+    broker = Broker(message(1, 0), *busy[:3], message(1, 2), *busy[3:], end=2)
+    assert [(each.partition(), each.offset()) for each in everything(broker)] == [(1, 0), (0, 0), (0, 1)]
