@@ -5,6 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from services.gateway.capture import MAX_DEADLINE_MS, check_id
+from services.gateway.errors import InvalidIdentity
 from shared.settings import AdminSettings, Settings
 from shared.vision.picture import DEFAULT_MAX_PIXELS
 
@@ -48,7 +50,9 @@ class DoorSettings(BaseModel):
     watch_dir: Path | None = Field(default=None, description="folder whose pictures are taken in as they appear")
     watch_line: str | None = Field(default=None, description="line that the watched folder's pictures come from")
     watch_product: str | None = Field(default=None, description="product that the watched folder's pictures show")
-    watch_deadline_ms: int | None = Field(default=None, ge=1, description="verdict due this long after the picture")
+    watch_deadline_ms: int | None = Field(
+        default=None, ge=1, le=MAX_DEADLINE_MS, description="verdict due this long after the picture"
+    )
     watch_interval_ms: int = Field(default=200, ge=1, description="pause between two looks into the folder")
 
     @model_validator(mode="after")
@@ -67,6 +71,13 @@ class DoorSettings(BaseModel):
                 f"the folder {self.watch_dir} is watched, but not for which line and product: set "
                 "CHIPSIEVE_GATEWAY__WATCH_LINE and CHIPSIEVE_GATEWAY__WATCH_PRODUCT"
             )
+        # Else each of its pictures would be refused, and moved away.
+        for name, value in (("WATCH_LINE", self.watch_line), ("WATCH_PRODUCT", self.watch_product)):
+            try:
+                if value is not None:
+                    check_id(f"CHIPSIEVE_GATEWAY__{name}", value)
+            except InvalidIdentity as error:
+                raise ValueError(str(error)) from error
         return self
 
 

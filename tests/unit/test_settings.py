@@ -179,3 +179,15 @@ def test_a_url_is_shown_without_its_password(url: str, told: str) -> None:
 def test_a_registry_gets_user_and_password() -> None:
     config = RegistrySettings(username="gateway", password="open sesame").client_config()
     assert config["basic.auth.user.info"] == "gateway:open sesame"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("WATCH_LINE", "line 1 "), ("WATCH_PRODUCT", "p" * 501), ("WATCH_DEADLINE_MS", 10**12)]
+)
+def test_what_would_have_every_picture_of_a_watched_folder_refused_is_told_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, value: str | int
+) -> None:
+    for name, given in {"WATCH_DIR": tmp_path, "WATCH_LINE": "l", "WATCH_PRODUCT": "p", variable: value}.items():
+        monkeypatch.setenv(f"CHIPSIEVE_GATEWAY__{name}", str(given))
+    with pytest.raises(ConfigurationError, match=variable):
+        GatewaySettings()
