@@ -63,6 +63,12 @@ FROM builder AS cli-packages
 COPY requirements/cli.lock .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip sync --python /opt/venv/bin/python --require-hashes cli.lock
+COPY pyproject.toml .
+# Reports and `--version` tell the version of the package, which is not installed here: its sources lie in /app.
+RUN version=$(python -c "import tomllib; print(tomllib.load(open('pyproject.toml', 'rb'))['project']['version'])") \
+    && directory=/opt/venv/lib/python3.11/site-packages/chipsieve-$version.dist-info \
+    && mkdir "$directory" \
+    && printf 'Metadata-Version: 2.1\nName: chipsieve\nVersion: %s\n' "$version" > "$directory/METADATA"
 
 # ---- the services; each sees its own code and what all share
 FROM runtime AS shared

@@ -1,9 +1,11 @@
 """The Dockerfile and the lock files it installs from."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,18 @@ def test_a_lock_has_a_hash_for_every_package_and_names_no_server(name: str) -> N
     assert "--index" not in text
     for block in re.split(r"^(?=[\w.-]+==)", text, flags=re.M)[1:]:
         assert "--hash=sha256:" in block, block
+
+
+def test_the_command_line_knows_its_version_in_its_image(tmp_path: Path) -> None:
+    (tmp_path / "lib/python3.11/site-packages").mkdir(parents=True)
+    written = re.search(r"^RUN (version=(?:.*\\\n)+.*)$", stage("cli-packages"), re.M)
+    assert written, "reports and --version end with a traceback where the package has no metadata"
+    command = ["sh", "-c", written[1].replace("/opt/venv", str(tmp_path))]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": path}, check=False)
+    assert done.returncode == 0
+    (found,) = Distribution.discover(name="chipsieve", path=[str(tmp_path / "lib/python3.11/site-packages")])
+    assert found.version == PROJECT["version"]
 
 
 def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
