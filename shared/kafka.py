@@ -83,7 +83,13 @@ def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> Clie
 
 def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsieve-reader") -> ClientConfig:
     """For a consumer that assigns partitions itself and joins no group: `tail`, `dead-letters`, the benchmark."""
-    return {**_assigning(settings, topics, group), **_QUIET}
+    return {
+        **_assigning(settings, topics, group),
+        **_QUIET,
+        # Where the oldest records expire while they are read, it goes on with those that are left. By default it would
+        # go on at the end, and a verdict among the others would be taken for none.
+        "auto.offset.reset": "earliest",
+    }
 
 
 def past_reader_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
