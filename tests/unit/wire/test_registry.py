@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +120,15 @@ def test_a_server_that_answers_as_no_registry_would_is_not_mistaken_for_one_with
     played.answers["GET", "/schemas/ids/7"] = answer
 
     with pytest.raises(RegistryUnavailable, match="CHIPSIEVE_REGISTRY__URL"):
+        registry.schema_of(7)
+
+
+@pytest.mark.parametrize("answer", ["", [], "null", {}])
+def test_an_answer_that_a_proxy_makes_up_is_not_mistaken_for_an_unknown_schema(
+    played: Played, registry: SchemaRegistry, answer: Any
+):
+    played.answers["GET", "/schemas/ids/7"] = (200, answer)
+    with pytest.raises(RegistryUnavailable, match=re.escape(played.url)):
         registry.schema_of(7)
 
 
