@@ -7,6 +7,7 @@ file, named by the variable with ``_FILE`` at its end: the environment of a proc
 
 import difflib
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -40,9 +41,13 @@ def secret(given: SecretStr | None, file: Path | None, variable: str) -> str | N
 
 
 def authority(file: Path, variable: str) -> str:
-    """The file of certificates to trust. Raises `ConfigurationError` where it cannot be read."""
+    """The file of certificates to trust. Raises `ConfigurationError` where it cannot be read, or holds none."""
     try:
-        file.read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError as error:  # each client would end with an error of its own, and none of them names the variable
+        raise ConfigurationError(
+            f"{variable} is {file}, which holds no certificate ({error.reason or error}): give the authority's in PEM"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"{variable} is {file}, which cannot be read: {error.strerror}") from error
     return str(file)
@@ -63,7 +68,8 @@ class KafkaSettings(BaseModel):
 
     bootstrap_servers: str = "localhost:9092"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: str = "SCRAM-SHA-512"
+    # Those that take a user and a password, in librdkafka's spelling; it ends a client for any other.
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
     sasl_password_file: Path | None = None

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from services.cli.local_stack import certificates
 from shared.kafka import BrokerUnavailable, consumer_config, create_topics, producer_config, reader_config
 from shared.kafka import transactional_producer_config as transactional
 from shared.settings import KafkaSettings
@@ -38,7 +39,7 @@ def test_a_worker_keeps_its_transactional_id_and_timeout():
 
 def test_credentials_reach_every_client(tmp_path: Path):
     authority, password = tmp_path / "ca.crt", tmp_path / "password"
-    authority.write_text("certificates")
+    certificates.make_authority(tmp_path)
     password.write_text("secret\n")
     settings = KafkaSettings(
         security_protocol="SASL_SSL", sasl_username="matcher", sasl_password_file=password, ssl_ca_location=authority

@@ -7,7 +7,15 @@ from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared.errors import ConfigurationError
-from shared.settings import GROUPS_OF_SERVICES, RedisSettings, RegistrySettings, ServiceSettings, Settings, shown
+from shared.settings import (
+    GROUPS_OF_SERVICES,
+    KafkaSettings,
+    RedisSettings,
+    RegistrySettings,
+    ServiceSettings,
+    Settings,
+    shown,
+)
 
 
 def test_settings_come_from_variables_nested_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +139,23 @@ def test_a_file_without_a_password_is_named(tmp_path: Path, content: str | None)
 def test_a_file_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"CHIPSIEVE_REGISTRY__SSL_CA_LOCATION is .*ca\.crt"):
         RegistrySettings(ssl_ca_location=tmp_path / "ca.crt").client_config()
+
+
+@pytest.mark.parametrize("kind", [KafkaSettings, RegistrySettings])
+def test_a_file_of_certificates_that_holds_none_is_told_before_a_client_stumbles_over_it(
+    tmp_path: Path, kind: type[KafkaSettings | RegistrySettings]
+) -> None:
+    (tmp_path / "ca.crt").write_text("as if it were one\n")
+    with pytest.raises(ConfigurationError, match=r"__SSL_CA_LOCATION is .*ca\.crt, which holds no certificate"):
+        kind(ssl_ca_location=tmp_path / "ca.crt").client_config()
+
+
+def test_a_mechanism_that_no_broker_speaks_is_told_with_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__SASL_MECHANISM", "SCRAM-SHA512")
+    with pytest.raises(
+        ConfigurationError, match=r"CHIPSIEVE_KAFKA__SASL_MECHANISM is 'SCRAM-SHA512': .*'SCRAM-SHA-512'"
+    ):
+        ServiceSettings()
 
 
 @pytest.mark.parametrize(
