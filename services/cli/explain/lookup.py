@@ -95,10 +95,11 @@ class Archive:
         if verdict.image is None:
             return None
         topic = self.topics.topic_of(FeaturesExtracted)
+        # They came after the picture, and may have waited for a matcher as long as they are kept.
+        picture = self._at(verdict.image)
+        came = verdict.inspected_at if picture is None else Received.from_message(picture).timestamp
         # What follows from a record lies in the partition of the same number.
-        candidates = self._about(
-            verdict.event_id, topic, verdict.inspected_at - CLOCKS_DIFFER, partition=verdict.image.partition
-        )
+        candidates = self._about(verdict.event_id, topic, came - CLOCKS_DIFFER, partition=verdict.image.partition)
         found = None
         for message in candidates:
             features = self._decoded(message, FeaturesExtracted)

@@ -159,6 +159,14 @@ def test_features_that_another_engine_made_are_told_from_another_verdict(
     assert "other last digits may come of that" in told
 
 
+def test_features_that_waited_for_a_matcher_are_found(line: RunningLine, line_id: str, explain) -> None:
+    line.send(captured(line_id, good_chip()))
+    (verdict,) = line.verdicts(line_id, 1)
+    said_otherwise(line, verdict, inspected_at=verdict.inspected_at + timedelta(hours=1))
+    explained = explain(verdict.event_id, "--json")
+    assert (explained.status, explained.document["features"]["kept"]) == (AGREES, True)
+
+
 def test_picture_and_bundle_from_an_archive_do_where_kafka_and_redis_have_them_no_more(
     line: RunningLine, line_id: str, explain, bundle: Path, tmp_path: Path
 ) -> None:
