@@ -93,10 +93,15 @@ class Detectors:
         )
 
     def _groups(self, pictures: Indices, split: Split) -> tuple[str, ...]:
-        """In a random split no groups are known: thresholds are taken as if there were none."""
+        """In a random split no groups are known: thresholds are taken as if there were none.
+
+        Nor can a group be held out from itself, where a split of two groups has left one to train on.
+        """
+        alone = tuple(str(picture) for picture in pictures)
         if split.kind == "random" or self._dataset.groups is None:
-            return tuple(str(picture) for picture in pictures)
-        return tuple(self._dataset.groups[picture] for picture in pictures)
+            return alone
+        groups = tuple(self._dataset.groups[picture] for picture in pictures)
+        return groups if len(set(groups)) > 1 else alone
 
 
 class _Ours:

@@ -53,6 +53,20 @@ def test_every_row_is_filled_on_both_kinds_of_split(chips: Path, out: Path) -> N
         assert line.note
 
 
+def test_a_grouped_split_that_leaves_one_group_to_train_on_is_measured(chips: Path, tmp_path: Path) -> None:
+    halves = tmp_path / "halves.csv"
+    halves.write_text("file,group\n" + "".join(f"shot_{at * 10}.png,day-{at // 10}\n" for at in range(20)))
+    report = ablate(
+        normal=[chips / "normal"],
+        abnormal=chips / "abnormal",
+        groups=halves,
+        out=tmp_path / "study",
+        only=("ours", "mahalanobis"),
+        splits=1,
+    )
+    assert [line.kind for line in report.lines] == ["random", "grouped"] * 2
+
+
 def test_what_is_kept_is_not_measured_again(chips: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(chips, out, FAST)
     (out / "results" / "padim" / "grouped-0.json").write_text('{"row": "padim", "cut sho')
