@@ -50,8 +50,9 @@ def overlaid(
 
 def _outline(marked: Picture, mask: NDArray[np.uint8], colour: tuple[int, int, int]) -> None:
     height, width = marked.shape[:2]
-    shrunk = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-    contours, _ = cv2.findContours(np.asarray(shrunk, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    # Any share of a pixel counts: rounded, a defect smaller than a pixel of the page would not be there.
+    shrunk = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
+    contours, _ = cv2.findContours(shrunk.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(marked, contours, -1, colour, 2)
 
 
