@@ -178,7 +178,8 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
 
 
 def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
-    """(height, width) bool: what is not black is defective (in lossy formats, what is nearer to white).
+    """(height, width) bool: what is not black is defective (in lossy formats, what is nearer to white), unless it is
+    transparent.
 
     It lies as pictures do (`shared.vision.picture`), and is stretched to the picture's size where it has another.
 
@@ -207,8 +208,14 @@ def read_drawn(path: Path) -> NDArray[np.bool_]:
     pixels = cv2.imdecode(encoded, channels | cv2.IMREAD_IGNORE_ORIENTATION) if len(encoded) else None
     if pixels is None:
         raise UnusableMasks(f"the mask {path} cannot be decoded: replace it")
-    defective = np.asarray(pixels > (127 if lossy else 0))
-    return np.asarray(defective.any(axis=2)) if defective.ndim == 3 else defective
+    above = 127 if lossy else 0
+    defective = np.asarray(pixels > above)
+    defective = np.asarray(defective.any(axis=2)) if defective.ndim == 3 else defective
+    with_alpha = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    if with_alpha is not None and with_alpha.ndim == 3 and with_alpha.shape[2] == 4:
+        # Where nobody has drawn on a transparent layer, programs leave any colour, and many leave white.
+        defective &= np.asarray(with_alpha[..., 3] > above)
+    return defective
 
 
 def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:

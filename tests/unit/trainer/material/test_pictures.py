@@ -184,6 +184,24 @@ def test_what_is_opaque_is_not_defective_for_that(tmp_path: Path, name: str, mod
     assert not read_mask(tmp_path / name, 16, 16).any()
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("m.png", "RGBA"), ("m.png", "LA"), ("m.png", "P"), ("m.tif", "RGBA"), ("m.webp", "RGBA")]
+)
+def test_what_is_transparent_is_not_defective_whatever_its_colour(tmp_path: Path, name: str, mode: str) -> None:
+    mask = Image.new("L", (16, 16), 255)  # white all over, as programs leave what nobody has drawn on
+    if mode == "P":
+        mask = Image.fromarray(in_a_corner((1,)))
+        mask.putpalette([255, 255, 255, 255, 0, 0])
+        mask.save(tmp_path / name, transparency=0)
+    else:
+        mask = mask.convert(mode)
+        mask.putalpha(Image.fromarray(in_a_corner((255,))))
+        mask.save(tmp_path / name, lossless=True)
+    read = read_mask(tmp_path / name, 16, 16)
+    assert read[:8, :8].all()
+    assert read.sum() == 64
+
+
 @pytest.mark.parametrize("tag", [3, 6])
 @pytest.mark.parametrize("name", ["m.jpg", "m.png", "m.webp"])
 def test_a_mask_lies_as_it_is_stored_whatever_its_orientation_tag_says(tmp_path: Path, name: str, tag: int) -> None:
