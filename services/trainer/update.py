@@ -32,7 +32,7 @@ from services.trainer.upkeep.additions import Additions
 from services.trainer.upkeep.growing import Grown, grow
 from services.trainer.upkeep.known_groups import Counted
 from services.trainer.upkeep.strangers import refuse_strangers
-from services.trainer.upkeep.swallowing import refuse_to_swallow
+from services.trainer.upkeep.swallowing import known_scores, refuse_to_swallow
 from shared.bank.bundle import Bundle, make_bundle
 from shared.bank.bundle_folder import check_writable, read_bundle, write_bundle
 from shared.bank.manifest import Manifest
@@ -100,7 +100,9 @@ def update(
     counted = Counted.of(upkeep, names if groups else None, len(names))
     normals = counted.held_out(grown.scores)
     defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
-    threshold = choose_threshold(normals, defects, asked)
+    # Of thresholds that are as good, one that the guard below would refuse must not be taken.
+    rejected = known_scores(before.bank, upkeep) > before.bank.threshold
+    threshold = choose_threshold(normals, defects, asked, rejected=rejected)
     lost = refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value, was.get("lost_defects", ()))
     called_for = threshold
     if not counted.all:  # odd pictures give themselves away by the threshold that they would call for if they counted

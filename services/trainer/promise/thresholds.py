@@ -110,7 +110,9 @@ class Threshold:
     warnings: tuple[str, ...]
 
 
-def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) -> Threshold:
+def choose_threshold(
+    normals: HeldOut, abnormals: HeldOut | None, asked: Asked, *, rejected: NDArray[np.bool_] | None = None
+) -> Threshold:
     """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
 
     Where nothing is asked for by name and defects are known, one of those with about the best F1: their middle, or the
@@ -120,6 +122,8 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
         normals: their held-out scores.
         abnormals: theirs, needed for a limit on escapes alone.
         asked: what is to be kept.
+        rejected: (A,) which abnormals have been rejected until now: of thresholds with about the best F1, one is taken
+            that goes on rejecting them. None where that is not known.
 
     Raises:
         PromiseRefused: what was asked for by name cannot be promised, and best effort was not asked for.
@@ -127,7 +131,7 @@ def choose_threshold(normals: HeldOut, abnormals: HeldOut | None, asked: Asked) 
     if abnormals is None or not len(abnormals.scores):
         asked.refuse_without_defects("give --abnormal")
     elif not asked.names_anything:
-        return _best_f1(normals, abnormals, asked.level)
+        return _best_f1(normals, abnormals, asked.level, rejected)
     value, promise = promised_threshold(normals.scores, asked.rate, asked.level, groups=normals.groups)
     refused = [] if promise.kept or not asked.names_rejects else [promise.complaint]
     warned = [] if promise.kept else [str(promise)]
@@ -153,13 +157,19 @@ def choose_mask_threshold(maxima: HeldOut, asked: Asked) -> tuple[float, Promise
     return promised_threshold(maxima.scores, asked.mask_rate, asked.level, groups=maxima.groups, subject="masks")
 
 
-def _best_f1(normals: HeldOut, abnormals: HeldOut, confidence: float) -> Threshold:
+def _best_f1(
+    normals: HeldOut, abnormals: HeldOut, confidence: float, rejected_before: NDArray[np.bool_] | None
+) -> Threshold:
     ordered = np.sort(normals.scores)[::-1]
     candidates = ordered[: 1 + math.floor(MISTAKEN_NORMALS * len(ordered))]
     low, high = _about_best(ordered, abnormals.scores, candidates)
     # Defects of parts to come resemble those known less than these resemble each other, and score lower.
     wanted = low if normals.groups is not None else (low + high) / 2
     best = int(np.argmax(candidates <= wanted))
+    if rejected_before is not None:
+        at_stake = abnormals.scores[rejected_before & (abnormals.scores > low)]
+        keeping = (candidates >= low) & (candidates <= wanted) & (candidates < at_stake.min(initial=np.inf))
+        best = int(np.argmax(keeping)) if keeping.any() else best
     rejected = (ordered[:, None] > candidates).sum(axis=0)
     tolerated = int(rejected[best])
     # It was picked by these very scores, so the bounds of all that might have been picked are to hold at once.

@@ -55,13 +55,7 @@ def refuse_to_swallow(
         SwallowsDefects: some defects that are rejected now would pass, and with those that earlier updates lost they
             are more than a few.
     """
-    scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
-    if bank.head:
-        nothing = np.empty((0, len(bank.head.centre)), np.float32)
-        as_it_was = refit(bank.head, len(scores), nothing, (), defect_groups=upkeep.figures.defect_groups)
-        scores = scores + bank.head.scores(as_it_was.defects[:, None])
-    if bank.patch_head:
-        scores = scores + bank.patch_head.scores(bank.patch_head.known)
+    scores = known_scores(bank, upkeep)
     passes = after <= threshold
     newly = (scores > bank.threshold) & passes
     names = upkeep.figures.defects
@@ -74,6 +68,18 @@ def refuse_to_swallow(
         f"{len(new)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
         f"{_some(new)}{others}: look at the new pictures for defective ones, or train again from all pictures"
     )
+
+
+def known_scores(bank: Bank, upkeep: Upkeep) -> NDArray[np.float32]:
+    """(A,) of the known defects by a bank as it is, each as if it had taught the heads nothing."""
+    scores = anomaly_scores(upkeep, bank.layers, bank.recipe, bank.calibration.layers)
+    if bank.head:
+        nothing = np.empty((0, len(bank.head.centre)), np.float32)
+        as_it_was = refit(bank.head, len(scores), nothing, (), defect_groups=upkeep.figures.defect_groups)
+        scores = scores + bank.head.scores(as_it_was.defects[:, None])
+    if bank.patch_head:
+        scores = scores + bank.patch_head.scores(bank.patch_head.known)
+    return scores
 
 
 def _some(names: Sequence[str]) -> str:

@@ -176,3 +176,14 @@ def test_masks_have_a_promise_of_their_own() -> None:
     assert promise.kept
     assert 0 < float((NORMALS.scores > value).mean()) < 0.05
     assert "at most 5.000% of normal pictures show a mask" in str(promise)
+
+
+def test_of_thresholds_as_good_one_is_taken_that_goes_on_rejecting_what_was_rejected() -> None:
+    normals = HeldOut(np.append(np.linspace(-1, 0, 46), [2.6, 3]).astype(np.float32), None)
+    defects = HeldOut(np.array([2.8, *[8] * 7], np.float32), None)
+    at_stake = np.ones(8, np.bool_)
+    assert choose_threshold(normals, defects, Asked()).value == np.float32(3)
+    assert choose_threshold(normals, defects, Asked(), rejected=~at_stake).value == np.float32(3)
+    assert choose_threshold(normals, defects, Asked(), rejected=at_stake).value == np.float32(2.6)
+    hopeless = HeldOut(np.array([-0.5, *[8] * 7], np.float32), None)  # no threshold as good would keep the first one
+    assert choose_threshold(normals, hopeless, Asked(), rejected=at_stake).value == np.float32(3)

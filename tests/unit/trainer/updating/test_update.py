@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from services.trainer.progress import silent
 from services.trainer.promise.thresholds import Asked
 from services.trainer.train import train
 from services.trainer.update import update
+from services.trainer.upkeep.growing import Grown, grow
 from services.trainer.upkeep.remembered import anomaly_scores
 from shared.bank.bundle import make_bundle
 from shared.bank.bundle_folder import read_bundle, write_bundle
@@ -340,3 +342,25 @@ def assert_same_layers(layers: Sequence[LayerMemory], others: Sequence[LayerMemo
         assert isinstance(other, PlaceMemory)
         assert np.array_equal(layer.mean, other.mean)
         assert np.array_equal(layer.deviation, other.deviation)
+
+
+def test_of_thresholds_as_good_one_is_taken_that_loses_no_known_defect(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A false reject that was added still scores a little above the weakest defect: one of them is judged wrongly."""
+    was = read_bundle(folder / "bundle").bank.threshold
+
+    def close(*arguments: Any, **options: Any) -> Grown:
+        grown = grow(*arguments, **options)
+        scores = np.linspace(was - 3, was - 2, len(grown.scores), dtype=np.float32)
+        scores[-2:] = was - 0.4, was
+        defects = np.full(len(grown.defects), was + 5, np.float32)
+        defects[0] = was - 0.2
+        return replace(grown, scores=scores, defects=defects)
+
+    for seed in range(8):
+        draw(folder / "more" / f"{seed}.png", 5000 + seed)
+    monkeypatch.setattr("services.trainer.update.grow", close)
+    manifest = update(bundle=folder / "bundle", normal=folder / "more", out=folder / "updated")
+    assert was - 0.5 < manifest.threshold < was - 0.2
+    assert not manifest.training["lost_defects"]
