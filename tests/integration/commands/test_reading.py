@@ -1,7 +1,6 @@
 """Reading what there is of a topic ends, also while a line goes on writing to it."""
 
 import threading
-import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -22,16 +21,16 @@ def busy(topics: Topics) -> Iterator[Topic]:
     """A topic to which one line writes all the time."""
     topic = topics.by_name["inspections"]
     producer = Producer(producer_config(Settings().kafka, topics, linger_ms=0))
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Event()
 
     def write() -> None:
         while not stop.wait(EVERY_S):
-            producer.produce(topic.name, key=b"line-1", value=b"verdict")
+            producer.produce(topic.name, key=b"line-1", value=b"verdict", on_delivery=lambda *_: begun.set())
             producer.poll(0)
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(1.0)
+    assert begun.wait(60)
     yield topic
     stop.set()
     writer.join()
