@@ -64,7 +64,7 @@ class LayerBank:
 
     @cached_property
     def columns(self) -> NDArray[np.float32]:
-        """(C, M'), the values and what `as_columns` adds: a batch of patches' values times this is all products."""
+        """(C, M'), the values and zeros (`as_columns`): a batch of patches' values times this is all their products."""
         return as_columns(self.values)
 
     @cached_property

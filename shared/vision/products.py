@@ -75,17 +75,16 @@ def _rounded_up(number: int, unit: int) -> int:
 
 
 class _Graph:
-    """A matrix product of any shape, float32 in, its sums in float32 out. Used by one thread at a time.
+    """A matrix product, float32 in, its sums in float32 out. Used by one thread at a time.
 
     Both factors are inputs of the graph. One with a bank as its constant is 5 to 10 % faster, but takes 5 MB and two
     threads, and a matcher holds dozens of banks.
     """
 
     def __init__(self) -> None:
-        # Late: who multiplies by BLAS loads neither.
-        from threadpoolctl import threadpool_info  # noqa: PLC0415 - see above
+        from threadpoolctl import threadpool_info  # noqa: PLC0415 - who multiplies by BLAS needs none of it
 
-        from shared.vision.openvino_quietly import ov  # noqa: PLC0415 - see above
+        from shared.vision.openvino_quietly import ov  # noqa: PLC0415 - who multiplies by BLAS does without its 40 MB
 
         operations = ov.opset13
         factors, columns = (operations.parameter([-1, -1], np.float32) for _ in range(2))
