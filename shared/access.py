@@ -27,7 +27,7 @@ BANK_READ_COMMANDS = (
 )
 BANK_WRITE_COMMANDS = (
     *BANK_READ_COMMANDS,
-    *("+hset", "+lpush", "+lpop", "+ltrim", "+expire", "+persist", "+rename", "+sadd", "+unlink"),
+    *("+hset", "+lpush", "+lpop", "+ltrim", "+expire", "+persist", "+rename", "+sadd", "+srem", "+unlink", "+hdel"),
     *("+multi", "+exec", "+watch", "+unwatch", "+discard"),
 )
 

@@ -1,4 +1,4 @@
-"""`chipsieve bank`: publish memory banks, see what is published, choose what judges."""
+"""`chipsieve bank`: publish memory banks, see what is published, choose what judges, remove what is past."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ from shared.settings import Settings
 
 PIPE_WIDTH = 200
 
-app = typer.Typer(help="Memory banks in Redis: publish, inspect, activate, roll back.", no_args_is_help=True)
+app = typer.Typer(help="Memory banks in Redis: publish, inspect, activate, roll back, remove.", no_args_is_help=True)
 
 Product = Annotated[str, typer.Argument(help="Name of the product.")]
 
@@ -147,6 +147,27 @@ def rollback(product: Product, *, as_json: Json = False) -> None:
     _report(
         {"product": product, "active": version, "rolled_back_from": before},
         f"{product}: {version} is active again, in place of {before}",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def remove(
+    product: Product,
+    versions: Annotated[list[str], typer.Argument(help="Versions that do not judge, see `chipsieve bank show`.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Forget versions for good: `rollback` steps over them, and `explain` needs their bundles' folders.
+
+    Not while features of theirs are on their way, a minute after another version took over.
+    """
+    with _store() as store:
+        store.remove(product, versions)
+        left = store.versions(product)
+    _report(
+        {"product": product, "removed": versions, "versions": left},
+        f"{product}: {', '.join(versions)} removed, {len(left)} left",
         as_json=as_json,
     )
 

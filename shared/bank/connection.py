@@ -63,7 +63,7 @@ class Connection:
         except NoPermissionError as error:
             raise BankUnavailable(
                 f"Redis at {self.address} refused: {error}; connect as one who may (CHIPSIEVE_REDIS__USERNAME; "
-                "`trainer` publishes, activates and rolls back), or give it the right in schemas/access.yaml"
+                "`trainer` publishes, activates and removes), or give it the right in schemas/access.yaml"
             ) from error
         except RedisError as error:
             raise BankUnavailable(f"Redis at {self.address} refused: {error}") from error

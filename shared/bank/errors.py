@@ -5,6 +5,7 @@ BankError (ChipsieveError)
 ├── UnknownProduct (Uninspectable)          Redis answered: no bank of this product is active
 ├── UnknownFeatureSpace (Uninspectable)     the product has banks, but none in the space of these features
 ├── UnknownVersion (ConfigurationError)     the product has no such version, or none to roll back to
+├── VersionInUse (ConfigurationError)       the version judges, and cannot be removed
 ├── CorruptBundle                           a bundle that is damaged or contradicts itself: never used
 ├── NotABundle (ConfigurationError)         a path that holds something else: never overwritten
 └── UnwritableBundle (ConfigurationError)   a path that nothing can be written to
@@ -36,6 +37,10 @@ class UnknownFeatureSpace(BankError, Uninspectable):
 
 class UnknownVersion(BankError, ConfigurationError):
     """The product has no such version, or no earlier one to go back to."""
+
+
+class VersionInUse(BankError, ConfigurationError):
+    """A version that is to be removed judges now."""
 
 
 class CorruptBundle(BankError):

@@ -12,16 +12,17 @@ pointer: a publish that dies half way leaves a staging key that nobody reads and
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 from urllib.parse import quote
 
 from shared.bank.bundle import Bundle, decode, decode_graphs, encode, graph_entries
 from shared.bank.chunks import download, upload
 from shared.bank.connection import Connection
-from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
+from shared.bank.errors import BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion, VersionInUse
 from shared.bank.manifest import ArrayEntry, Manifest
 from shared.settings import RedisSettings
 from shared.vision.int8_graphs import Int8Graphs
@@ -108,9 +109,7 @@ class BankStore:
         with self._connection.answering() as redis:
             text = redis.hget(self._manifests(product), version)
         if text is None:
-            raise UnknownVersion(
-                f"{product} has no version {version} in Redis at {self._address}: see `chipsieve bank show {product}`"
-            )
+            raise self._no_version(product, version)
         manifest = Manifest.from_json(text, f"manifest of {product} {version} in Redis at {self._address}")
         if (manifest.product, manifest.version) != (product, version):
             raise CorruptBundle(
@@ -174,9 +173,7 @@ class BankStore:
             CorruptBundle: damaged in Redis; the pointer stays.
         """
         if version not in self.versions(product):
-            raise UnknownVersion(
-                f"{product} has no version {version} in Redis at {self._address}: see `chipsieve bank show {product}`"
-            )
+            raise self._no_version(product, version)
         self.bundle(product, version)
         return self._activate(product, version)
 
@@ -209,6 +206,35 @@ class BankStore:
         done = self._connection.transaction(go_back, self._active, self._history(product))
         return target if done else self.rollback(product)
 
+    def remove(self, product: str, versions: Collection[str]) -> None:
+        """Forget versions that do not judge, damaged ones too; `rollback` steps over them from now on. All or none.
+
+        Raises:
+            UnknownProduct, UnknownVersion: one is not published.
+            VersionInUse: one is the active version.
+        """
+        published = self.versions(product)
+        for version in versions:
+            if version not in published:
+                raise self._no_version(product, version)
+
+        def forget(pipe: Any) -> bool:
+            active = pipe.hget(self._active, product)
+            if active is not None and _text(active) in versions:
+                raise VersionInUse(f"{product} {_text(active)} judges: `chipsieve bank activate` another one first")
+            left = [each for each in pipe.lrange(self._history(product), 0, -1) if _text(each) not in versions]
+            is_last = {_text(each) for each in pipe.hkeys(self._manifests(product))} <= set(versions)
+            pipe.multi()
+            if is_last:  # of a product that never judged
+                pipe.srem(f"{self._prefix}:products", product)
+            pipe.hdel(self._manifests(product), *versions)
+            pipe.unlink(self._history(product), *(self._arrays(product, version) for version in versions))
+            if left:  # without neighbours that are the same: a step back leads to another version
+                pipe.lpush(self._history(product), *(each for each, _ in reversed([*groupby(left)])))
+            return True
+
+        self._connection.transaction(forget, self._active, self._history(product), self._manifests(product))
+
     def _blobs(self, manifest: Manifest, entries: Sequence[ArrayEntry]) -> dict[str, bytes]:
         key = self._arrays(manifest.product, manifest.version)
         return {entry.file: download(self._connection, key, entry.file, entry.size) for entry in entries}
@@ -223,10 +249,12 @@ class BankStore:
     def _activate(self, product: str, version: str) -> bool:
         def move_pointer(pipe: Any) -> bool:
             current = pipe.hget(self._active, product)
+            if not pipe.hexists(self._manifests(product), version):
+                raise self._no_version(product, version)  # removed since it was verified
             pipe.multi()
             return self._queue_activation(pipe, product, version, current)
 
-        return bool(self._connection.transaction(move_pointer, self._active))
+        return bool(self._connection.transaction(move_pointer, self._active, self._manifests(product)))
 
     def _queue_activation(self, pipe: Any, product: str, version: str, current: bytes | None) -> bool:
         if current is not None and _text(current) == version:
@@ -277,6 +305,11 @@ class BankStore:
     @property
     def _active(self) -> str:
         return f"{self._prefix}:active"
+
+    def _no_version(self, product: str, version: str) -> UnknownVersion:
+        return UnknownVersion(
+            f"{product} has no version {version} in Redis at {self._address}: see `chipsieve bank show {product}`"
+        )
 
     # Products are quoted: one that is called "a:b" must not be another's version.
     def _history(self, product: str) -> str:

@@ -108,6 +108,16 @@ def test_not_even_the_trainer_reaches_beyond_the_banks(guarded: Guarded, publish
                 client.execute_command(*command)
 
 
+def test_the_trainer_publishes_goes_back_and_removes(guarded: Guarded, published: str) -> None:
+    store = BankStore(guarded.settings("trainer"))
+    second = make(seed=2, minute=2)
+    store.publish(second)
+    assert store.rollback("chip") == published
+    store.remove("chip", [second.manifest.version])
+    assert second.manifest.version not in store.versions("chip")
+    store.close()
+
+
 def test_a_wrong_password_is_told_from_an_outage(guarded: Guarded) -> None:
     (guarded.folder / "own" / "stranger").write_text("guess")
     with pytest.raises(BankUnavailable, match="knows no such user or password") as caught:

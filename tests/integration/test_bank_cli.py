@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from services.cli.bank import app
 from shared.bank.bundle import Bundle
 from shared.bank.bundle_folder import write_bundle
-from shared.bank.errors import BankUnavailable, CorruptBundle, NotABundle, UnknownProduct, UnknownVersion
+from shared.bank.errors import BankUnavailable, CorruptBundle, NotABundle, UnknownProduct, UnknownVersion, VersionInUse
 from shared.bank.store import BankStore
 from tests.banks import make
 from tests.integration.valkey import Valkey
@@ -73,6 +73,26 @@ def test_the_life_of_a_bank(bundles: list[tuple[Path, Bundle]]) -> None:
             }
         ]
     }
+
+
+def test_what_does_not_judge_can_be_removed(bundles: list[tuple[Path, Bundle]]) -> None:
+    (first, old), (second, new) = bundles
+    old_version, new_version = old.manifest.version, new.manifest.version
+    run("publish", first)
+    run("publish", second)
+    with pytest.raises(VersionInUse, match=f"{new_version} judges"):
+        run("remove", "chip", old_version, new_version)
+    with pytest.raises(UnknownVersion, match="no version 1"):
+        run("remove", "chip", old_version, "1")
+    assert len(run_json("show", "chip")["versions"]) == 2
+    assert run_json("remove", "chip", old_version) == {
+        "product": "chip",
+        "removed": [old_version],
+        "versions": [new_version],
+    }
+    assert run_json("show", "chip")["history"] == [new_version]
+    with pytest.raises(UnknownVersion, match="to roll back to"):
+        run("rollback", "chip")
 
 
 def test_people_read_tables_and_sentences(bundles: list[tuple[Path, Bundle]]) -> None:

@@ -1,11 +1,12 @@
 import uuid
+from itertools import groupby
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from shared.bank.errors import UnknownProduct, UnknownVersion
+from shared.bank.errors import UnknownProduct, UnknownVersion, VersionInUse
 from shared.bank.store import BankStore
 from tests.banks import assert_same, make
 from tests.integration.valkey import Valkey
@@ -54,6 +55,21 @@ def test_publish_activate_and_rollback_behave_as_a_stack_of_immutable_versions(s
             else:
                 self.stack[product].pop()
                 assert self.store.rollback(product) == self.stack[product][-1]
+
+        @rule(product=PRODUCTS, number=NUMBERS)
+        def remove(self, product: str, number: int) -> None:
+            version = BUNDLES[product][number].manifest.version
+            if version not in self.published[product]:
+                with pytest.raises((UnknownVersion, UnknownProduct)):
+                    self.store.remove(product, [version])
+            elif self.stack[product][-1:] == [version]:
+                with pytest.raises(VersionInUse):
+                    self.store.remove(product, [version])
+            else:
+                self.store.remove(product, [version])
+                self.published[product].discard(version)
+                left = [each for each in self.stack[product] if each != version]
+                self.stack[product] = [each for each, _ in groupby(left)]
 
         @invariant()
         def the_store_says_what_the_model_says(self) -> None:

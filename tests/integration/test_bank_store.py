@@ -3,6 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from shared.bank.bundle import Bundle
 from shared.bank.chunks import upload
@@ -241,6 +242,35 @@ def test_a_transaction_whose_answer_was_lost_is_not_done_twice(
     assert store.history("chip") == versions[1:]
     store.activate("chip", versions[0])
     assert store.history("chip") == versions
+
+
+def test_a_removed_version_leaves_no_key(store: BankStore, shared_valkey: Valkey, namespace: str) -> None:
+    first, second = (make(seed=seed, minute=seed) for seed in range(2))
+    store.publish(second)
+    with Redis.from_url(shared_valkey.url) as client:
+        before = sorted(client.keys(f"{namespace}:*"))
+        store.publish(first, activate=False)
+        store.remove("chip", [first.manifest.version])
+        assert sorted(client.keys(f"{namespace}:*")) == before
+
+
+def test_a_version_that_is_removed_while_it_is_verified_does_not_judge(
+    store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (make(seed=seed, minute=seed) for seed in range(2))
+    store.publish(second)
+    store.publish(first, activate=False)
+    verify = store.bundle
+
+    def verify_slowly(product: str, version: str) -> Bundle:
+        verified = verify(product, version)
+        store.remove(product, [version])
+        return verified
+
+    monkeypatch.setattr(store, "bundle", verify_slowly)
+    with pytest.raises(UnknownVersion, match="has no version"):
+        store.activate("chip", first.manifest.version)
+    assert store.active("chip") == second.manifest.version
 
 
 def test_readers_see_whole_versions_only_while_others_publish(shared_valkey: Valkey, namespace: str) -> None:
