@@ -15,6 +15,7 @@ from services.gateway.settings import DoorSettings, GatewaySettings
 from services.gateway.watch import FolderWatch
 from shared import tracing
 from shared.errors import ConfigurationError
+from shared.identity import IDS, MAX_ID_LENGTH
 from shared.logs import configure_logs
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus
@@ -27,6 +28,9 @@ DRAIN_BUDGET_S = 3
 LINGER_MS = 0
 # Connections that wait to be accepted while the process is busy with others.
 BACKLOG = 128
+# The ids of a picture in its request line, each character in up to twelve (four bytes as %F0), and 16 KiB for the rest,
+# which is what the server takes by default for all of it.
+HEAD_BYTES = len(IDS) * MAX_ID_LENGTH * 12 + 16 * 1024
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 log = structlog.get_logger()
@@ -116,6 +120,7 @@ def _server(door: DoorSettings, producer: ImageProducer, certificate: Certificat
         log_config=None,  # it logs like everything else here, …
         access_log=False,  # … but not every picture: the metrics count them
         server_header=False,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=DRAIN_BUDGET_S,
     )
     if certificate:

@@ -1,11 +1,16 @@
 import threading
 from typing import cast
+from urllib.parse import urlencode
 
+import h11
 import pytest
 
 from services.gateway.producer import ImageProducer
-from services.gateway.service import GatewayVitals
+from services.gateway.service import GatewayVitals, _server
+from services.gateway.settings import DoorSettings
+from shared.identity import MAX_ID_LENGTH
 from shared.stream.admin import healthz
+from tests.unit.gateway.doubles import FakeProducer
 
 
 class ProducerDouble:
@@ -59,3 +64,15 @@ def test_a_gateway_whose_watch_has_ended_by_itself_is_to_be_restarted(vitals: Ga
     status, _, body = healthz(vitals)
     assert status == 503
     assert b"the folder watch has ended" in body
+
+
+@pytest.mark.parametrize("character", ["a", "ü", "漢", "😀"])
+def test_the_longest_ids_are_taken_also_where_the_request_comes_in_parts(character: str) -> None:
+    config = _server(DoorSettings(), cast("ImageProducer", FakeProducer()), None).config
+    query = urlencode(dict.fromkeys(("line", "product", "chip", "event_id"), character * MAX_ID_LENGTH))
+    head = f"POST /v1/images?{query} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode()
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=config.h11_max_incomplete_event_size or 16_384)
+    connection.receive_data(head[:-1])
+    assert connection.next_event() is h11.NEED_DATA
+    connection.receive_data(head[-1:])
+    assert isinstance(connection.next_event(), h11.Request)
