@@ -11,6 +11,7 @@ from shared.errors import Uninspectable
 from shared.events import ChipInspected, DeadLetter, Verdict
 from shared.kafka import reader_config
 from shared.settings import Settings
+from shared.stream.record import Received
 from shared.topics import Topics
 from shared.wire.codec import Codec
 
@@ -46,7 +47,7 @@ def judged(chips: Collection[Chip], since: datetime, settings: Settings, topics:
             consumer, settings.kafka, topic, from_beginning=False, follow=False, since=since - CLOCKS_DIFFER
         ):
             # By the headers, since hardly any of a week's verdicts is about one of these chips.
-            if dict(message.headers() or ()).get("event_id") not in event_ids:
+            if dict(Received.from_message(message).headers).get("event_id") not in event_ids:
                 continue
             try:
                 verdict = codec.decode(message.value(), ChipInspected)

@@ -1,5 +1,6 @@
 """What `chipsieve dead-letters` lists and sends back."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +12,13 @@ from confluent_kafka import Producer
 from services.cli import dead_letters
 from services.cli.replay import Ledger, ReplayFenced, send_back
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason, Verdict
+from shared.settings import Settings
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from tests.contract.examples import EXAMPLES
 from tests.integration.commands.conftest import FLUSH_S, documents, run
 from tests.kafka_records import Records
+from tests.raw_producer import send_raw
 
 
 class TestDeadLetters:
@@ -184,3 +187,14 @@ class TestDeadLetters:
 
         assert (before["replayed"], before["already_judged"]) == (4, 0)
         assert (after["replayed"], after["already_judged"]) == (0, 4)
+
+    def test_go_back_where_a_verdict_topic_holds_a_record_whose_headers_cannot_be_read(
+        self, topics: Topics, letters: list[DeadLetter]
+    ):
+        send_raw(
+            Settings().kafka.bootstrap_servers, topics.by_name["inspections"].name, b"x", headers=[(b"\xff\xfe", b"1")]
+        )
+        told = run("dead-letters", "replay", "--dry-run", "--stage", "extractor", "--json")
+
+        done = json.loads(told.splitlines()[-1])  # after a line of the log, which has no other place in a test
+        assert (done["replayed"], done["already_judged"]) == (4, 0)
