@@ -107,6 +107,8 @@ def _start(
     if since is not None:
         place.offset = max(0, int(since.timestamp() * 1000))  # below it, the client takes it for something else
         (place,) = consumer.offsets_for_times([place], timeout=ADMIN_TIMEOUT_S)
+        if place.error:  # told here alone, and the offset is then that of the end
+            raise KafkaException(place.error)
     elif not from_beginning:
         # Asked for now: OFFSET_END would be resolved at the first fetch, and miss what is written until then.
         _, place.offset = consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)

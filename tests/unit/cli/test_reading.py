@@ -1,10 +1,11 @@
 """Reading what there is of a topic ends, also where a broker does not tell where that is."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import OFFSET_END, KafkaError
 
 from services.cli import reading
 from services.cli.reading import read
@@ -28,6 +29,11 @@ class Broker:
 
     def list_topics(self, name: str, *, timeout: float) -> Any:
         return SimpleNamespace(topics={name: SimpleNamespace(error=None, partitions={0: None, 1: None})})
+
+    def offsets_for_times(self, places: list[Any], *, timeout: float) -> list[Any]:
+        """As while leaders change: the client raises nothing, and the place is that of the end."""
+        error = KafkaError(KafkaError.FENCED_LEADER_EPOCH)
+        return [SimpleNamespace(partition=place.partition, offset=OFFSET_END, error=error) for place in places]
 
     def assign(self, _places: object) -> None:
         pass
@@ -69,3 +75,10 @@ def test_what_comes_after_the_beginning_is_left_out_and_ends_the_reading_of_a_pa
     busy = [message(0, offset) for offset in range(500)]
     broker = Broker(message(1, 0), *busy[:3], message(1, 2), *busy[3:], end=2)
     assert [(each.partition(), each.offset()) for each in everything(broker)] == [(1, 0), (0, 0), (0, 1)]
+
+
+def test_a_partition_that_does_not_tell_where_a_time_begins_is_not_taken_for_one_without_records_since() -> None:
+    broker = Broker(message(0, is_end=True), message(1, is_end=True))
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    with pytest.raises(BrokerUnavailable, match="no answer from Kafka"):
+        list(read(broker, KafkaSettings(), ALERTS, from_beginning=False, follow=False, since=since))  # type: ignore[arg-type]  # a double
