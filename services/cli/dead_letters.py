@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Annotated
 
 import typer
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from services.cli.event_json import plain
 from services.cli.options import Json
-from services.cli.reading import partitions_of, read
+from services.cli.reading import bounds, partitions_of, read
 from services.cli.replay import BATCH, Ledger, Letter, replayable, send_back, without_deadline
 from services.cli.verdicts import Chip, judged
 from shared.errors import ConfigurationError
@@ -99,8 +99,8 @@ class Mailbox:
 
     def kept_from(self) -> dict[int, int]:
         """The oldest offset of each partition."""
-        places = [TopicPartition(self.topic.name, partition) for partition in self.partitions]
-        return {p.partition: self.consumer.get_watermark_offsets(p, timeout=ADMIN_TIMEOUT_S)[0] for p in places}
+        kafka = self.settings.kafka
+        return {partition: bounds(self.consumer, kafka, self.topic, partition)[0] for partition in self.partitions}
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -12,9 +13,14 @@ from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, remedy, unavailable
 from shared.settings import KafkaSettings
 from shared.topics import Topic
 
+T = TypeVar("T")
+
 POLL_S = 0.1  # how late a deadline or Ctrl-C may be noticed; a record ends the wait at once
 # Who reads what is there waits for its end. A partition that gets another leader goes on within some ten seconds.
 SILENCE_S = 30.0
+# While a topic is new, and while leaders change: the client hears of the new one, but leaves it to us to ask again.
+LEADER_MOVES = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+LEADER_WAIT_S = 0.1  # a few of these
 
 
 def partitions_of(consumer: Consumer, settings: KafkaSettings, topic: Topic) -> list[int]:
@@ -54,7 +60,7 @@ def read(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     unread = set(partitions_of(consumer, settings, topic) if partition is None else [partition])
     # Not only where the client tells that it is at an end: to a partition of a line that runs, more has come each time.
-    ends = {} if follow else {number: _end(consumer, settings, topic, number) for number in unread}
+    ends = {} if follow else {number: bounds(consumer, settings, topic, number)[1] for number in unread}
     try:
         consumer.assign(
             [_start(consumer, topic, number, since=since, from_beginning=from_beginning) for number in unread]
@@ -89,15 +95,29 @@ def read(
             )
 
 
-def _end(consumer: Consumer, settings: KafkaSettings, topic: Topic, partition: int) -> int:
-    """Where a partition's committed records end now."""
+def bounds(consumer: Consumer, settings: KafkaSettings, topic: Topic, partition: int) -> tuple[int, int]:
+    """Where a partition's committed records begin and end now. Raises `BrokerUnavailable`."""
+    place = TopicPartition(topic.name, partition)
     try:
-        return int(consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=ADMIN_TIMEOUT_S)[1])
+        first, end = _answered(lambda: consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S))
     except KafkaException as error:
         raise BrokerUnavailable(
             f"partition {partition} of {topic.name} at {settings.bootstrap_servers} does not tell its end "
             f"({error.args[0].str()}): {remedy(settings, error.args[0], 'see whether it has a leader')}"
         ) from error
+    return first, end
+
+
+def _answered(ask: Callable[[], T]) -> T:
+    """What a partition's leader answers, whoever that becomes. Raises `KafkaException`."""
+    deadline = time.monotonic() + ADMIN_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in LEADER_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(LEADER_WAIT_S)  # nothing tells when it has moved
 
 
 def _start(
@@ -106,10 +126,10 @@ def _start(
     place = TopicPartition(topic.name, partition, OFFSET_BEGINNING)
     if since is not None:
         place.offset = max(0, int(since.timestamp() * 1000))  # below it, the client takes it for something else
-        (place,) = consumer.offsets_for_times([place], timeout=ADMIN_TIMEOUT_S)
+        (place,) = _answered(lambda: consumer.offsets_for_times([place], timeout=ADMIN_TIMEOUT_S))
         if place.error:  # told here alone, and the offset is then that of the end
             raise KafkaException(place.error)
     elif not from_beginning:
         # Asked for now: OFFSET_END would be resolved at the first fetch, and miss what is written until then.
-        _, place.offset = consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)
+        _, place.offset = _answered(lambda: consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S))
     return place

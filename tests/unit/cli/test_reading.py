@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_END, KafkaError
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException
 
 from services.cli import reading
 from services.cli.reading import read
@@ -23,8 +23,12 @@ class Broker:
         self._answers = list(answers)
         self._end = end
         self.polls = 0
+        self.moves_leader = False
 
     def get_watermark_offsets(self, _place: object, *, timeout: float) -> tuple[int, int]:
+        if self.moves_leader:
+            self.moves_leader = False
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
         return 0, self._end
 
     def list_topics(self, name: str, *, timeout: float) -> Any:
@@ -82,3 +86,9 @@ def test_a_partition_that_does_not_tell_where_a_time_begins_is_not_taken_for_one
     since = datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(BrokerUnavailable, match="no answer from Kafka"):
         list(read(broker, KafkaSettings(), ALERTS, from_beginning=False, follow=False, since=since))  # type: ignore[arg-type]  # a double
+
+
+def test_a_partition_whose_leader_changes_is_asked_again() -> None:
+    broker = Broker(message(0, is_end=True), message(1, is_end=True))
+    broker.moves_leader = True
+    assert everything(broker) == []
