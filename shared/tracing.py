@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Thread
 from typing import Any
 
 from shared.errors import ConfigurationError
@@ -18,6 +19,7 @@ from shared.settings import TraceSettings, shown
 
 TRACEPARENT = "traceparent"
 _SAMPLED = b"01"
+CLOSE_BUDGET_S = 0.5  # what a stage leaves of SIGTERM's 5 s; a collector that is there answers within milliseconds
 
 _Attributes = Mapping[str, str | int]
 
@@ -80,7 +82,10 @@ class _Tracer:
         self._processor.on_end(span)
 
     def close(self) -> None:
-        self._processor.shutdown()  # type: ignore[no-untyped-call]  # not annotated there
+        # On a thread that nobody need wait for: it tries until the collector answers, ten seconds and more.
+        handing_over = Thread(target=self._processor.shutdown, name="spans", daemon=True)
+        handing_over.start()
+        handing_over.join(CLOSE_BUDGET_S)
 
 
 _tracer: _Tracer | None = None
@@ -103,7 +108,7 @@ def configure(settings: TraceSettings, service: str, exporter: Any = None) -> No
 
 
 def shutdown() -> None:
-    """Hand over what is left, and trace no more."""
+    """Hand over what is left, if that can be done soon, and trace no more."""
     global _tracer  # noqa: PLW0603 - as in `configure`
     if _tracer:
         _tracer.close()

@@ -1,11 +1,14 @@
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared import tracing
@@ -127,3 +130,19 @@ def test_where_traces_are_off_nothing_of_them_is_loaded() -> None:
 def test_an_endpoint_that_is_no_url_is_named() -> None:
     with pytest.raises(ConfigurationError, match="CHIPSIEVE_TRACE__ENDPOINT is 'collector:4317'"):
         tracing.configure(TraceSettings(endpoint="collector:4317"), "test")
+
+
+def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None:
+    answered = Event()
+
+    class Silent(InMemorySpanExporter):
+        def export(self, spans: object) -> SpanExportResult:
+            answered.wait(10)
+            return SpanExportResult.FAILURE
+
+    tracing.configure(TraceSettings(share=1.0), "test", Silent())
+    tracing.span("gateway", tracing.new(), start=NOW, end=NOW)
+    began = time.monotonic()
+    tracing.shutdown()
+    answered.set()
+    assert time.monotonic() - began < 5
