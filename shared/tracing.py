@@ -100,7 +100,7 @@ def configure(settings: TraceSettings, service: str, exporter: Any = None) -> No
     shutdown()
     if settings.endpoint is None and exporter is None:
         return
-    if settings.endpoint and not settings.endpoint.startswith(("http://", "https://")):
+    if settings.endpoint is not None and not settings.endpoint.startswith(("http://", "https://")):
         raise ConfigurationError(
             f"CHIPSIEVE_TRACE__ENDPOINT is {shown(settings.endpoint)!r}: give the collector's URL, http://collector:4318"
         )

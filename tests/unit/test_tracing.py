@@ -127,9 +127,10 @@ def test_where_traces_are_off_nothing_of_them_is_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_an_endpoint_that_is_no_url_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="CHIPSIEVE_TRACE__ENDPOINT is 'collector:4317'"):
-        tracing.configure(TraceSettings(endpoint="collector:4317"), "test")
+@pytest.mark.parametrize("endpoint", ["collector:4317", ""])
+def test_an_endpoint_that_is_no_url_is_named(endpoint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"CHIPSIEVE_TRACE__ENDPOINT is '{endpoint}'"):
+        tracing.configure(TraceSettings(endpoint=endpoint), "test")
 
 
 def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None:
