@@ -48,7 +48,8 @@ class _Tracer:
 
         self.share = settings.share
         self._resource = Resource.create({"service.name": f"chipsieve-{service}"})
-        self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=f"{settings.endpoint}/v1/traces"))
+        address = f"{(settings.endpoint or '').rstrip('/')}/v1/traces"
+        self._processor = BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=address))
 
     def hand_over(
         self,

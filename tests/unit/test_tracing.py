@@ -4,7 +4,8 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Event
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -147,3 +148,25 @@ def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None
     tracing.shutdown()
     answered.set()
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_spans_are_sent_to_the_collectors_own_path(end: str) -> None:
+    asked = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.requestline)  # of its path, this server leaves one slash out of two
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        Thread(target=collector.serve_forever, args=(0.01,), daemon=True).start()
+        endpoint = f"http://127.0.0.1:{collector.server_address[1]}{end}"
+        tracing.configure(TraceSettings(endpoint=endpoint, share=1.0), "test")
+        tracing.span("gateway", tracing.new(), start=NOW, end=NOW)
+        tracing.shutdown()
+        collector.shutdown()
+    assert asked == ["POST /v1/traces HTTP/1.1"]
