@@ -138,13 +138,14 @@ def from_headers(headers: Iterable[tuple[str, bytes | None]]) -> Trace | None:
         return None
     version, _, rest = value.partition(b"-")
     parts = rest.split(b"-")
-    if version != b"00" or len(parts) != 3 or (len(parts[0]), len(parts[1])) != (32, 16) or parts[2] != _SAMPLED:
+    if version != b"00" or [len(part) for part in parts] != [32, 16, 2]:
         return None
     try:
         trace = Trace(int(parts[0], 16), int(parts[1], 16))
+        is_sampled = int(parts[2], 16) & 1  # the other bits say something else, as that the trace's id is random
     except ValueError:
         return None
-    return trace if trace.trace_id and trace.span_id else None
+    return trace if trace.trace_id and trace.span_id and is_sampled else None
 
 
 def to_header(trace: Trace) -> tuple[str, bytes]:

@@ -51,11 +51,18 @@ def test_a_trace_travels_in_a_w3c_header() -> None:
     assert tracing.from_headers([("event_id", b"1"), (name, value)]) == trace
 
 
+@pytest.mark.parametrize("flags", [b"01", b"03", b"ff"])
+def test_a_trace_is_taken_whatever_else_its_flags_say(flags: bytes) -> None:
+    header = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-" + flags)
+    assert tracing.from_headers([header]) == tracing.Trace(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7)
+
+
 @pytest.mark.parametrize(
     "value",
     [
         *(b"", b"00", b"garbage", b"\xff\x00", None),
         b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",  # not sampled
+        b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-02",
         b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",  # of a later version
         b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
         b"00-4bf92f3577b34da6a3ce929d0e0e473x-00f067aa0ba902b7-01",
