@@ -1,6 +1,7 @@
 """The admin port: ``/metrics`` for Prometheus, ``/healthz`` (alive?) and ``/readyz`` (able to judge?)."""
 
 import json
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -9,6 +10,7 @@ from typing import Any
 import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
+from typing_extensions import override
 
 from shared import metrics
 from shared.errors import ConfigurationError
@@ -79,13 +81,12 @@ class AdminServer:
                 """Keep probes out of the log."""
 
         try:
-            self._server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+            self._server = _Server((settings.host, settings.port), Handler)
         except OSError as error:
             raise ConfigurationError(
                 f"admin port {settings.host}:{settings.port} cannot be opened: {error.strerror}; set "
                 "CHIPSIEVE_ADMIN__PORT to a free one, or to 0 to have one chosen"
             ) from error
-        self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
         self._vitals, self._stage = vitals, stage
         self._closing = Event()
@@ -117,6 +118,16 @@ class AdminServer:
                 metrics.READY.labels(self._stage).set(False)
                 log.error("readiness_unknown", reason=repr(error), exc_info=error)
             self._closing.wait(ASK_AGAIN_S)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what went wrong with a question as all else is logged, but for a prober that did not wait so long."""
+        if not isinstance(error := sys.exception(), ConnectionError):
+            log.error("not_answered", reason=repr(error), exc_info=error)
 
 
 def _json(body: dict[str, Any], *, ok: bool, status: int | None = None) -> Answer:

@@ -1,4 +1,6 @@
 import json
+import socket
+import struct
 import threading
 import time
 import urllib.request
@@ -133,6 +135,33 @@ def test_readiness_is_asked_again_after_a_question_that_failed(monkeypatch):
 
     with serving(GatewayLike(ask), "surprised"):
         assert asked_again.wait(10)
+
+
+def test_a_prober_that_does_not_wait_for_its_answer_leaves_no_traceback(capsys: pytest.CaptureFixture[str]):
+    gone = threading.Event()
+
+    def ask_for_longer_than_the_prober_waits() -> None:
+        assert gone.wait(10)
+
+    with serving(GatewayLike(ask_for_longer_than_the_prober_waits), "slow") as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as prober:
+            prober.sendall(b"GET /readyz HTTP/1.1\r\n\r\n")
+            wait_for(lambda: answering() == 1)
+            prober.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes by a reset
+        gone.set()
+        wait_for(lambda: answering() == 0)
+    assert capsys.readouterr().err == ""
+
+
+def answering() -> int:
+    """Questions that are being answered."""
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 class GatewayLike(Vitals):
