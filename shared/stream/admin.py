@@ -18,6 +18,7 @@ from shared.settings import AdminSettings
 from shared.stream.vitals import Vitals
 
 ASK_AGAIN_S = 2.0  # how old what /metrics says of readiness may be, beside what the answer takes
+SILENCE_S = 10.0  # a connection that asks nothing for so long is closed: each has a thread
 
 log = structlog.get_logger()
 
@@ -64,6 +65,8 @@ class AdminServer:
         }
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = SILENCE_S
+
             def do_GET(self) -> None:
                 """Answer one of the three paths."""
                 answer = answers.get(self.path.partition("?")[0])

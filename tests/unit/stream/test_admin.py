@@ -153,6 +153,12 @@ def test_a_prober_that_does_not_wait_for_its_answer_leaves_no_traceback(capsys: 
     assert capsys.readouterr().err == ""
 
 
+def test_a_connection_that_asks_nothing_is_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin, "SILENCE_S", 0.05)
+    with serving(ready_vitals(), "toy") as server, socket.create_connection(("127.0.0.1", server.port), 10) as silent:
+        assert silent.recv(1) == b""
+
+
 def answering() -> int:
     """Questions that are being answered."""
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
