@@ -11,10 +11,11 @@ sweep. What stops them all, because it would change their order, is that broker 
 """
 
 import hashlib
+import itertools
 import os
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -205,8 +206,7 @@ class FolderWatch:
         """
         target = self._folder / into / path.relative_to(self._folder)
         try:
-            if target.exists():
-                target = target.with_name(f"{target.stem}-{version.modified_ns}{target.suffix}")
+            target = next(path for path in _names(target, version) if not path.exists())
             target.parent.mkdir(parents=True, exist_ok=True)
             if _Version.of(path.stat()) == version:
                 path.replace(target)
@@ -243,6 +243,14 @@ class _Complaints:
         """Whether the sweep before did not find the same; notes it for the next."""
         self._now[path] = repr(error)
         return self._before.get(path) != self._now[path]
+
+
+def _names(target: Path, version: _Version) -> Iterator[Path]:
+    """Its own name, one with its time, then others without end: a camera's clock may begin anew with its names."""
+    yield target
+    timed = f"{target.stem}-{version.modified_ns}"
+    yield target.with_name(f"{timed}{target.suffix}")
+    yield from (target.with_name(f"{timed}-{number}{target.suffix}") for number in itertools.count(2))
 
 
 def _is_gone(path: Path) -> bool:

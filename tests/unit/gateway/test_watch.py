@@ -178,6 +178,15 @@ def test_another_picture_of_the_same_name_and_time_is_another_event(tmp_path: Pa
     assert len({event.event_id for event in producer.published}) == 2
 
 
+def test_pictures_of_the_same_name_and_time_are_all_kept(tmp_path: Path) -> None:
+    watched = watch(tmp_path, FakeProducer())
+    for data in (b"1", b"2", b"3", b"4"):
+        put(tmp_path, "0001.png", data, modified=1)
+        watched.sweep()
+    kept = ["done/0001-1000000000-2.png", "done/0001-1000000000-3.png", "done/0001-1000000000.png", "done/0001.png"]
+    assert files(tmp_path) == kept
+
+
 class ReplacedMeanwhile(FakeProducer):
     """While it stores the first picture, or refuses it, the camera puts its next one under the same name."""
 
