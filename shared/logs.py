@@ -57,7 +57,7 @@ class _OncePerSecond(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         kind = (record.name, record.getMessage().partition(" ")[0])
-        if record.created - self._last.get(kind, 0.0) < 1.0:
+        if 0.0 <= record.created - self._last.get(kind, 0.0) < 1.0:  # less where the clock was set back
             return False
         self._last[kind] = record.created
         return True

@@ -1,5 +1,6 @@
 import json
 import logging
+import time
 
 import pytest
 import structlog
@@ -62,6 +63,14 @@ def test_a_library_that_repeats_itself_is_heard_once_a_second(capsys):
     for port in range(50):
         logging.getLogger("librdkafka").error("FAIL no connection to port %s", port)
     assert len(lines(capsys)) < 50
+
+
+def test_a_library_is_heard_after_the_clock_was_set_back(capsys, monkeypatch: pytest.MonkeyPatch):
+    configure_logs(LogSettings(format="json"))
+    for now in (10_000.0, 6_400.0):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        logging.getLogger("librdkafka").error("FAIL at %s", now)
+    assert [line["event"] for line in lines(capsys)] == ["FAIL at 10000.0", "FAIL at 6400.0"]
 
 
 def test_below_the_level_nothing_is_written(capsys):
