@@ -56,8 +56,10 @@ class Lag:
         if self._asked or not partitions or now < self._ask_at:
             return
         self._ask_at = now + ASK_S
-        if self._admin is None:
-            self._admin = self._new_admin()
+        try:
+            self._admin = self._admin or self._new_admin()
+        except KafkaException:  # its file of certificates cannot be read now
+            return
         places = {TopicPartition(self._topic, partition): OffsetSpec.latest() for partition in partitions}
         asked = self._admin.list_offsets(
             places, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=CALL_TIMEOUT_S

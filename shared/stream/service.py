@@ -178,9 +178,11 @@ class Service(Generic[E]):
             kafka, topics, self.slot, transaction_timeout_ms=stream.transaction_timeout_ms
         )
         topic = topics.topic_of(self._step.consumes).name
+        # Read once: what becomes of the files of passwords and certificates later must not end a stage that runs.
+        admin, past_reader = admin_config(kafka), past_reader_config(kafka, topics, self.group)
 
         def new_admin() -> AdminClient:
-            return AdminClient(admin_config(kafka), logger=client_log)
+            return AdminClient(admin, logger=client_log)
 
         def note_statistics(told: str) -> None:
             self._note_statistics(told, lag, loop.partitions)
@@ -215,7 +217,7 @@ class Service(Generic[E]):
 
         membership = Membership(look)
         pasts = PastReader(
-            lambda: Consumer(past_reader_config(kafka, topics, self.group), logger=client_log),
+            lambda: Consumer(past_reader, logger=client_log),
             new_admin,
             stage=self._step.name,
             topic=topic,

@@ -4,7 +4,10 @@ import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event as Flag
 
+import certifi
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -13,11 +16,14 @@ from shared.events import AlertKind, AlertRaised, UninspectedReason
 from shared.identity import MAX_ID_LENGTH
 from shared.settings import Settings
 from shared.stream.errors import ExitStatus
+from shared.stream.input_topic import InputTopic
 from shared.wire.codec import PREFIX
 from tests.events_of_chips import image_captured
 from tests.kafka_records import Records, wait_for
 from tests.raw_producer import send_raw
 from tests.toy_stage import ToyStep
+
+check = InputTopic.check
 
 
 def chips(count: int, *, lines: int = 1, **fields: object) -> list:
@@ -283,3 +289,20 @@ def test_a_worker_whose_slot_is_taken_ends_and_names_the_slot(start, records, ca
     records.send(chips(50, lines=20))
     assert old.join() == ExitStatus.FENCED
     assert len(records.wait_for("features", 50)) == 50
+
+
+def test_a_file_of_certificates_that_is_emptied_ends_no_stage_that_runs(
+    start, records, topics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(Path(certifi.where()).read_bytes())
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__SSL_CA_LOCATION", str(authority))
+    looked_at = Flag()
+    monkeypatch.setattr(InputTopic, "check", lambda check_of: (looked_at.set(), check(check_of)))
+    stage = start()
+    stage.wait_until_it_owns(topics.by_name["images"].partitions)
+    authority.write_text("")
+    assert looked_at.wait(30)
+    records.send(chips(1))
+    records.wait_for("features", 1)
+    assert stage.stop() == ExitStatus.DRAINED

@@ -86,3 +86,19 @@ def test_a_broker_that_was_away_is_asked_by_another_client(broker: Broker) -> No
     broker.now += ASK_S
     broker.lag.measured(statistics(of_0=100), {0: 100}, {0})
     assert broker.clients == 2
+
+
+def test_a_client_that_cannot_be_made_now_is_made_the_next_time(broker: Broker) -> None:
+    made = broker.new_admin
+    refused = [KafkaException(KafkaError(KafkaError._INVALID_ARG))]
+
+    def new_admin() -> Any:
+        if refused:
+            raise refused.pop()
+        return made()
+
+    lag = Lag(new_admin, TOPIC, clock=lambda: broker.now)
+    for asked in (0, 1):
+        lag.measured(statistics(of_0=100), {0: 90}, {0})
+        assert len(broker.questions) == asked
+        broker.now += ASK_S
