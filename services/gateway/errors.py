@@ -15,6 +15,7 @@ ChipsieveError
 └── NotReady
     ├── shared.kafka.BrokerUnavailable     not acknowledged in time
     ├── GatewayBusy                        as much is under way as may be; try again
+    ├── GatewayStopping                    told to stop, and the picture took too long; try again
     └── RateLimited                        the line sends more than it may; try again
 """
 
@@ -78,6 +79,10 @@ class OutsideRoot(GatewayError):
 
 class GatewayBusy(NotReady):
     """As much is under way as may be."""
+
+
+class GatewayStopping(NotReady):
+    """Told to stop, and the picture was not whole or not acknowledged in the time that was left."""
 
 
 class RateLimited(NotReady):

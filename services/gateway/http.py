@@ -40,6 +40,7 @@ from services.gateway.errors import (
     ChecksumMismatch,
     ConflictingEvent,
     ForbiddenLine,
+    GatewayStopping,
     InvalidIdentity,
     OversizeImage,
     RateLimited,
@@ -106,12 +107,20 @@ class _Door:
     async def post_image(self, request: Request) -> JSONResponse:
         with metrics.STORE_SECONDS.labels(SOURCE).time():
             try:
-                answer = await self._store(request)
+                answer = await self._unless_stopped(request)
             except Exception as error:  # counted, whatever it is, and raised again
                 metrics.IMAGES.labels(SOURCE, reason_of(error)).inc()
                 raise
         metrics.IMAGES.labels(SOURCE, "STORED").inc()
         return answer
+
+    async def _unless_stopped(self, request: Request) -> JSONResponse:
+        try:
+            return await self._store(request)
+        except asyncio.CancelledError as error:  # by the server, at the end of its time to drain, and by nobody else
+            raise GatewayStopping(
+                "this gateway was told to stop before it knew the picture to be stored: send it again"
+            ) from error
 
     async def _store(self, request: Request) -> JSONResponse:
         query = request.query_params

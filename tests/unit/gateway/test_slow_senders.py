@@ -58,6 +58,11 @@ class Sender:
         await self._incoming.put({"type": "http.disconnect"})
         return await self.answer()
 
+    async def stop(self) -> dict[str, Any]:
+        """What is answered where the gateway is told to stop amid the body, and has waited long enough."""
+        self._task.cancel()
+        return await self.answer()
+
     async def whole(self) -> dict[str, Any]:
         """Send a picture at once; the answer, with its status."""
         await self._incoming.put({"type": "http.request", "body": PICTURE, "more_body": False})
@@ -154,6 +159,15 @@ def test_a_body_that_does_not_come_in_time_is_told_so_and_gives_its_room_back() 
         assert (await sender("line-1").whole())["status"] == 201
 
     play(scene, DoorSettings(bodies_mib=32, body_timeout_ms=1))
+
+
+def test_a_sender_who_is_slower_than_a_stop_is_told_to_send_again() -> None:
+    async def scene(sender: Begin) -> None:
+        answer = await (await sender("line-1").begin()).stop()
+        assert (answer["status"], answer["reason"]) == (503, "GATEWAY_STOPPING")
+        assert (await sender("line-1").whole())["status"] == 201
+
+    play(scene, DoorSettings())
 
 
 @pytest.mark.parametrize("greedy", [1, 2, 5])
