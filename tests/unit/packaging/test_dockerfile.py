@@ -1,5 +1,6 @@
 """The Dockerfile and the lock files it installs from."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from shared.settings import AdminSettings
+from shared.stream.admin import AdminServer
+from shared.stream.vitals import Vitals
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -110,6 +115,23 @@ def test_the_command_line_knows_its_version_in_its_image(tmp_path: Path) -> None
     assert done.returncode == 0
     (found,) = Distribution.discover(name="chipsieve", path=[str(tmp_path / "lib/python3.11/site-packages")])
     assert found.version == PROJECT["version"]
+
+
+@pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:1"}])
+def test_a_service_that_is_alive_is_healthy_whatever_proxy_its_container_has(proxy: dict[str, str]) -> None:
+    vitals = Vitals(lambda: None)
+    server = AdminServer(AdminSettings(), vitals, "toy")
+    server.start()
+    try:
+        (asked,) = re.findall(r"^HEALTHCHECK .* CMD (.*)$", DOCKERFILE.replace("\\\n", ""), re.M)
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:/bin:/usr/bin",
+            "CHIPSIEVE_ADMIN__PORT": str(server.port),
+            **proxy,
+        }
+        assert subprocess.run(json.loads(asked), env=environment, check=False).returncode == 0
+    finally:
+        server.close()
 
 
 def test_the_build_context_holds_what_is_copied_and_little_else() -> None:
