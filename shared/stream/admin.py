@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6
 from threading import Event, Thread
 from typing import Any
 
@@ -84,11 +85,12 @@ class AdminServer:
                 """Keep probes out of the log."""
 
         try:
-            self._server = _Server((settings.host, settings.port), Handler)
+            self._server = (_Server6 if ":" in settings.host else _Server)((settings.host, settings.port), Handler)
         except OSError as error:
             raise ConfigurationError(
                 f"admin port {settings.host}:{settings.port} cannot be opened: {error.strerror}; set "
-                "CHIPSIEVE_ADMIN__PORT to a free one, or to 0 to have one chosen"
+                "CHIPSIEVE_ADMIN__HOST to an address of this machine, and CHIPSIEVE_ADMIN__PORT to a free one or 0 to "
+                "have one chosen"
             ) from error
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), name="admin", daemon=True)
         self._vitals, self._stage = vitals, stage
@@ -131,6 +133,10 @@ class _Server(ThreadingHTTPServer):
         """Log what went wrong with a question as all else is logged, but for a prober that did not wait so long."""
         if not isinstance(error := sys.exception(), ConnectionError):
             log.error("not_answered", reason=repr(error), exc_info=error)
+
+
+class _Server6(_Server):
+    address_family = AF_INET6
 
 
 def _json(body: dict[str, Any], *, ok: bool, status: int | None = None) -> Answer:

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -179,6 +179,23 @@ class GatewayLike(Vitals):
 
     def not_ready_because(self) -> str | None:
         return self._ask()
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_the_admin_port_can_be_opened_at_an_address_of_ipv6():
+    server = AdminServer(AdminSettings(host="::1"), ready_vitals(), "toy")
+    server.start()
+    try:
+        with urllib.request.urlopen(f"http://[::1]:{server.port}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        server.close()
 
 
 def test_a_port_in_use_is_named_with_the_remedy():
