@@ -100,11 +100,12 @@ def _about(record: Settled) -> dict[str, str]:
 
 
 def _exemplar(record: Settled) -> dict[str, str] | None:
-    """The chip behind a figure; Prometheus takes 128 characters."""
-    if len(record.identity.event_id) > EXEMPLAR_CHARACTERS:
+    """The chip behind a figure; Prometheus takes 128 characters, and with a null among them nothing of an answer."""
+    event_id = record.identity.event_id
+    if len(event_id) > EXEMPLAR_CHARACTERS or not event_id.isprintable():
         return None
     trace = record.received.trace
-    chip = {"event_id": record.identity.event_id}
+    chip = {"event_id": event_id}
     return chip | {"trace_id": trace.hex_id} if trace else chip
 
 

@@ -111,6 +111,12 @@ def test_an_id_too_long_for_an_exemplar_is_left_out() -> None:
     assert value("chipsieve_stage_seconds_count", stage="long") == 1
 
 
+def test_an_id_that_prometheus_cannot_read_is_left_out() -> None:
+    report.committed("unreadable", [settled("a", event_id="raw\0bytes")], 0.01)
+    assert value("chipsieve_stage_seconds_count", stage="unreadable") == 1
+    assert b"\0" not in exposition("application/openmetrics-text; version=1.0.0")[2]
+
+
 def test_a_log_line_about_a_chip_carries_its_event_and_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogSettings(format="json"))
     cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="half", stage="extractor")
