@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -32,7 +34,7 @@ def configure_logs(settings: LogSettings, **context: str) -> None:
     structlog.configure(
         processors=[*both, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _AsFarAsItGoes(sys.stderr))),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_OncePerSecond())
@@ -45,6 +47,22 @@ def configure_logs(settings: LogSettings, **context: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel("WARNING")
+
+
+class _AsFarAsItGoes:
+    """A stream that leaves out what cannot be written, as `logging` does: a full disk, or a reader of the log that has
+    gone, must end no service."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _OncePerSecond(logging.Filter):

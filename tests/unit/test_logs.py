@@ -1,5 +1,7 @@
+import io
 import json
 import logging
+import sys
 import time
 
 import pytest
@@ -71,6 +73,16 @@ def test_a_library_is_heard_after_the_clock_was_set_back(capsys, monkeypatch: py
         monkeypatch.setattr(time, "time", lambda now=now: now)
         logging.getLogger("librdkafka").error("FAIL at %s", now)
     assert [line["event"] for line in lines(capsys)] == ["FAIL at 10000.0", "FAIL at 6400.0"]
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch):
+    with io.FileIO("/dev/full", "w") as full_disk, io.TextIOWrapper(full_disk, line_buffering=True) as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        configure_logs(LogSettings(format="json"))
+        structlog.get_logger().warning("starting")
+        logging.getLogger("librdkafka").error("FAIL broker away")
+        monkeypatch.undo()
+        configure_logs(LogSettings())
 
 
 def test_below_the_level_nothing_is_written(capsys):
