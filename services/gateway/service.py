@@ -9,6 +9,7 @@ import structlog
 import uvicorn
 
 from services.gateway.certificate import Certificate
+from services.gateway.connection import HalfOpenProtocol
 from services.gateway.http import application
 from services.gateway.producer import ImageProducer
 from services.gateway.settings import DoorSettings, GatewaySettings
@@ -117,6 +118,7 @@ def run(settings: GatewaySettings) -> int:
 def _server(door: DoorSettings, producer: ImageProducer, certificate: Certificate | None) -> uvicorn.Server:
     config = uvicorn.Config(
         application(producer, door),
+        http=HalfOpenProtocol,
         log_config=None,  # it logs like everything else here, …
         access_log=False,  # … but not every picture: the metrics count them
         server_header=False,
