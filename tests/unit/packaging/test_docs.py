@@ -10,10 +10,14 @@ from prometheus_client import REGISTRY
 
 from services.cli.__main__ import app
 from services.extractor.settings import ExtractorSettings
+from services.gateway.errors import GatewayBusy, GatewayStopping, RateLimited, Unauthorized, reason_of
+from services.gateway.http import STATUS
 from services.gateway.settings import GatewaySettings
 from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared import metrics
+from shared.kafka import BrokerUnavailable
+from shared.wire.errors import RegistryUnavailable, SchemaNotRegistered
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,6 +76,13 @@ def test_metrics_that_are_named_are_exported() -> None:
     assert "chipsieve_ready" in named
     unknown = {name for name in named - exported if not any(name.removesuffix(end) in exported for end in endings)}
     assert unknown == set()
+
+
+def test_whatever_a_picture_may_be_refused_for_is_explained_to_whoever_is_called() -> None:
+    kinds = {*STATUS, Unauthorized, RateLimited, GatewayBusy, GatewayStopping, BrokerUnavailable}
+    kinds |= {RegistryUnavailable, SchemaNotRegistered}
+    explained = set(re.findall(r"`([A-Z_]+)`", TEXTS["docs/operations.md"].partition("### PicturesRefused")[2]))
+    assert {reason_of(kind.__new__(kind)) for kind in kinds} - explained == set()
 
 
 def commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
