@@ -10,9 +10,9 @@ import re
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
@@ -22,6 +22,16 @@ NESTED = "__"
 GROUPS_OF_SERVICES = frozenset({"ADMIN", "ENGINE", "GATEWAY", "IMAGES", "MATCHING", "ROUTER", "STREAM"})
 """Every group that a service adds: several services may share one environment."""
 ALIKE = 0.75  # of two names: a letter too many, too few or another one in six
+
+
+def _named(folder: Any) -> Any:
+    """Refuse a name of nothing, which would stand for whatever folder the process was started in."""
+    if folder == "":
+        raise ValueError("it names no folder: name one, or leave the variable out")
+    return folder
+
+
+Folder = Annotated[Path, BeforeValidator(_named)]
 
 
 def secret(given: SecretStr | None, file: Path | None, variable: str) -> str | None:

@@ -1,11 +1,10 @@
 """Settings of the extractor."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from shared.settings import ServiceSettings
+from shared.settings import Folder, ServiceSettings
 from shared.vision.picture import DEFAULT_MAX_PIXELS
 
 
@@ -27,7 +26,7 @@ class EngineSettings(BaseModel):
 class ImageSettings(BaseModel):
     """Which pictures are accepted."""
 
-    root: Path | None = Field(
+    root: Folder | None = Field(
         default=None, description="folder below which pictures may be read by reference; none are without it"
     )
     max_referenced_bytes: int = Field(default=64 * 1024 * 1024, ge=1)

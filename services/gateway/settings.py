@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from services.gateway.capture import MAX_DEADLINE_MS, check_id
 from services.gateway.errors import InvalidIdentity
-from shared.settings import AdminSettings, Settings
+from shared.settings import AdminSettings, Folder, Settings
 from shared.vision.picture import DEFAULT_MAX_PIXELS
 
 
@@ -47,7 +47,7 @@ class DoorSettings(BaseModel):
     ssl_certificate: Path | None = Field(default=None, description="PEM; with it the gateway speaks HTTPS alone")
     ssl_key: Path | None = Field(default=None, description="PEM, the certificate's key")
 
-    watch_dir: Path | None = Field(default=None, description="folder whose pictures are taken in as they appear")
+    watch_dir: Folder | None = Field(default=None, description="folder whose pictures are taken in as they appear")
     watch_line: str | None = Field(default=None, description="line that the watched folder's pictures come from")
     watch_product: str | None = Field(default=None, description="product that the watched folder's pictures show")
     watch_deadline_ms: int | None = Field(

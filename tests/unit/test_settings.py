@@ -35,6 +35,20 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_is_wanted(monkeypatch
     assert "CHIPSIEVE_LOG__FORMAT is 'xml': Input should be 'auto', 'json' or 'console'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "variable"),
+    [(ExtractorSettings, "CHIPSIEVE_IMAGES__ROOT"), (GatewaySettings, "CHIPSIEVE_GATEWAY__WATCH_DIR")],
+)
+def test_a_folder_of_no_name_is_not_the_one_the_process_was_started_in(
+    settings: type[Settings], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("CHIPSIEVE_GATEWAY__WATCH_LINE", "line-1")
+    monkeypatch.setenv("CHIPSIEVE_GATEWAY__WATCH_PRODUCT", "soic-8")
+    with pytest.raises(ConfigurationError, match=f"^{variable} is '': .*it names no folder"):
+        settings()
+
+
 def test_a_misspelt_variable_of_a_known_group_is_told_with_what_may_be_meant() -> None:
     variables = [
         "CHIPSIEVE_STREAM__BATCHSIZE",
