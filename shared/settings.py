@@ -42,7 +42,8 @@ def secret(given: SecretStr | None, file: Path | None, variable: str) -> str | N
     if file is None:
         return given.get_secret_value() if given else None
     try:
-        found = file.read_text().strip()  # editors and `echo` leave a line's end
+        # Editors leave a line's end, some of Windows a mark before the first character.
+        found = file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{variable}_FILE is {file}, which cannot be read: {error}") from error
     if not found:

@@ -39,7 +39,7 @@ def token_record(token: str, lines: Sequence[str]) -> str:
 def read_tokens(file: Path) -> Tokens:
     """The tokens in a file. Raises `ConfigurationError` that names the line where one cannot be."""
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8-sig")  # some editors of Windows leave a mark before the first character
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"CHIPSIEVE_GATEWAY__TOKENS_FILE is {file}, which cannot be read: {error}") from error
     tokens: dict[str, frozenset[str]] = {}

@@ -132,6 +132,12 @@ def test_a_password_comes_from_its_file_without_the_lines_end(monkeypatch: pytes
     assert ServiceSettings().kafka.client_config()["sasl.password"] == "open sesame"
 
 
+def test_a_password_comes_without_the_mark_that_some_editors_leave_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("\ufeffopen sesame\r\n")
+    assert RedisSettings(password_file=file).credentials() == ("open sesame",)
+
+
 def test_a_password_that_changed_in_its_file_counts_from_the_next_connection_on(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("before")

@@ -23,6 +23,10 @@ def test_a_record_says_what_it_was_written_for_and_nothing_else(tmp_path: Path, 
     assert read(tmp_path, f"# cameras\n{record}  # of press 9\n") == {line, "line-2"}
 
 
+def test_a_file_may_begin_with_the_mark_that_some_editors_leave(tmp_path: Path) -> None:
+    assert read(tmp_path, f"\ufeff{token_record('one', ['line-1'])}\n") == {"line-1"}
+
+
 def test_an_asterisk_alone_is_good_for_every_line(tmp_path: Path) -> None:
     assert token_record("one", ["*"]) == f"{DIGEST} *"
     assert read(tmp_path, token_record("one", ["*"])) == {"*"}
