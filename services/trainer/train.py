@@ -93,7 +93,7 @@ def train(
 
     Raises:
         UnusableProduct: the product cannot be called so.
-        AmbiguousPictures: the same pictures are given as good and as defective.
+        AmbiguousPictures: pictures are given as good and as defective.
         TrainingError: pictures or groups cannot be used as they are.
         PromiseRefused: what was asked for by name cannot be promised.
         NothingAffordable: no recipe keeps `max_ms`.

@@ -80,7 +80,7 @@ def evaluate(
 
     Raises:
         NoPictures: not one picture of a folder can be read.
-        AmbiguousPictures: the same pictures are given as good and as defective.
+        AmbiguousPictures: pictures are given as good and as defective.
         UnwritableOutput: scores or report cannot be written where they are to go.
         TrainingError: the folders cannot be used as they are.
         NotABundle, CorruptBundle: the bundle cannot be used.

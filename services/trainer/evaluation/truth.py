@@ -7,7 +7,7 @@ from typing import Any
 
 from services.trainer.errors import UnreadableFile
 from services.trainer.material.copies import Distinct, refuse_shared
-from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.pictures import PictureFile, find_pictures
 
 
@@ -31,11 +31,11 @@ class KnownTruth:
 
         Raises:
             NoPictures: a folder is not there or has none.
-            AmbiguousPictures: the same pictures are given as good and as defective.
+            AmbiguousPictures: pictures are given as good and as defective.
         """
         if abnormal:
             refuse_overlap(normal, abnormal)
-        files = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
+        files = find_pictures(normal), find_defective(abnormal) if abnormal else ()
         normals, abnormals = (_not_empty(each) for each in files)
         refuse_shared(normals, abnormals)
         return cls(

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 from services.trainer.errors import AmbiguousPictures
+from services.trainer.material.pictures import PictureFile, find_pictures, kind_of
+
+# Whole test sets have their good pictures beside the kinds of defects, as in MVTec AD (``test/good``, ``test/crack``).
+NO_DEFECT = frozenset({"good", "normal", "ok"})
 
 
 def refuse_overlap(normal: Path, abnormal: Path) -> None:
@@ -20,3 +24,20 @@ def refuse_overlap(normal: Path, abnormal: Path) -> None:
                 f"{names[0]} {inner} lies below {names[1]} {outer}, and folders are walked recursively, so that its "
                 "pictures would count as both: give two folders side by side"
             )
+
+
+def find_defective(folder: Path) -> tuple[PictureFile, ...]:
+    """Every picture below a folder of defective ones.
+
+    Raises:
+        NoPictures: the folder is not there or has none.
+        AmbiguousPictures: a kind of defect has a name that good pictures have.
+    """
+    found = find_pictures(folder)
+    for kind in dict.fromkeys(map(kind_of, found)):
+        if kind.casefold() in NO_DEFECT:
+            raise AmbiguousPictures(
+                f"--abnormal {folder} has a folder {kind!r}, whose pictures would count as defective: "
+                "give a folder of kinds of defects alone"
+            )
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.trainer.errors import NoPictures, TooFewNormals
 from services.trainer.material.copies import Distinct, refuse_shared
-from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable, sort_out
 from services.trainer.material.pictures import PictureFile, find_pictures, read_groups
@@ -47,7 +47,7 @@ class Material:
             progress: told how far reading is.
 
         Raises:
-            AmbiguousPictures: the same pictures are given as good and as defective.
+            AmbiguousPictures: pictures are given as good and as defective.
             NoPictures: a folder has none that can be read.
             TooFewNormals: all good pictures are copies of one.
             UnusableGroups: the groups do not fit the pictures.
@@ -59,7 +59,7 @@ class Material:
         else:
             asked.refuse_without_defects("give --abnormal")
             refuse_masks_alone(masks)
-        found = find_pictures(normal), find_pictures(abnormal) if abnormal else ()
+        found = find_pictures(normal), find_defective(abnormal) if abnormal else ()
         normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
         abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)
         _refuse_one(normals, normal)

@@ -231,6 +231,14 @@ def test_folders_that_overlap_are_refused_before_any_picture_is_read(normal: Pat
     assert told == []
 
 
+@pytest.mark.parametrize("name", ["good", "Normal", "OK"])
+def test_a_test_set_with_its_good_pictures_is_not_taken_for_defects(normal: Path, tmp_path: Path, name: str) -> None:
+    draw(tmp_path / "test" / "blot" / "x.png", 100, defect=(30, 40))
+    draw(tmp_path / "test" / name / "y.png", 101)
+    with pytest.raises(AmbiguousPictures, match=f"has a folder '{name}', whose pictures would count as defective"):
+        learn(normal, tmp_path / "bundle", abnormal=tmp_path / "test")
+
+
 def test_a_picture_that_is_given_as_good_and_as_defective_is_refused_by_name(normal: Path, tmp_path: Path) -> None:
     draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))
     draw(tmp_path / "abnormal" / "blot" / "good.png", 5)

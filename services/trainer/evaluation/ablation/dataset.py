@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.trainer.errors import NoPictures, TrainingError
 from services.trainer.material.copies import Distinct, refuse_shared
-from services.trainer.material.folders import refuse_overlap
+from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.numbered import Numbered
 from services.trainer.material.picture_features import Unreadable, sort_out
 from services.trainer.material.pictures import PictureFile, find_pictures, kind_of, read_group_table, read_groups
@@ -84,13 +84,13 @@ def find_dataset(
     no numbers, it is a group of its own.
 
     Raises:
-        AmbiguousPictures: the same pictures are given as good and as defective.
+        AmbiguousPictures: pictures are given as good and as defective.
         NoPictures: a folder has none, or none that can be read.
         UnusableGroups: the groups do not fit the pictures.
     """
     for folder in normal:
         refuse_overlap(folder, abnormal)
-    found = [file for folder in normal for file in find_pictures(folder)], find_pictures(abnormal)
+    found = [file for folder in normal for file in find_pictures(folder)], find_defective(abnormal)
     good, unreadable_good = _readable("reading pictures", normal, found[0], progress)
     bad, unreadable_bad = _readable("reading defective pictures", [abnormal], found[1], progress)
     refuse_shared(good, bad)
@@ -105,7 +105,7 @@ def find_dataset(
         files=(*good.files, *bad.files),
         digests=(*good.digests, *bad.digests),
         defective=np.arange(len(good.files) + len(bad.files)) >= len(good.files),
-        strata=(*[NORMAL] * len(good.files), *(_kind(file) for file in bad.files)),
+        strata=(*[NORMAL] * len(good.files), *(kind_of(file) or "defective" for file in bad.files)),
         groups=group_of,
     )
     left_out = LeftOut(
@@ -139,11 +139,6 @@ def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
         count = min(len(members), max(2, round(len(members) * most / len(dataset))))
         kept += random.choice(members, count, replace=False).tolist()
     return dataset.chosen(sorted(kept))
-
-
-def _kind(file: PictureFile) -> str:
-    kind = kind_of(file)
-    return kind if kind not in {"", NORMAL} else "defective"
 
 
 def _groups_of_defective(

@@ -67,7 +67,7 @@ def ablate(
         What was found, for `services.trainer.evaluation.ablation.files.write_files` to write.
 
     Raises:
-        AmbiguousPictures: the same pictures are given as good and as defective.
+        AmbiguousPictures: pictures are given as good and as defective.
         UnwritableOutput: `out` cannot be written.
         TrainingError: the folders cannot be used as they are, no such row, or a network could not be trained.
     """

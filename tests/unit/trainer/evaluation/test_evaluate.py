@@ -232,6 +232,12 @@ def test_folders_that_overlap_or_share_a_picture_are_refused(folder: Path) -> No
         evaluate(bundle=folder / "bundle", normal=folder / "normal", abnormal=folder / "abnormal")
 
 
+def test_a_test_set_with_its_good_pictures_is_not_judged_as_defective(folder: Path) -> None:
+    draw(folder / "abnormal" / "good" / "0.png", 1005)
+    with pytest.raises(AmbiguousPictures, match="has a folder 'good'"):
+        evaluate(bundle=folder / "bundle", normal=folder / "normal", abnormal=folder / "abnormal")
+
+
 def test_swapped_folders_are_told_beside_the_broken_promise(folder: Path) -> None:
     right = evaluate(bundle=folder / "bundle", normal=folder / "normal", abnormal=folder / "abnormal")
     wrong = evaluate(bundle=folder / "bundle", normal=folder / "abnormal", abnormal=folder / "normal")

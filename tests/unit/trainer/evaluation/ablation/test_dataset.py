@@ -95,6 +95,13 @@ def test_folders_that_share_pictures_are_refused(chips: Path) -> None:
         find_dataset([chips], chips / "abnormal", None)
 
 
+def test_a_test_set_with_its_good_pictures_is_refused(chips: Path, tmp_path: Path) -> None:
+    copied(chips / "abnormal", tmp_path / "test")
+    copied(chips / "normal", tmp_path / "test" / "good")
+    with pytest.raises(AmbiguousPictures, match="has a folder 'good'"):
+        find_dataset([chips / "normal"], tmp_path / "test", None)
+
+
 def test_a_picture_that_is_given_as_good_and_as_defective_is_refused(chips: Path, tmp_path: Path) -> None:
     copied(chips / "abnormal", tmp_path / "bad")
     (tmp_path / "bad" / "odd.png").write_bytes((chips / "normal" / "shot_10.png").read_bytes())
