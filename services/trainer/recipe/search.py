@@ -31,7 +31,7 @@ from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.memory_bank import build_layer_bank
 from shared.vision.place_memory import PlaceMemory
-from shared.vision.recipe import Layer, Precision, Recipe
+from shared.vision.recipe import DEFAULT_RECIPE, Layer, Precision, Recipe
 
 BANK = 1000  # vectors; half of a product's, for the same ranking
 BANK_CANDIDATES = 10_000  # patches that a bank is chosen from
@@ -129,7 +129,9 @@ def _try_candidates(
     trials: list[Trial] = []
     input_size = tried[0].input_size
     for done, layer in enumerate(tried, start=1):
-        best = max((trial.auroc for trial in trials), default=0.0)
+        # Usual layers may get half of the score whatever they do here, and what joins them is compared with them.
+        is_usual = layer in DEFAULT_RECIPE.layers
+        best = 0.0 if is_usual else max((trial.auroc for trial in trials), default=0.0)
         trials.append(_try(layer, LayerPatches.of(grids, layer), sample, best, seed))
         progress(f"comparing at {input_size} px", done, len(tried))
     return trials

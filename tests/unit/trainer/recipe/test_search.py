@@ -19,19 +19,21 @@ FEW = ("pit", "bump", "noisy")
 
 
 class AnyEngine:
-    """A patch's mean colours as every layer's features; `blind` layers see nothing but noise."""
+    """A patch's mean colours as every layer's features; `blind` layers see nothing but noise, `dim` ones some of it."""
 
-    def __init__(self, recipe: Recipe, blind: tuple[str, ...] = ()) -> None:
+    def __init__(self, recipe: Recipe, blind: tuple[str, ...] = (), dim: tuple[str, ...] = ()) -> None:
         self._recipe = recipe
         self._blind = blind
+        self._dim = dim
 
     def features(self, pictures: NDArray[np.uint8], input_size: int) -> dict[str, NDArray[np.float32]]:
         side = input_size // GRID
         cells = pictures.astype(np.float32).reshape(-1, GRID, side, GRID, side, 3)
         seen = np.concatenate([cells.mean(axis=(2, 4)), 3 * cells.std(axis=(2, 4))], axis=3)
         noise = np.random.default_rng(0).normal(1, 0.1, seen.shape).astype(np.float32)
+        dimmed = np.random.default_rng(int(pictures.sum())).normal(seen, 9).astype(np.float32)
         return {
-            layer.name: noise if layer.tap in self._blind else seen
+            layer.name: noise if layer.tap in self._blind else dimmed if layer.tap in self._dim else seen
             for layer in self._recipe.layers
             if layer.input_size == input_size
         }
@@ -56,6 +58,17 @@ def test_layers_that_see_the_defects_are_found(normals: tuple[PictureFile, ...])
     assert {layer.tap for layer in found.recipe.layers} <= {"b4", "b7", "b10"}
     row = next(row for row in found.report["tried"] if row["candidate"] == "b12 @ 256 px")
     assert row["weight"] == 0
+
+
+@pytest.mark.usefixtures("engine")
+def test_usual_layers_are_not_given_up_since_the_recipe_may_keep_them(
+    normals: tuple[PictureFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_search, "load_engine", lambda kind, recipe: AnyEngine(recipe, dim=("b12",)))
+    found = search(normals)
+    rows = {row["candidate"]: row for row in found.report["tried"]}
+    assert rows["b12 @ 256 px"]["weight"] > 0
+    assert not rows["b12 @ 256 px"]["given_up"]
 
 
 @pytest.mark.usefixtures("engine")
