@@ -3,7 +3,7 @@
 ConfigurationError
 └── TrainingError
     ├── NoPictures          a folder has no usable picture
-    ├── UnreadableFile      a picture that the system does not give
+    ├── UnreadableFile      a picture or a folder that the system does not give
     ├── AmbiguousPictures   pictures are given as good ones and as defects
     ├── TooFewNormals       nothing can be held out from one picture
     ├── UnusableGroups      the groups CSV does not fit the pictures
@@ -32,7 +32,7 @@ class NoPictures(TrainingError):
 
 
 class UnreadableFile(TrainingError):
-    """A picture's file that cannot be read: no permission, gone, a share that does not answer."""
+    """A picture's file, or a folder, that cannot be read: no permission, gone, a share that does not answer."""
 
 
 class AmbiguousPictures(TrainingError):

@@ -1,8 +1,9 @@
 """Folders of pictures, the groups they belong to, and the masks that mirror them."""
 
 import csv
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +48,11 @@ def find_pictures(folder: Path) -> tuple[PictureFile, ...]:
 
     Raises:
         NoPictures: the folder is not there or has none.
+        UnreadableFile: a folder in it cannot be looked into.
     """
     if not folder.is_dir():
         raise NoPictures(f"{folder} is not a folder: give one with pictures in it")
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES and not _is_hidden(path.relative_to(folder)) and _may_be_file(path)
-    ]
+    paths = list(_walk(folder))
     if not paths:
         raise NoPictures(f"{folder} has no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in it or below it")
     found: dict[str, PictureFile] = {}
@@ -160,14 +158,11 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
 
     Raises:
         UnusableMasks: the folder is not there, or not one picture has a mask.
+        UnreadableFile: a folder in it cannot be looked into.
     """
     if not folder.is_dir():
         raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the abnormal pictures")
-    masks = {
-        readable(path.relative_to(folder).with_suffix("").as_posix()): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-    }
+    masks = {readable(path.relative_to(folder).with_suffix("").as_posix()): path for path in sorted(_walk(folder))}
     found = tuple(_mask_of(picture, masks) for picture in pictures)
     if not any(found):
         raise UnusableMasks(
@@ -224,13 +219,23 @@ def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:
     return next((masks[key] for key in keys if key in masks), None)
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder with a picture's suffix, as the line finds them; links to folders are not followed."""
+    for parent, subfolders, names in os.walk(folder, onerror=_refuse_closed):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES and _may_be_file(path))
+
+
+def _refuse_closed(error: OSError) -> None:
+    raise UnreadableFile(
+        f"the folder {error.filename} cannot be looked into ({error.strerror}): allow it, or leave it out"
+    ) from error
+
+
 def _may_be_file(path: Path) -> bool:
     """Whether it is one; where that cannot be told, reading it tells what is wrong."""
     try:
         return path.is_file()
     except OSError:
         return True
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

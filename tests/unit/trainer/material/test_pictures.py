@@ -121,6 +121,25 @@ def test_a_file_that_cannot_be_asked_what_it_is_is_listed(tmp_path: Path, monkey
     assert names(find_pictures(touch(tmp_path, "a.png"))) == ["a.png"]
 
 
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "open/a.png", "closed/b.png")
+    pictures = find_pictures(tmp_path)
+    look = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UnreadableFile, match=r"/closed cannot be looked into \(Permission denied\)"):
+        find_pictures(tmp_path)
+    with pytest.raises(UnreadableFile, match="closed"):
+        find_masks(tmp_path, pictures)
+
+
 def test_masks_mirror_the_abnormal_tree_by_stem(tmp_path: Path) -> None:
     pictures = find_pictures(touch(tmp_path / "abnormal", "crack/1.jpg", "crack/2.jpg", "hole/1.jpg"))
     masks = touch(tmp_path / "masks", "crack/1.png", "hole/1_mask.bmp")
