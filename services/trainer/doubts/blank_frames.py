@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
+import cv2
 import numpy as np
 
 from services.trainer.material.picture_features import Looked
@@ -12,14 +13,16 @@ from shared.vision.engine import Engine
 from shared.vision.errors import UnusableFeatures
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
-from shared.vision.picture import Picture, decode_as_stored
+from shared.vision.picture import AsStored, Picture, decode_as_stored
 
 FRAMES = {  # grey level, and what it would be on the line
     "an all-black": (0, "a failed lamp or a closed shutter"),
     "a mid-grey": (128, "a veiled lens"),
     "an all-white": (255, "a blinded camera"),
 }
-FLAT = 4.0  # grey levels: a picture whose pixels deviate less shows nothing but the sensor's noise
+FLAT = 4.0  # grey levels: a picture whose pixels deviate less shows nothing but the sensor's noise, or a small part
+CELL = 8  # pixels a side of what is averaged for noise to vanish and a small part to stay
+STANDS_OUT = 12.0  # grey levels between a cell and the picture's mean: noise makes some 2 of so many, even shading 7
 
 
 def passing_blanks(bank: Bank, engine: Engine, normals: Looked) -> list[str]:
@@ -51,4 +54,12 @@ def _passes(frame: Picture, bank: Bank, engine: Engine) -> bool:
 
 def has_blanks(files: Sequence[PictureFile]) -> bool:
     """Whether a picture among them shows nothing; pass only readable files."""
-    return any(decode_as_stored(file.read()).std(axis=(0, 1)).max() < FLAT for file in files)
+    return any(_is_blank(decode_as_stored(file.read())) for file in files)
+
+
+def _is_blank(picture: AsStored) -> bool:
+    if picture.std(axis=(0, 1)).max() >= FLAT:
+        return False
+    height, width = picture.shape[:2]
+    cells = cv2.resize(picture, (width // CELL, height // CELL), interpolation=cv2.INTER_AREA)
+    return bool(np.abs(cells - picture.mean(axis=(0, 1))).max() < STANDS_OUT)

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.trainer.doubts.blank_frames import passing_blanks
+from services.trainer.doubts.blank_frames import has_blanks, passing_blanks
 from services.trainer.material.picture_features import look_at_all
 from services.trainer.material.pictures import find_pictures
 from services.trainer.progress import silent
@@ -43,3 +43,12 @@ def test_each_that_would_pass_is_named_with_what_would_go_unseen(bank: Bank, tmp
 def test_where_good_pictures_are_blank_themselves_there_is_no_warning(bank: Bank, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "normal" / "empty-belt.png"), np.full((96, 128, 3), (90, 40, 60), np.uint8))
     assert told(replace(bank, threshold=1e9), tmp_path / "normal") == []
+
+
+def test_a_small_part_before_a_plain_background_is_no_blank_picture(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).normal(20, 2, (600, 800)).clip(0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "empty.png"), picture)
+    assert has_blanks(find_pictures(tmp_path))
+    picture[300:316, 400:422] = 80
+    cv2.imwrite(str(tmp_path / "empty.png"), picture)
+    assert not has_blanks(find_pictures(tmp_path))
