@@ -51,7 +51,7 @@ class Origin:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from its sources, as in the images
+    except PackageNotFoundError:  # run from its sources alone
         return "of unknown version"
 
 
