@@ -57,6 +57,11 @@ def check_writable(directory: Path) -> None:
         UnwritableBundle: nothing can be written there.
     """
     _refuse_to_overwrite(directory)
+    if directory.is_mount():
+        raise UnwritableBundle(
+            f"no bundle can be written to {directory}, where a file system is mounted: a bundle's folder is replaced "
+            "as a whole; name a folder in it"
+        )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.try-"):

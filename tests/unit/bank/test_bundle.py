@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.bank.bundle import Bundle, decode, encode
-from shared.bank.bundle_folder import MANIFEST, read_bundle, write_bundle
+from shared.bank.bundle_folder import MANIFEST, check_writable, read_bundle, write_bundle
 from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank
@@ -310,6 +310,13 @@ def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkey
         write_bundle(written, make(seed=1))
     assert read_bundle(written).manifest == make().manifest
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]
+
+
+def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(UnwritableBundle, match=r"where a file system is mounted.*name a folder in it"):
+        check_writable(tmp_path)
+    check_writable(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("where", ["nowhere", "."])
