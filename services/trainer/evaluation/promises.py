@@ -44,5 +44,5 @@ def _judged(promise: Promise, ends: tuple[float, float] | None, *, by_groups: bo
         )
     return (
         "more than chance explains: these are not like the pictures that the threshold rests on. Train again with some "
-        "of their kind, or see whether camera or light have changed"
+        "of their kind, or see whether camera, light or the compression of pictures have changed"
     )
