@@ -162,13 +162,15 @@ def _best_f1(
 ) -> Threshold:
     ordered = np.sort(normals.scores)[::-1]
     candidates = ordered[: 1 + math.floor(MISTAKEN_NORMALS * len(ordered))]
-    low, high = _about_best(ordered, abnormals.scores, candidates)
+    as_good, high = _about_best(ordered, abnormals.scores, candidates)
+    low = float(candidates[as_good].min())
     # Defects of parts to come resemble those known less than these resemble each other, and score lower.
     wanted = low if normals.groups is not None else (low + high) / 2
-    best = int(np.argmax(candidates <= wanted))
+    usable = as_good & (candidates <= wanted)  # between two that are as good, one may reject good pictures for nothing
+    best = int(np.argmax(usable))
     if rejected_before is not None:
         at_stake = abnormals.scores[rejected_before & (abnormals.scores > low)]
-        keeping = (candidates >= low) & (candidates <= wanted) & (candidates < at_stake.min(initial=np.inf))
+        keeping = usable & (candidates < at_stake.min(initial=np.inf))
         best = int(np.argmax(keeping)) if keeping.any() else best
     rejected = (ordered[:, None] > candidates).sum(axis=0)
     tolerated = int(rejected[best])
@@ -190,16 +192,21 @@ def _best_f1(
 
 def _about_best(
     normals: NDArray[np.float32], abnormals: NDArray[np.float32], candidates: NDArray[np.float32]
-) -> tuple[float, float]:
-    """From where to where thresholds have about the best F1; the highest candidate where no defect is above any."""
+) -> tuple[NDArray[np.bool_], float]:
+    """Which candidates have about the best F1, and up to where thresholds have it.
+
+    The highest candidate alone where no defect is above any.
+    """
     thresholds = np.unique(np.concatenate([candidates, abnormals[abnormals > candidates.min()]]))
     caught = (abnormals[:, None] > thresholds).sum(axis=0)
     if not caught.any():
-        return float(candidates[0]), float(candidates[0])
+        return candidates == candidates[0], float(candidates[0])
     f1 = 2 * caught / (caught + (normals[:, None] > thresholds).sum(axis=0) + len(abnormals))
-    as_good = np.flatnonzero(f1 >= AS_GOOD * f1.max())
-    # What a threshold does, all up to the next score do.
-    return float(thresholds[as_good[0]]), float(thresholds[min(as_good[-1] + 1, len(thresholds) - 1)])
+    as_good = f1 >= AS_GOOD * f1.max()
+    # What a threshold does, all up to the next score do: the lowest that is as good is a candidate.
+    last = int(np.flatnonzero(as_good)[-1])
+    high = float(thresholds[min(last + 1, len(thresholds) - 1)])
+    return as_good[np.searchsorted(thresholds, candidates)], high
 
 
 def _escapes(abnormals: HeldOut, threshold: float, rate: float, confidence: float) -> Promise:

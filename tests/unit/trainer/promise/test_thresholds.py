@@ -160,6 +160,13 @@ def test_chance_that_places_a_few_scores_does_not_place_the_threshold() -> None:
     assert mistakes["picked"] < mistakes["best"]
 
 
+def test_between_thresholds_that_do_as_well_none_is_taken_that_does_worse() -> None:
+    normals = HeldOut(np.array([5, 4, 2.9, *np.linspace(0, 1, 27)], np.float32), None)
+    defects = HeldOut(np.array([*range(6, 24), 3, 3], np.float32), None)
+    chosen = choose_threshold(normals, defects, Asked())  # F1 .947 at 5, .923 at 4, .952 at 2.9; the middle is 4.45
+    assert chosen.value == np.float32(2.9)
+
+
 def test_a_threshold_keeps_away_from_a_gap_it_knows_nothing_of() -> None:
     threshold = choose_threshold(NORMALS, FAR, Asked())
     assert threshold.value == NORMALS.scores.max()
