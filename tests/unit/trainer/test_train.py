@@ -258,7 +258,7 @@ def test_mixed_up_folders_are_doubted(normal: Path, tmp_path: Path) -> None:
 def test_options_that_cannot_work_are_refused_before_any_picture_is_read(normal: Path, tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "empty").mkdir()
-    for product in ("", "two\nlines", "x" * 201):
+    for product in ("", "two\nlines", "x" * 201, "space ", "zero\u200bwidth"):
         with pytest.raises(UnusableProduct, match="--product"):
             train(product=product, normal=normal, out=tmp_path / "bundle", recipe=RECIPE)
     refused: list[tuple[dict[str, object], type[TrainingError], str]] = [
