@@ -96,6 +96,8 @@ def train(
     from services.trainer.update import update as add  # noqa: PLC0415 - the other commands need no arithmetic
     from shared.vision.engines.precision import best_precision  # noqa: PLC0415 - the other commands need no arithmetic
 
+    if recipe and max_ms:
+        raise typer.BadParameter("--max-ms bounds the search for a recipe, and --recipe gives one: keep one of them")
     asked = Asked(
         false_reject_rate=false_reject_rate,
         confidence=confidence,

@@ -123,6 +123,14 @@ def test_an_update_adds_good_pictures_to_a_bundle(folder: Path, tmp_path: Path) 
     assert result.exit_code == 2
 
 
+def test_a_bound_on_the_cost_of_a_recipe_that_is_given_is_not_passed_over(folder: Path) -> None:
+    (folder / "recipe.json").write_text('{"layers": [{"tap": "b12"}]}')
+    options = ("--normal", folder / "normal", "--out", folder / "bundle", "--recipe", folder / "recipe.json")
+    result = CliRunner().invoke(app, ["train", "--product", "plate", *map(str, options), "--max-ms", "1"])
+    assert result.exit_code == 2
+    assert "--max-ms bounds the search" in result.stderr
+
+
 def test_a_report_is_written_where_asked(folder: Path) -> None:
     chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
     options = ("--bundle", folder / "bundle", "--normal", folder / "normal", "--report", folder / "report")
