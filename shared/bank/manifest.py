@@ -175,7 +175,11 @@ class Manifest(BaseModel):
         return sum(entry.size for entry in self.arrays)
 
     def _check(self, where: str) -> None:
-        expected = f"{self.created_at.astimezone(UTC):%Y%m%dT%H%M%S}-{content_hash(self._document)[:8]}"
+        try:
+            created_at = self.created_at.astimezone(UTC)
+        except OverflowError as error:  # on the first or last day that there is, in another zone
+            raise CorruptBundle(f"{where} says that it was made at {self.created_at}, which is no time") from error
+        expected = f"{created_at:%Y%m%dT%H%M%S}-{content_hash(self._document)[:8]}"
         if self.version != expected:
             raise CorruptBundle(
                 f"{where} says version {self.version}, its time and content give {expected}: it was changed"

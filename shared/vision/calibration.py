@@ -22,6 +22,11 @@ class Spread:
 
     mean: float
     std: float
+    """Above zero."""
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"a standard deviation of {self.std}: it is above 0")
 
     @classmethod
     def of(cls, values: NDArray[np.float32], floor: float) -> Self:
@@ -54,6 +59,8 @@ class PlaceSpread:
             raise ValueError(
                 f"{self.rows} x {self.columns} places with {len(self.means)} means and {len(self.stds)} deviations"
             )
+        if not min(self.stds) > 0:
+            raise ValueError(f"a place with a standard deviation of {min(self.stds)}: it is above 0")
 
     @classmethod
     def of(cls, distances: NDArray[np.float32]) -> Self:

@@ -62,3 +62,11 @@ def test_any_grid_is_standardised_and_a_flat_one_everywhere_alike(height: int, w
 def test_the_top_mean_is_over_the_largest_and_one_at_least(fraction: float, expected: float) -> None:
     distances = np.random.default_rng(0).permutation(100).reshape(1, 10, 10).astype(np.float32)
     assert top_mean(distances, fraction) == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0])
+def test_by_a_deviation_that_is_none_nothing_is_standardised(std: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Spread(mean=0, std=std)
+    with pytest.raises(ValueError, match="above 0"):
+        PlaceSpread(rows=1, columns=2, means=(0.0, 0.0), stds=(1.0, std))
