@@ -24,6 +24,8 @@ WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations a
 # those that taught it, helps more with new parts' (on tiles split by part from .915 to .928).
 QUIET = 0.005
 SCALE_FLOOR = 1e-6
+# Where normals are all the same, a defect is farther from them than float16 can tell, and infinity is no description.
+FARTHEST = np.finfo(np.float16).max
 KINDS_NOISE = 2.0  # standard errors of the share named right, beyond which a head names kinds
 CHUNK = 64  # pictures described at once: bounds what is held as float32
 
@@ -121,7 +123,7 @@ def refit(
         defect_groups: each known defect's; None where each stands for itself.
         seed: of the old normals that make room, where there are more than `MAX_NORMALS`.
     """
-    new = ((descriptions - head.centre) / head.scale).astype(np.float16)
+    new = _standardised(descriptions, head.centre, head.scale)
     old = head.support[:-defects]
     room = max(0, MAX_NORMALS - len(new))
     if len(old) > room:
@@ -147,6 +149,12 @@ def refit(
         normals=answers[len(old) : len(old) + len(new)].astype(np.float32),
         defects=answers[-defects:].astype(np.float32),
     )
+
+
+def _standardised(
+    descriptions: NDArray[np.float32], centre: NDArray[np.float32], scale: NDArray[np.float32]
+) -> NDArray[np.float16]:
+    return np.clip((descriptions - centre) / scale, -FARTHEST, FARTHEST).astype(np.float16)  # type: ignore[no-any-return]  # numpy types a clip as Any
 
 
 def _penalties(abnormal: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -179,7 +187,7 @@ class _Fitting:
         chosen = np.concatenate([normals, np.flatnonzero(abnormal)])
         of_normals = shown.descriptions[~abnormal]
         centre, scale = of_normals.mean(axis=0), np.maximum(of_normals.std(axis=0), np.float32(SCALE_FLOOR))
-        standardised = ((shown.descriptions - centre) / scale).astype(np.float16)
+        standardised = _standardised(shown.descriptions, centre, scale)
         rounded = standardised.astype(np.float32)
         gamma = 1 / max(float(rounded[chosen].var()) * rounded.shape[1], SCALE_FLOOR)  # the usual scale of distances
         kinds = tuple(sorted(set(shown.kinds) - {""}))

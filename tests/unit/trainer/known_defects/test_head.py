@@ -36,6 +36,17 @@ def test_a_head_joins_where_it_helps_and_its_held_out_scores_say_so() -> None:
     assert trial.report["gain"] > trial.report["noise"]
 
 
+def test_a_head_learns_where_normals_are_all_the_same_in_some_way() -> None:
+    shown = show(shift=0, kinds=False)
+    shown.descriptions[:, 3] = shown.is_abnormal  # a million deviations: more than float16 can tell
+    trial = try_head(shown)
+    assert trial.head is not None
+    assert np.isfinite(trial.head.support).all()
+    assert (auroc(trial.scores, shown.is_abnormal) or 0) > 0.95
+    more = shown.descriptions[-4:]
+    assert np.isfinite(refit(trial.head, len(shown.kinds), more, tuple("abcd")).defects).all()
+
+
 def test_a_head_that_has_nothing_to_learn_does_not_join() -> None:
     for seed in range(5):
         shown = show(shift=0, seed=seed)
