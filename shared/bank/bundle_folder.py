@@ -26,7 +26,7 @@ from pathlib import Path
 
 from shared.bank.bundle import Bundle, decode, encode
 from shared.bank.bundle_parts import PREFIXES
-from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
+from shared.bank.errors import CorruptBundle, NotABundle, UnreadableBundle, UnwritableBundle
 from shared.bank.manifest import FORMAT, Manifest
 
 MANIFEST = "manifest.json"
@@ -56,13 +56,13 @@ def check_writable(directory: Path) -> None:
         NotABundle: `directory` holds something else.
         UnwritableBundle: nothing can be written there.
     """
-    _refuse_to_overwrite(directory)
-    if directory.is_mount():
-        raise UnwritableBundle(
-            f"no bundle can be written to {directory}, where a file system is mounted: a bundle's folder is replaced "
-            "as a whole; name a folder in it"
-        )
     try:
+        _refuse_to_overwrite(directory)
+        if directory.is_mount():
+            raise UnwritableBundle(
+                f"no bundle can be written to {directory}, where a file system is mounted: a bundle's folder is "
+                "replaced as a whole; name a folder in it"
+            )
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}.try-"):
             pass
@@ -77,8 +77,17 @@ def read_bundle(directory: Path) -> Bundle:
 
     Raises:
         NotABundle: there is no bundle at `directory`.
+        UnreadableBundle: the system does not give its files.
         CorruptBundle: it is damaged, incomplete or contradicts itself.
     """
+    try:
+        manifest, blobs = _read(directory)
+    except OSError as error:
+        raise UnreadableBundle(f"the bundle at {directory} cannot be read ({error.strerror or error})") from error
+    return decode(manifest, blobs, str(directory))
+
+
+def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
     path = directory / MANIFEST
     if not path.is_file():
         raise NotABundle(f"no bundle at {directory}: there is no {MANIFEST}; `chipsieve train --out` makes one")
@@ -89,7 +98,7 @@ def read_bundle(directory: Path) -> Bundle:
         if not file.is_file() or file.stat().st_size != entry.size:
             raise CorruptBundle(f"{file} is missing or has not the {entry.size} bytes that {path} says")
         blobs[entry.file] = file.read_bytes()
-    return decode(manifest, blobs, str(directory))
+    return manifest, blobs
 
 
 def _replace(directory: Path, files: Mapping[str, bytes]) -> None:

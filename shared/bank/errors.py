@@ -8,6 +8,7 @@ BankError (ChipsieveError)
 ├── VersionInUse (ConfigurationError)       the version judges, and cannot be removed
 ├── CorruptBundle                           a bundle that is damaged or contradicts itself: never used
 ├── NotABundle (ConfigurationError)         a path that holds something else: never overwritten
+├── UnreadableBundle (ConfigurationError)   files of a bundle that the system does not give
 └── UnwritableBundle (ConfigurationError)   a path that nothing can be written to
 """
 
@@ -49,6 +50,10 @@ class CorruptBundle(BankError):
 
 class NotABundle(BankError, ConfigurationError):
     """A path that was taken for a bundle's and holds something else, or nothing."""
+
+
+class UnreadableBundle(BankError, ConfigurationError):
+    """A bundle whose files cannot be read: no permission, a share that does not answer."""
 
 
 class UnwritableBundle(BankError, ConfigurationError):

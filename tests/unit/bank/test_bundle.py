@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.bank.bundle import Bundle, decode, encode
 from shared.bank.bundle_folder import MANIFEST, check_writable, read_bundle, write_bundle
-from shared.bank.errors import CorruptBundle, NotABundle, UnwritableBundle
+from shared.bank.errors import CorruptBundle, NotABundle, UnreadableBundle, UnwritableBundle
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
@@ -312,6 +312,17 @@ def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkey
         write_bundle(written, make(seed=1))
     assert read_bundle(written).manifest == make().manifest
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_that_the_system_does_not_give_is_said(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UnreadableBundle, match=r"bundle cannot be read \(Permission denied\)"):
+        read_bundle(written)
+    with pytest.raises(UnwritableBundle, match="Permission denied"):
+        check_writable(written)
 
 
 def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
