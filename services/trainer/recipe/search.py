@@ -107,7 +107,9 @@ def search_recipe(
         recipe = join_learnt(recipe, trials, learnt, sample.families)
         thin = [number for number, family in enumerate(FAMILIES) if family in THIN_LINES]
         recipe = join_lines(recipe, [*trials, learnt], lines, sample.families, thin)
-    return Found(replace(recipe, precision=precision), _report([*trials, learnt, *lines], recipe, costs, sample))
+    # Where they decide nothing, times would only make another bundle of the same pictures and seed.
+    told = costs if max_ms is not None else {}
+    return Found(replace(recipe, precision=precision), _report([*trials, learnt, *lines], recipe, told, sample))
 
 
 def _look(tried: Sequence[Layer], sample: Sample, engine: Engine, progress: Progress) -> list[tuple[FeatureGrid, ...]]:

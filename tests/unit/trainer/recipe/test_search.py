@@ -74,8 +74,8 @@ def test_usual_layers_are_not_given_up_since_the_recipe_may_keep_them(
 @pytest.mark.usefixtures("engine")
 def test_the_same_seed_finds_the_same_recipe(normals: tuple[PictureFile, ...]) -> None:
     first, again = search(normals), search(normals)
-    assert first.recipe == again.recipe
-    assert first.report["tried"] == again.report["tried"]
+    assert first == again  # times too would make another bundle
+    assert search(normals, max_ms=1e6).report["ms"].keys() == {"256"}
 
 
 @pytest.mark.usefixtures("engine")
