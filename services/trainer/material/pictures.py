@@ -126,7 +126,8 @@ def read_group_table(table: Path) -> dict[str, str]:
     by_file: dict[str, str] = {}
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
+            rows = csv.DictReader(lines, skipinitialspace=True)
+            rows.fieldnames = [column.strip() for column in rows.fieldnames or ()]
             _refuse_columns(table, rows.fieldnames)
             for row in rows:
                 file, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()

@@ -59,6 +59,8 @@ def test_groups_go_by_path_below_the_folder_or_by_bare_name(tmp_path: Path) -> N
     assert read_groups(table, pictures) == ("1", "1", "2")
     table.write_text("group,file\nx,a.png\ny,b.png\n")
     assert read_groups(table, pictures) == ("y", "x", "x")
+    table.write_text('file , group\na.png, "tray 1, left"\nb.png, "tray 1, right"\n')
+    assert read_groups(table, pictures) == ("tray 1, right", "tray 1, left", "tray 1, left")
 
 
 @pytest.mark.parametrize(
