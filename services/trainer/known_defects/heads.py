@@ -77,7 +77,7 @@ def learn_from_defects(
     names = abnormal_groups or tuple(file.name for file in abnormals.files)
     if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
         numbered = Numbered(normals.files, normal_groups)
-        if numbered.tell():
+        if numbered.tell() and numbered.also_number(abnormals.files):
             names = tuple(numbered.group_of(file) or file.name for file in abnormals.files)
         else:
             names = alike_groups(described[1], described[0], normal_groups, seed=seed)

@@ -2,9 +2,10 @@
 
 import bisect
 import re
+from collections import Counter
 from collections.abc import Sequence
 
-from services.trainer.material.pictures import PictureFile
+from services.trainer.material.pictures import PictureFile, kind_of
 
 TELLING = 0.9  # share of good pictures whose nearest number is of their own group: from here numbers tell groups
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -29,6 +30,18 @@ class Numbered:
             others = [other for other in (before, after) if other]
             right += bool(others) and min(others, key=lambda other: abs(other[0] - number))[1] == group
         return right >= TELLING * len(self._sorted)
+
+    def also_number(self, defective: Sequence[PictureFile]) -> bool:
+        """Whether the numbers of defective pictures are of the same row.
+
+        A camera gives no number again to a picture of another part; folders that are numbered one by one do
+        (``good/001.png``, ``crack/001.png``), and such numbers tell no groups.
+        """
+        good = {number for number, _ in self._sorted}
+        numbers = [(_number(file), kind_of(file)) for file in defective]
+        kinds = Counter(number for number, _ in set(numbers))
+        again = sum(number is not None and (number in good or kinds[number] > 1) for number, _ in numbers)
+        return again <= (1 - TELLING) * len(numbers)
 
     def group_of(self, file: PictureFile) -> str | None:
         """The group of the picture with the number next to this one's; None where there is no number."""

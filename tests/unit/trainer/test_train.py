@@ -154,6 +154,24 @@ def test_groups_that_leave_a_picture_out_are_refused(normal: Path, tmp_path: Pat
         learn(normal, tmp_path / "bundle", groups=table)
 
 
+def test_defects_that_are_numbered_in_a_folder_of_their_own_are_not_all_of_the_first_group(
+    normal: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text(
+        "file,group\n" + "".join(f"{path.name},part{int(path.stem) // 12}\n" for path in normal.glob("*/*"))
+    )
+    random = np.random.default_rng(0)
+    for number in range(8):
+        corner = int(random.integers(70)), int(random.integers(100))
+        draw(tmp_path / "abnormal" / "blot" / f"{number:02}.png", 100 + number, defect=corner)
+    head: dict[str, object] = dict(
+        learn(normal, tmp_path / "bundle", groups=table, abnormal=tmp_path / "abnormal").training["head"]  # type: ignore[arg-type]  # plain JSON
+    )
+    assert head.get("why") is None  # "defects of fewer than 3 parts"
+    assert "by_patches" in head
+
+
 def test_the_same_seed_learns_the_same_and_one_abnormal_teaches_nothing(normal: Path, tmp_path: Path) -> None:
     draw(tmp_path / "abnormal" / "blot" / "x.png", 100, defect=(30, 40))
     first = learn(normal, tmp_path / "first")

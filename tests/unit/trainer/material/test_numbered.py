@@ -32,3 +32,10 @@ def test_numbers_tell_where_neighbours_are_of_one_group() -> None:
     assert not Numbered(GOOD, ["1", "2", "1", "2", "1", "2"]).tell()
     assert not Numbered(files("x.png", "y.png"), ["1", "1"]).tell()
     assert not Numbered(files("x_1.png"), ["1"]).tell()
+
+
+def test_folders_that_are_numbered_one_by_one_tell_nothing_of_each_other() -> None:
+    numbered = Numbered(GOOD, GROUPS)
+    assert numbered.also_number(files("crack/a_004.png", "crack/b_004.png", "dent/005.png", "dent/x.png"))
+    assert not numbered.also_number(files("crack/001.png", "crack/002.png"))  # as good ones
+    assert not numbered.also_number(files("crack/100.png", "crack/101.png", "dent/100.png", "dent/101.png"))
