@@ -33,7 +33,8 @@ def ablate(
         Path | None,
         typer.Option(
             help="CSV of file,group for the good pictures: adds splits that keep groups whole. Defective pictures that "
-            "it does not name join the group of the good one whose number is next to theirs."
+            "it does not name join the group of the good one whose number is next to theirs, unless folders are "
+            "numbered each by itself."
         ),
     ] = None,
     only: Annotated[

@@ -14,7 +14,14 @@ from services.trainer.material.copies import Distinct, refuse_shared
 from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.numbered import Numbered
 from services.trainer.material.picture_features import Unreadable, sort_out
-from services.trainer.material.pictures import PictureFile, find_pictures, kind_of, read_group_table, read_groups
+from services.trainer.material.pictures import (
+    PictureFile,
+    each_alone,
+    find_pictures,
+    groups_of_abnormals,
+    kind_of,
+    read_groups,
+)
 from services.trainer.progress import Progress, silent
 
 NORMAL = "normal"
@@ -81,7 +88,7 @@ def find_dataset(
     The groups CSV must name every good picture. A defective one that it does not name joins the group of the good
     picture whose number is next to its own, a number being the last digits of a file's name: cameras number what they
     take, and pictures of one part taken one after the other may not stand on both sides of a split. Where names have
-    no numbers, it is a group of its own.
+    no numbers, or folders are numbered each by itself, it is a group of its own.
 
     Raises:
         AmbiguousPictures: pictures are given as good and as defective.
@@ -99,7 +106,7 @@ def find_dataset(
         group_of_good = read_groups(groups, good.files)
         group_of = (
             *group_of_good,
-            *_groups_of_defective(bad.files, good.files, group_of_good, read_group_table(groups)),
+            *_groups_of_defective(bad.files, good.files, group_of_good, groups),
         )
     dataset = Dataset(
         files=(*good.files, *bad.files),
@@ -142,12 +149,15 @@ def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 
 def _groups_of_defective(
-    bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: dict[str, str]
+    bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: Path
 ) -> list[str]:
     numbered = Numbered(good, group_of_good)
+    by_number = numbered.also_number(bad)
+    alone = each_alone(bad)
+    named = groups_of_abnormals(table, bad, good) or alone
     return [
-        table.get(file.name) or table.get(file.path.name) or numbered.group_of(file) or f"defective/{file.name}"
-        for file in bad
+        group if group != own else (numbered.group_of(file) if by_number else None) or f"defective/{file.name}"
+        for file, group, own in zip(bad, named, alone, strict=True)
     ]
 
 

@@ -43,7 +43,8 @@ def about(report: Report) -> tuple[str, ...]:
     if report.groups:
         said.append(
             f"A grouped split keeps each of {report.groups} groups on one side; defective pictures without a group "
-            "join that of the good picture whose number is next to theirs."
+            "join that of the good picture whose number is next to theirs, or, where folders are numbered each by "
+            "itself, stand for themselves."
         )
     else:
         said.append("No groups were given: where a part was taken several times, give --groups to see what is left.")

@@ -35,6 +35,17 @@ def test_a_group_that_the_table_names_for_a_defective_picture_holds(chips: Path,
     )
 
 
+def test_defects_that_are_numbered_as_good_pictures_are_join_none_of_their_groups(chips: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted((chips / "abnormal").rglob("*.png"))):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / f"shot_{number * 10}.png").write_bytes(path.read_bytes())
+    dataset, _ = find_dataset([chips / "normal"], tmp_path, chips / "groups.csv")
+    assert dataset.groups
+    of_defects = dataset.groups[dataset.good :]
+    assert len(set(of_defects)) == len(of_defects)
+    assert not set(of_defects) & set(dataset.groups[: dataset.good])
+
+
 def test_no_group_is_on_both_sides_of_a_grouped_split(dataset: Dataset) -> None:
     assert dataset.groups
     groups = np.array(dataset.groups)
