@@ -221,9 +221,14 @@ def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder with a picture's suffix, as the line finds them; links to folders are not followed."""
-    for parent, subfolders, names in os.walk(folder, onerror=_refuse_closed):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    """Files below a folder with a picture's suffix; links to folders are followed, each but once."""
+    entered: set[str] = set()
+    for parent, subfolders, names in os.walk(folder, onerror=_refuse_closed, followlinks=True):
+        if (place := os.path.realpath(parent)) in entered:
+            subfolders.clear()
+            continue
+        entered.add(place)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         paths = (Path(parent, name) for name in names if not name.startswith("."))
         yield from (path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES and _may_be_file(path))
 

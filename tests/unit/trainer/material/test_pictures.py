@@ -39,6 +39,13 @@ def test_folders_are_walked_recursively_and_sorted(tmp_path: Path) -> None:
     assert names(find_pictures(tmp_path)) == ["a.jpg", "b/1.jpeg", "b/2.PNG", "b/c/3.webp"]
 
 
+def test_links_to_folders_are_followed_each_but_once(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/crack/1.png", "bad/pit/2.png")
+    (tmp_path / "bad" / "crack").symlink_to(tmp_path / "elsewhere" / "crack")
+    (tmp_path / "bad" / "pit" / "up").symlink_to(tmp_path / "bad")
+    assert names(find_pictures(tmp_path / "bad")) == ["crack/1.png", "pit/2.png"]
+
+
 def test_training_sees_the_files_that_the_line_takes(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{suffix[1:]}{suffix}" for suffix in PICTURE_SUFFIXES), "notes.txt")
     assert [picture.path for picture in find_pictures(tmp_path)] == list(look_into(tmp_path).pictures)
