@@ -94,6 +94,27 @@ def test_an_alert_says_what_it_counted_and_by_which_rule() -> None:
     assert alert.raised_at == START + timedelta(seconds=2)
 
 
+def test_a_streak_says_what_it_counted_and_by_which_rule() -> None:
+    (alert,) = alerts_after(spelled("puu"), rules(STREAK))
+    assert alert.kind is AlertKind.UNINSPECTED_STREAK
+    assert alert.rule == "defaults.uninspected_streak"
+    assert (alert.count, alert.window, alert.product) == (2, 2, None)
+    assert alert.message == "2 chips of line line-1 in a row could not be inspected, c2 (qfn32) last"
+    assert alert.raised_at == START + timedelta(seconds=2)
+
+
+def test_an_alert_of_a_products_rule_names_the_product() -> None:
+    in_force = Rules.model_validate({"products": {"qfn32": BURST | STREAK | SILENCE}})
+    raised = alerts_after(spelled("uu"), in_force)
+    state, _ = observe(None, "line-1", chip(0, Verdict.PASS), in_force)
+    _, silent = observe_silence(state, "line-1", START + timedelta(seconds=10), in_force)
+    assert {(alert.kind, alert.product, alert.rule) for alert in (*raised, *silent)} == {
+        (AlertKind.REJECT_BURST, "qfn32", "products.qfn32.reject_burst"),
+        (AlertKind.UNINSPECTED_STREAK, "qfn32", "products.qfn32.uninspected_streak"),
+        (AlertKind.LINE_SILENT, "qfn32", "products.qfn32.line_silent"),
+    }
+
+
 def test_the_same_situation_gives_the_same_alert_id() -> None:
     once, again = alerts_after(spelled("rr"), rules(BURST)), alerts_after(spelled("rr"), rules(BURST))
     assert once == again

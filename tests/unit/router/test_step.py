@@ -59,6 +59,7 @@ def inspected(number: int, verdict: Verdict, *, line_id: str = "line-1", partiti
         else None,
         score=None if uninspected else 4.2,
         threshold=None if uninspected else 3.0,
+        defect_kind=None if uninspected else "scratch",
         bank_version="v1",
         regions=(Region(x=1, y=2, width=3, height=4, area=12, peak=0.5),),
         image=ImagePointer(topic="images", partition=1, offset=number, sha256="ab"),
@@ -95,6 +96,7 @@ def test_a_rejected_chip_leaves_with_all_that_is_known_of_it() -> None:
         verdict=Verdict.REJECT,
         score=4.2,
         threshold=3.0,
+        defect_kind="scratch",
         bank_version="v1",
         regions=record.event.regions,
         image=record.event.image,
@@ -340,6 +342,21 @@ def test_a_record_counts_once_also_where_what_was_said_of_it_did_not_fit() -> No
     ((kept,),) = step.to_keep().values()
     assert isinstance(kept, LineObserved)
     assert (kept.seen, kept.streak) == (1, 0)
+
+
+def test_a_chip_that_is_given_up_after_it_was_read_leaves_with_its_picture() -> None:
+    record = inspected(0, Verdict.PASS)
+    (rejected,) = router().uninspected(record.identity, record.source, GARBAGE, record.event)
+    assert isinstance(rejected, ChipRejected)
+    assert rejected.image == record.event.image
+
+
+def test_what_a_record_set_off_is_known_no_longer_than_its_batch() -> None:
+    step = router()
+    record = inspected(0, Verdict.UNINSPECTED)
+    events(step, [record])
+    step.to_keep()
+    assert alerts(events(step, [record])) == [(AlertKind.UNINSPECTED_STREAK, "e0")]
 
 
 def test_an_alert_outlives_that_its_chip_is_given_up() -> None:
