@@ -11,6 +11,7 @@ from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Source
 from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
+from shared.vision.errors import UnusableFeatures
 from shared.vision.features import quantise
 from shared.vision.head import Head, HeadFigures
 from shared.vision.memory_bank import LayerBank
@@ -60,7 +61,10 @@ class Banks:
         return self.by_space[feature_space]
 
     def not_ready_because(self) -> str | None:
-        return None
+        return "Redis is away" if self.away else None
+
+    def degraded_because(self) -> str | None:
+        return "banks may be outdated" if self.away else None
 
     def close(self) -> None:
         pass
@@ -143,6 +147,12 @@ def test_features_without_a_feature_space_are_not_judged() -> None:
     assert isinstance(outcome, UnknownFeatureSpace)
 
 
+@pytest.mark.parametrize("side", ["height", "width"])
+def test_features_without_the_size_of_their_picture_are_not_judged(side: str) -> None:
+    with pytest.raises(UnusableFeatures, match="extract them again"):
+        MatcherStep(Banks(bank())).process([record_of(features(**{side: None}))])
+
+
 def test_a_chip_the_extractor_gave_up_on_is_uninspected_for_the_extractors_reason() -> None:
     cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="truncated", stage="extractor")
     given_up = features(feature_space=None, grids=(), uninspected=cause)
@@ -159,6 +169,12 @@ def test_the_first_reason_stays_when_a_given_up_chip_also_comes_late() -> None:
     assert verdict.uninspected == first
 
 
+def test_a_chip_that_comes_late_names_its_picture_and_its_feature_space() -> None:
+    late = Uninspected(reason=UninspectedReason.TOO_LATE, detail="late", stage="matcher")
+    (verdict,) = MatcherStep(Banks(bank())).uninspected(identity(), Source("features", 0, 0), late, features())
+    assert (verdict.uninspected, verdict.image, verdict.feature_space) == (late, POINTER, "space")
+
+
 def test_a_record_that_is_no_event_is_uninspected() -> None:
     cause = Uninspected(reason=UninspectedReason.MALFORMED_RECORD, detail="garbage", stage="matcher")
     (verdict,) = MatcherStep(Banks(bank())).uninspected(identity(5), Source("features", 0, 0), cause, None)
@@ -170,6 +186,14 @@ def test_without_redis_nothing_is_given_up() -> None:
     banks.away = True
     with pytest.raises(NotReady):
         MatcherStep(banks).process([record_of(features())])
+
+
+def test_the_step_is_as_ready_as_its_banks() -> None:
+    banks = Banks(bank())
+    step = MatcherStep(banks)
+    assert (step.not_ready_because(), step.degraded_because()) == (None, None)
+    banks.away = True
+    assert (step.not_ready_because(), step.degraded_because()) == ("Redis is away", "banks may be outdated")
 
 
 def test_a_product_whose_bank_cannot_be_had_makes_its_chips_wait_and_no_others() -> None:
