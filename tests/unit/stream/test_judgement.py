@@ -99,6 +99,17 @@ def test_a_record_that_is_no_event_belongs_to_the_chip_in_its_headers():
     assert settled.given_up.reason is UninspectedReason.MALFORMED_RECORD
 
 
+def test_a_record_written_with_anothers_schema_belongs_to_the_chip_in_its_headers():
+    class Foreign(Codec):
+        def decode(self, data: bytes | None, expect: type) -> object:
+            return replace(super().decode(data, expect), line_id=7)
+
+    step = ToyStep()
+    (settled,) = judge(step, Foreign(REGISTRY, TOPICS)).judge(chips("p")).settled
+    assert settled.given_up.reason is UninspectedReason.MALFORMED_RECORD
+    assert (forwarded(settled).line_id, step.batches) == ("line-1", [])
+
+
 def test_a_late_chip_costs_no_work_and_leaves_no_dead_letter():
     step = ToyStep()
     (settled,) = judge(step).judge(chips("p", verdict_by=LATE)).settled
