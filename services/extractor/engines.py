@@ -81,14 +81,12 @@ class EngineCache:
         if self._clock() < until:
             raise RecipeUnsupported(because)
         try:
-            engine = load_engine(
+            return load_engine(
                 self._settings.kind, recipe, threads=self._settings.threads, graphs=self._graphs_of(recipe)
             )
         except VisionConfigurationError as error:
             self._unsupported[feature_space] = (self._clock() + RETRY_S, str(error))
             raise RecipeUnsupported(str(error)) from error
-        self._unsupported.pop(feature_space, None)
-        return engine
 
     def warm_up(self, recipe: Recipe) -> None:
         """Compile the recipe's engine and run batches of all its sizes, so that no chip waits for that.

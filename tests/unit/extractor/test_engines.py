@@ -25,8 +25,9 @@ def no_graphs(_recipe: Recipe) -> None:
 class SeenEngine:
     batch_sizes = (1, 4)
 
-    def __init__(self, graphs: Int8Graphs | None) -> None:
+    def __init__(self, graphs: Int8Graphs | None, threads: int | None = None) -> None:
         self.graphs = graphs
+        self.threads = threads
         self.seen: list[tuple[tuple[int, ...], int]] = []
 
     def features(self, pictures: np.ndarray, input_size: int) -> dict[str, np.ndarray]:
@@ -38,8 +39,8 @@ class SeenEngine:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[SeenEngine]:
     made: list[SeenEngine] = []
 
-    def load_engine(*_: Any, graphs: Int8Graphs | None, **__: Any) -> SeenEngine:
-        made.append(SeenEngine(graphs))
+    def load_engine(*_: Any, graphs: Int8Graphs | None, threads: int | None = None) -> SeenEngine:
+        made.append(SeenEngine(graphs, threads))
         return made[-1]
 
     monkeypatch.setattr(engines, "load_engine", load_engine)
@@ -48,7 +49,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[SeenEngine]:
 
 def test_every_batch_size_of_every_input_size_is_run_before_the_first_chip(loaded: list[SeenEngine]) -> None:
     EngineCache(EngineSettings(), no_graphs).warm_up(RECIPE)
-    assert [(shape[0], size) for shape, size in loaded[0].seen] == [(1, 64), (4, 64), (1, 96), (4, 96)]
+    expected = [((count, size, size, 3), size) for size in (64, 96) for count in (1, 4)]
+    assert sorted(loaded[0].seen, key=lambda batch: batch[1]) == expected
+
+
+def test_an_engine_takes_as_many_threads_as_are_set(loaded: list[SeenEngine]) -> None:
+    EngineCache(EngineSettings(threads=3), no_graphs).warm_up(RECIPE)
+    assert loaded[0].threads == 3
 
 
 def test_one_engine_serves_all_products_of_a_feature_space(loaded: list[SeenEngine]) -> None:
