@@ -69,10 +69,22 @@ def test_a_folder_is_no_picture(root: Path) -> None:
         read_image(captured(image_uri=root.as_uri()), root=root, max_bytes=LIMIT)
 
 
-@pytest.mark.parametrize("uri", ["http://camera/chip.png", "file://nas/chip.png", "chip.png", "file:///a%00b"])
-def test_only_local_files_are_read(root: Path, uri: str) -> None:
-    with pytest.raises(ImageUnavailable):
-        read_image(captured(image_uri=uri), root=root, max_bytes=LIMIT)
+@pytest.mark.parametrize("address", ["http://camera", "http://", "file://nas", ""])
+def test_only_local_files_are_read_be_there_one_of_that_path(root: Path, address: str) -> None:
+    (root / "chip.png").write_bytes(PICTURE)
+    with pytest.raises(ImageUnavailable, match="is no local file"):
+        read_image(captured(image_uri=f"{address}{root}/chip.png"), root=root, max_bytes=LIMIT)
+
+
+def test_a_local_file_may_name_this_host(root: Path) -> None:
+    (root / "chip.png").write_bytes(PICTURE)
+    named = captured(image_uri=f"file://localhost{root}/chip.png")
+    assert read_image(named, root=root, max_bytes=LIMIT) == PICTURE
+
+
+def test_a_path_that_no_file_can_have_is_unavailable(root: Path) -> None:
+    with pytest.raises(ImageUnavailable, match="cannot be read"):
+        read_image(captured(image_uri="file:///a%00b"), root=root, max_bytes=LIMIT)
 
 
 def test_dots_do_not_lead_out_of_the_root(root: Path) -> None:
@@ -86,6 +98,12 @@ def test_a_link_does_not_lead_out_of_the_root(root: Path) -> None:
     (root / "link.png").symlink_to(root.parent / "secret.png")
     with pytest.raises(ImageUnavailable, match="outside the image root"):
         read_image(captured(image_uri=(root / "link.png").as_uri()), root=root, max_bytes=LIMIT)
+
+
+def test_a_file_as_large_as_the_limit_is_read(root: Path) -> None:
+    (root / "large.png").write_bytes(PICTURE)
+    large = captured(image_uri=(root / "large.png").as_uri())
+    assert read_image(large, root=root, max_bytes=len(PICTURE)) == PICTURE
 
 
 def test_a_file_above_the_limit_is_refused_with_the_limit_named(root: Path) -> None:

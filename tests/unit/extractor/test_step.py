@@ -1,4 +1,6 @@
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from services.extractor.errors import RecipeUnsupported
+from services.extractor.image_source import ImageUnavailable
 from services.extractor.settings import ImageSettings
 from services.extractor.step import ExtractorStep
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
@@ -13,7 +16,7 @@ from shared.errors import ConfigurationError, NotReady
 from shared.events import FeaturesExtracted, Uninspected, UninspectedReason
 from shared.stream.errors import RecordsNotReady
 from shared.stream.step import Source
-from shared.vision.errors import UndecodableImage
+from shared.vision.errors import ImageTooLarge, UndecodableImage
 from shared.vision.features import patches_of
 from shared.vision.recipe import Layer, Recipe
 from tests.bad_pictures import encoded
@@ -138,6 +141,24 @@ def test_bad_chips_do_not_disturb_their_neighbours(step: ExtractorStep) -> None:
     assert isinstance(undecodable, UndecodableImage)
     assert isinstance(unknown, UnknownProduct)
     assert first[0].grids == last[0].grids
+
+
+def test_pictures_beyond_the_limits_that_are_set_are_refused(
+    recipes: Recipes, engines: Engines, tmp_path: Path
+) -> None:
+    (tmp_path / "chip.png").write_bytes(picture((1, 2, 3)))
+    by_reference = replace(
+        image_captured(picture((1, 2, 3)), 1), image_bytes=None, image_uri=(tmp_path / "chip.png").as_uri()
+    )
+    limits = ImageSettings(root=tmp_path, max_pixels=40 * 30 - 1, max_referenced_bytes=20)
+    step = ExtractorStep(recipes, engines, limits)
+    too_many_pixels, too_many_bytes = step.process(
+        [record_of(image_captured(picture((1, 2, 3)), 0)), record_of(by_reference)]
+    )
+    step.close()
+    assert isinstance(too_many_pixels, ImageTooLarge)
+    assert isinstance(too_many_bytes, ImageUnavailable)
+    assert "larger than 20 bytes" in str(too_many_bytes)
 
 
 def test_without_redis_nothing_is_given_up(step: ExtractorStep, recipes: Recipes) -> None:
