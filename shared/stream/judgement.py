@@ -156,15 +156,13 @@ class Judge(Generic[E]):
             return list(chips)
         once: list[_Chip[E]] = []
         taken: set[tuple[int, bytes]] = set()
-        waiting: set[int] = set()
         for received, chip in zip(batch, chips, strict=True):
             partition, replayed = received.source.partition, received.replay_of is not None
             if isinstance(chip, NotReady | _Behind):
                 once.append(chip)
                 continue
             place = partition, digest_of(chip.identity)
-            if partition in waiting or (replayed and place in taken):
-                waiting.add(partition)
+            if replayed and place in taken:
                 once.append(_Behind())
             elif place in taken or not self._settled_chips.takes(partition, chip.identity, replayed=replayed):
                 once.append(_Repeated(chip.identity))
