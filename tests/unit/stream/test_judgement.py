@@ -10,9 +10,10 @@ from shared.events import (
     DeadLetter,
     FeaturesExtracted,
     ImageCaptured,
+    SettledChip,
     UninspectedReason,
 )
-from shared.identity import identity_of, to_headers
+from shared.identity import MAX_ID_LENGTH, cut, identity_of, to_headers
 from shared.stream.errors import RecordsNotReady
 from shared.stream.giving_up import DETAIL_CHARACTERS
 from shared.stream.judgement import Judge
@@ -108,6 +109,13 @@ def test_a_record_written_with_anothers_schema_belongs_to_the_chip_in_its_header
     (settled,) = judge(step, Foreign(REGISTRY, TOPICS)).judge(chips("p")).settled
     assert settled.given_up.reason is UninspectedReason.MALFORMED_RECORD
     assert (forwarded(settled).line_id, step.batches) == ("line-1", [])
+
+
+def test_a_chip_whose_ids_are_too_long_is_given_up_under_shorter_ones():
+    record = received(image_captured(b"picture", chip_id="x" * (MAX_ID_LENGTH + 1)))
+    (settled,) = judge().judge([record]).settled
+    assert "chip_id: more than" in settled.given_up.detail
+    assert forwarded(settled).chip_id == cut("x" * (MAX_ID_LENGTH + 1))
 
 
 def test_a_late_chip_costs_no_work_and_leaves_no_dead_letter():
@@ -295,6 +303,13 @@ def test_a_chip_that_comes_again_leads_to_nothing():
     judging.judge(chips("p"))
     (again,) = judging.judge([received(image_captured(b"picture", 0, product="p"), 7)]).settled
     assert (again.outputs, again.repeated, again.says_nothing) == ((), True, True)
+
+
+def test_as_many_chips_are_read_back_as_are_remembered():
+    (recall,) = Judge(OnceStep(), CODEC, TOPICS, remembered_chips=5).recalls
+    chip = SettledChip(digest=bytes(16), uninspected=False)
+    assert (recall.event, recall.key, recall.latest) == (ChipsSettled, b"toy", 5)
+    assert recall.weigh(ChipsSettled(stage="toy", chips=(chip, chip, chip), settled_at=NOON)) == 3
 
 
 def test_a_chip_that_comes_twice_in_a_batch_is_judged_once():
