@@ -203,6 +203,23 @@ def test_a_refused_schema_is_incompatible_with_the_registrys_reason(played: Play
         registry.register(IMAGES)
 
 
+def test_a_registry_whose_subjects_cannot_be_written_registers_nothing(played: Played, registry: SchemaRegistry):
+    played.answers["PUT", "/config/images-value"] = (200, {"compatibility": "FULL_TRANSITIVE"})
+    missing = {"error_code": 40401, "message": "Subject not found"}
+    played.answers["POST", "/subjects/images-value/versions"] = (404, missing)
+
+    with pytest.raises(RegistryUnavailable, match="subjects cannot be written there"):
+        registry.register(IMAGES)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_user_that_the_registry_refuses_is_named(played: Played, status: int):
+    played.answers["GET", "/schemas/ids/7"] = (status, {"error_code": 100 * status + 1, "message": "no"})
+    settings = RegistrySettings(url=played.url, username="matcher", password="open")
+    with SchemaRegistry(settings) as registry, pytest.raises(RegistryUnavailable, match="refuses the user matcher"):
+        registry.schema_of(7)
+
+
 def test_a_proxy_is_kept_out_of_the_way_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "plant.example")
