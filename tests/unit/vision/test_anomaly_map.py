@@ -35,6 +35,11 @@ def test_layers_meet_at_the_finest_grid() -> None:
     assert fused == pytest.approx(3)
 
 
+def test_a_layer_counts_by_its_weight() -> None:
+    low, high = np.full((1, 4, 4), 2, np.float32), np.full((1, 4, 4), 4, np.float32)
+    assert fuse([low, high], [3, 1]) == pytest.approx(2.5)
+
+
 def test_maps_are_lowered_by_a_share_of_their_own_medians() -> None:
     coarse = np.zeros((2, 3, 3), np.float32)
     coarse[0] = 5

@@ -12,6 +12,8 @@ from shared.vision.features import quantise
 from shared.vision.inspection import inspect
 from shared.vision.mask import decode
 from shared.vision.memory_bank import build_layer_bank
+from shared.vision.patch_head import PatchHead, PatchHeadFigures
+from shared.vision.patch_network import PatchNetwork, surety
 from shared.vision.promise import Promise
 from shared.vision.recipe import Layer, Recipe
 
@@ -91,6 +93,19 @@ def test_the_score_grows_with_the_oddity(bank: Bank) -> None:
     chips = [make_grids(99, odd=(4, 12), strength=strength) for strength in (0, 0.2, 0.5, 1)]
     scores = [inspection.score for inspection in inspect(chips, [(64, 64)] * 4, bank)]
     assert scores == sorted(scores)
+
+
+def test_a_patch_head_adds_to_the_score_where_there_is_no_other_head(bank: Bank) -> None:
+    channels = sum(shape[-1] for shape in SHAPES.values())
+    sure_of_all = PatchNetwork(
+        np.zeros((channels, 1), np.float32), np.zeros(1, np.float32), np.array([1, 3], np.float32)
+    )
+    figures = PatchHeadFigures(weight=2.0, spread=Spread(mean=0.0, std=0.5), side=4, top_fraction=0.1)
+    patch_head = PatchHead(figures, sure_of_all, np.ones(1, np.float32))
+    [plain], [taught] = (
+        inspect([make_grids(99)], [(64, 64)], each) for each in (bank, replace(bank, patch_head=patch_head))
+    )
+    assert taught.score - plain.score == pytest.approx(4 * float(surety(np.float32(3))), rel=1e-4)
 
 
 def test_a_chip_is_judged_the_same_in_any_company(bank: Bank) -> None:
