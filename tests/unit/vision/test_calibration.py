@@ -58,6 +58,15 @@ def test_any_grid_is_standardised_and_a_flat_one_everywhere_alike(height: int, w
     assert same == pytest.approx((distances - 0.5) / 0.25, abs=1e-5)
 
 
+@pytest.mark.parametrize(("length", "expected"), [(1, [1.5]), (2, [1, 2]), (4, [1, 1.25, 1.75, 2])])
+def test_what_is_expected_goes_over_between_the_centres_of_cells(length: int, expected: list[float]) -> None:
+    flat = np.zeros((1, length, length), np.float32)
+    down = PlaceSpread(rows=2, columns=1, means=(1, 2), stds=(1, 1)).standardise(flat)
+    across = PlaceSpread(rows=1, columns=2, means=(1, 2), stds=(1, 1)).standardise(flat)
+    np.testing.assert_allclose(-down[0, :, 0], expected)
+    np.testing.assert_allclose(-across[0, 0], expected)
+
+
 @pytest.mark.parametrize(("fraction", "expected"), [(0.01, 99), (0.03, 98), (0.05, 97), (1.0, 49.5)])
 def test_the_top_mean_is_over_the_largest_and_one_at_least(fraction: float, expected: float) -> None:
     distances = np.random.default_rng(0).permutation(100).reshape(1, 10, 10).astype(np.float32)

@@ -69,6 +69,7 @@ def test_regions_are_bounded_and_the_mask_holds_all() -> None:
         (2, 2, "o", "end in the middle"),
         (2, 2, "4oooooooo", "no compressed COCO runs"),
         (2, 2, "4 ", "no compressed COCO runs"),
+        (2, 2, "p", "no compressed COCO runs"),
         (2, 2, "é", "no compressed COCO runs"),
         (2, 2, "@4", "a run of -16 pixels"),
     ],
