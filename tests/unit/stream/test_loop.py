@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+from prometheus_client import REGISTRY
 
+from shared.identity import headers_of
 from shared.stream import partitions
-from shared.stream.errors import OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
+from shared.stream.errors import ClientFailed, OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
 from shared.stream.step import Source
-from tests.events_of_chips import image_captured
+from tests.events_of_chips import NOON, image_captured
 from tests.toy_stage import OnceStep
 from tests.unit.stream.doubles import TOPIC
 from tests.unit.stream.stage import CODEC, IMAGES, Stage, ids, log_of
@@ -100,6 +102,33 @@ def test_an_output_that_the_broker_refuses_makes_a_dead_letter_of_its_record_alo
     stage.transactions.failures.append(OutputRefused("too large", [Source(TOPIC, 0, 2)]))
     assert stage.run() == ids(*range(6))
     assert stage.committed("dead-letters") == ids(2)
+
+
+def test_a_record_of_which_the_broker_takes_not_even_a_dead_letter_stops_the_stage():
+    stage = Stage(log_of(range(6)))
+    stage.transactions.failures.extend([OutputRefused("too large", [Source(TOPIC, 0, 2)])] * 2)
+    with pytest.raises(ClientFailed, match="not even the dead letter"):
+        stage.run()
+    assert stage.consumer.committed_offsets == {}
+
+
+def test_what_is_committed_is_counted():
+    def counted() -> float:
+        forwarded = {"stage": "toy", "verdict": "FORWARDED"}
+        return REGISTRY.get_sample_value("chipsieve_chips_total", forwarded) or 0
+
+    before = counted()
+    Stage(log_of(range(10))).run()
+    assert counted() == before + 10
+
+
+def test_a_backlog_of_late_chips_drains_in_a_few_transactions():
+    late = [image_captured(b"picture", number, verdict_by=NOON) for number in range(100)]
+    stage, commits = Stage({0: [CODEC.encode(chip) for chip in late]}), []
+    stage.consumer.headers = {(0, offset): headers_of(chip) for offset, chip in enumerate(late)}
+    stage.transactions.before_commit = lambda: commits.append(None)
+    assert stage.run() == ids(*range(100))
+    assert len(commits) < 25  # a batch holds four chips that are on time
 
 
 def test_a_batch_over_the_dead_letter_limit_is_not_committed_nor_any_after_it():
