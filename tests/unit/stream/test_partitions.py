@@ -51,6 +51,14 @@ def test_a_client_that_goes_back_is_sent_on_once(partitions: Partitions, consume
     assert partitions.adrift == set()
 
 
+def test_a_client_that_goes_back_after_it_went_on_is_sent_on_again(partitions: Partitions) -> None:
+    for following in (10, 11):
+        assert not partitions.takes(0, 3)
+        partitions.seek()
+        assert partitions.takes(0, following)
+    assert partitions.adrift == set()
+
+
 def test_where_it_goes_back_again_the_log_does_not_have_what_comes_next(partitions: Partitions) -> None:
     assert not partitions.takes(0, 3)
     partitions.seek()
@@ -102,6 +110,16 @@ def test_where_the_client_stood_before_a_partition_began_anew_means_nothing(
     partitions.seek()
     consumer.position[0] = 30
     assert partitions.past_markers(0, 10) == 10
+
+
+def test_what_is_committed_of_a_partition_adrift_does_not_follow_the_client(
+    partitions: Partitions, consumer: ConsumerDouble, clock: Clock
+) -> None:
+    assert partitions.takes(0, 10)
+    clock.now += LOOKED_UP_AFTER_S + 1
+    assert not partitions.takes(0, 3)
+    consumer.position[0] = 30
+    assert partitions.past_markers(0, 11) == 11
 
 
 def test_a_partition_that_begins_anew_is_adrift_no_more(partitions: Partitions, clock: Clock) -> None:
