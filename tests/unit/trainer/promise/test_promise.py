@@ -51,6 +51,11 @@ def test_the_promise_is_kept_nineteen_times_in_twenty() -> None:
     assert np.mean(rates) > 0.02  # and it is not bought by rejecting nothing
 
 
+@pytest.mark.parametrize("evidence", [Evidence(10, None, 10), Evidence(10, 5, 5.0)])
+def test_where_all_pictures_lie_beyond_the_threshold_nothing_can_be_promised(evidence: Evidence) -> None:
+    assert evidence.lowest_rate(0.95, 10) == 1
+
+
 @pytest.mark.parametrize("number", [1, 2, 5, 19])
 def test_few_normals_get_their_largest_score_and_are_told_what_it_promises(number: int) -> None:
     threshold, promise = promised_threshold(np.arange(number, dtype=np.float32), 0.01)
