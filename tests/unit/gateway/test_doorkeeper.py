@@ -104,10 +104,12 @@ def test_a_line_may_send_at_its_rate_for_ever() -> None:
 
 
 def test_a_sender_that_invents_lines_does_not_fill_the_memory() -> None:
-    keeper = Doorkeeper(None, rate=1.0, burst=1)
+    keeper = Doorkeeper(None, rate=1.0, burst=1, clock=lambda: 0.0)
     for number in range(LINES_REMEMBERED + 100):
         keeper.admit(f"line-{number}", frozenset({"*"}))
     assert len(keeper._buckets) == LINES_REMEMBERED
+    with pytest.raises(RateLimited):  # those that sent last are remembered
+        keeper.admit(f"line-{number}", frozenset({"*"}))
 
 
 def test_a_token_that_is_added_or_taken_away_counts_without_a_restart(tokens: Path) -> None:
