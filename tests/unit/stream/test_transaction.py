@@ -125,6 +125,9 @@ def test_a_record_too_large_is_named_by_its_source():
     with pytest.raises(OutputRefused) as refused:
         setup.commit()
     assert refused.value.sources == {Source("images", 0, 3)}
+    setup.failures["commit_transaction"] = deque([ABORTABLE])
+    with pytest.raises(TransactionAborted, match="not a member"):  # the next transaction's failure is its own
+        setup.commit()
 
 
 def test_a_topic_that_the_user_may_not_write_to_is_named_with_the_remedy():
@@ -198,6 +201,13 @@ def test_a_broker_that_ended_an_old_transaction_by_itself_did_not_give_the_slot_
     with pytest.raises(OutcomeUnknown):
         setup.commit()
     assert setup.producers == 2
+
+
+def test_a_slot_that_is_lost_long_after_the_broker_was_away_is_lost():
+    setup = Setup(commit_transaction=[AWAY, None, FENCED])
+    setup.commit()
+    with pytest.raises(Fenced, match="toy-0"):
+        setup.commit()
 
 
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
