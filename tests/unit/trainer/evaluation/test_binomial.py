@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import beta, binom, t
 
 from services.trainer.evaluation.binomial import Counts
 
@@ -39,14 +39,24 @@ def test_of_pictures_that_are_alike_groups_count() -> None:
     assert grouped.of_unvarying("false_reject_rate", 0.0, 0.95) == pytest.approx((0, 0.6024), abs=1e-4)  # of four
 
 
+def test_a_share_of_pictures_that_are_alike_rests_on_as_many_as_tell_as_much() -> None:
+    grouped = counts([str(picture // 10) for picture in range(60)])  # 40 good pictures in four groups
+    drawn = [0.2, 0.3, 0.4]
+    few_groups = (t.ppf(0.975, 39) / t.ppf(0.975, 3)) ** 2
+    effective = few_groups * 0.3 * 0.7 / (np.var(drawn) * 4 / 3)
+    ends = beta.ppf(0.025, 0.3 * effective, 0.7 * effective + 1), beta.ppf(0.975, 0.3 * effective + 1, 0.7 * effective)
+    assert grouped.of_rate("false_reject_rate", 0.3, drawn, 0.95) == pytest.approx(ends)
+
+
 def test_a_figure_that_does_not_vary_may_be_what_as_many_could_hide() -> None:
     """All nine of four defects and five good pictures rejected: in nine alike, a third may be different."""
     defective = np.arange(9) >= 5
     all_rejected = Counts.of(np.ones(9, np.bool_), defective, None)
     different = 1 - 0.025 ** (1 / 9)
     assert all_rejected.of_unvarying("accuracy", 4 / 9, 0.95) == pytest.approx((4 / 9 - different, 4 / 9 + different))
-    low, high = all_rejected.of_unvarying("f1", 8 / 13, 0.95) or (1, 0)
-    assert low < 8 / 13 < high
+    low, high = 4 / 9 - different, 4 / 9 + different  # right rejects among those rejected or defective
+    f1 = 2 * low / (1 + low), 2 * high / (1 + high)
+    assert all_rejected.of_unvarying("f1", 8 / 13, 0.95) == pytest.approx(f1)
     assert all_rejected.of_unvarying("recall", 1.0, 0.95) == pytest.approx((0.3976, 1), abs=1e-4)
 
 
