@@ -55,6 +55,24 @@ def test_the_operator_may_replay() -> None:
     assert AccessRule("transactional_id", name, "literal", "Write") in rules
 
 
+def test_who_manages_topics_may_make_and_look_at_each_of_them_and_no_more() -> None:
+    of_topics = {
+        AccessRule("topic", topic.name, "literal", operation)
+        for topic in TOPICS.by_name.values()
+        for operation in ("Create", "Describe", "DescribeConfigs")
+    }
+    of_cluster = AccessRule("cluster", "kafka-cluster", "literal", "DescribeConfigs")
+    assert set(kafka_rules(Principal(manages_topics=True), TOPICS)) == {*of_topics, of_cluster}
+
+
+def test_who_watches_may_describe_and_no_more() -> None:
+    watcher = Principal(describes=("images",), watches_groups=("chipsieve-*",))
+    assert kafka_rules(watcher, TOPICS, prefix="east-") == [
+        AccessRule("group", "east-chipsieve-", "prefixed", "Describe"),
+        AccessRule("topic", "east-images", "literal", "Describe"),
+    ]
+
+
 def test_only_who_publishes_banks_may_change_them() -> None:
     assert {name for name, principal in ACCESS.items() if principal.banks == "write"} == {"trainer"}
     rules = redis_rules(ACCESS["matcher"])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from shared.identity import (
     MAX_ID_LENGTH,
     UNKNOWN,
     Identity,
+    cut,
     from_headers,
     headers_of,
     identity_of,
@@ -101,6 +103,13 @@ def test_an_id_that_is_just_short_enough_stays_as_it_is():
     assert overlong(given) == ["chip_id"]
     assert shortened(given).event_id == given.event_id
     assert shortened(shortened(given)) == shortened(given)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_each_id_that_is_too_long_is_cut_and_the_others_are_not(name: str):
+    plain = Identity(event_id="e", chip_id="c", line_id="l", product="p", captured_at=NOW)
+    given = replace(plain, **{name: "x" * (MAX_ID_LENGTH + 1)})
+    assert shortened(given) == replace(plain, **{name: cut("x" * (MAX_ID_LENGTH + 1))})
 
 
 @pytest.mark.parametrize("value", [b"", b"soon", b"9" * 30, b"\xff\xfe"])
