@@ -23,3 +23,10 @@ def test_a_gate_reads_the_verdict_from_the_headers_of_what_follows() -> None:
         ("rejects", b"UNINSPECTED"),
     ]
     assert outputs[0].headers == [*headers_of(INSPECTED), (REPLAY_OF, b"matcher:features:0:3")]
+
+
+def test_a_traced_chip_is_traced_on() -> None:
+    traced = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    received = Received(Source("features", 2, 7), b"line-1", b"", (traced,), NOON)
+    (output,) = Encoder(CODEC, TOPICS).following(received, identity(1), [INSPECTED])
+    assert traced in output.headers  # unchanged where this process tells no traces
