@@ -126,6 +126,10 @@ def test_a_figure_that_is_not_defined_has_no_interval() -> None:
     assert interval([0.5, 0.5]) is None
 
 
+def test_an_interval_leaves_a_fortieth_at_either_end() -> None:
+    assert interval([value / 1000 for value in range(1001)]) == pytest.approx((0.025, 0.975))
+
+
 def test_intervals_over_pixels_hold_the_figures() -> None:
     random = np.random.default_rng(0)
     figures, sample = PixelFigures(-3, 6), PixelSample(-3, 6)
