@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from services.gateway.capture import capture, identify
 from services.gateway.producer import ImageProducer
+from shared.identity import to_headers
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings, Settings
 from shared.wire.codec import Codec
@@ -68,3 +69,20 @@ def test_a_client_that_cannot_go_on_ends_the_gateway_and_leaves_no_sender_withou
         assert ended.is_set()
         assert producer.fatal_error is not None
         assert producer.not_ready_because() == producer.fatal_error
+
+
+def test_a_picture_goes_to_the_images_of_its_prefix_by_its_line_with_its_identity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Takes(GivesUp):
+        produced: tuple[object, ...] = ()
+
+        def produce(self, topic: str, *, key: bytes, value: bytes, headers: object, on_delivery: object) -> None:
+            Takes.produced = topic, key, value, headers
+
+    monkeypatch.setattr(Codec, "encode", lambda *_: b"encoded")
+    monkeypatch.setattr("services.gateway.producer.Producer", Takes)
+    identity = identify(line_id="line-1", product="soic-8", chip_id="1", deadline_ms=250)
+    with ImageProducer(Settings(topic_prefix="east-"), delivery_timeout_ms=1000) as producer:
+        producer.publish(capture(identity, b"", max_image_bytes=1))
+    assert Takes.produced == ("east-images", b"line-1", b"encoded", to_headers(identity))
