@@ -208,6 +208,7 @@ class TransactionsDouble:
         self, outputs: Collection[Output], offsets: Mapping[int, int], notes: Mapping[int, str], member: str
     ) -> None:
         assert member == "membership"
+        assert offsets.keys() <= self._consumer.assigned, "only offsets of one's own partitions are committed"
         self.before_commit()
         failure = self.failures.popleft() if self.failures else None
         if failure is None or self.takes_effect_though_it_fails:

@@ -7,7 +7,15 @@ from prometheus_client import REGISTRY
 
 from shared.identity import headers_of
 from shared.stream import partitions
-from shared.stream.errors import ClientFailed, OutcomeUnknown, OutputRefused, TooManyDeadLetters, TransactionAborted
+from shared.stream.deadline import NOTHING
+from shared.stream.errors import (
+    ClientFailed,
+    Fenced,
+    OutcomeUnknown,
+    OutputRefused,
+    TooManyDeadLetters,
+    TransactionAborted,
+)
 from shared.stream.step import Source
 from tests.events_of_chips import NOON, image_captured
 from tests.toy_stage import OnceStep
@@ -122,6 +130,12 @@ def test_what_is_committed_is_counted():
     assert counted() == before + 10
 
 
+def test_how_long_batches_take_is_learnt_from_them():
+    stage = Stage(log_of(range(10)))
+    stage.run()
+    assert stage.loop._judging._pace.needed > NOTHING
+
+
 def test_a_backlog_of_late_chips_drains_in_a_few_transactions():
     late = [image_captured(b"picture", number, verdict_by=NOON) for number in range(100)]
     stage, commits = Stage({0: [CODEC.encode(chip) for chip in late]}), []
@@ -155,6 +169,36 @@ def test_on_revocation_the_batch_in_flight_is_committed_and_the_rest_dropped():
     of_revoked = [event_id for event_id in committed if event_id in ids(*range(10))]
     assert of_revoked == ids(*range(stage.consumer.committed_offsets.get(0, 0)))
     assert [event_id for event_id in committed if event_id not in of_revoked] == ids(*range(20, 30))
+
+
+def revoke_once_a_batch_is_in_flight(stage: Stage) -> None:
+    stage.step.may_go_on.clear()
+
+    def look() -> None:
+        if not stage.step.batches:
+            stage.consumer.between_polls.append(look)
+            return
+        stage.step.may_go_on.set()
+        stage.consumer.revoke({0})
+
+    stage.consumer.between_polls.append(look)
+
+
+def test_the_batch_in_flight_is_committed_before_its_partition_goes():
+    stage = Stage(log_of(range(10)))
+    revoke_once_a_batch_is_in_flight(stage)
+    assert stage.run() == ids(*range(4))
+    assert stage.vitals.partitions == frozenset()
+    assert REGISTRY.get_sample_value("chipsieve_assigned_partitions", {"stage": "toy"}) == 0
+
+
+def test_what_fails_while_a_partition_goes_ends_the_stage():
+    stage = Stage(log_of(range(10)))
+    stage.transactions.failures.append(Fenced("the slot is another's"))
+    revoke_once_a_batch_is_in_flight(stage)
+    with pytest.raises(Fenced):
+        stage.run()
+    assert stage.committed() == []
 
 
 def test_of_lost_partitions_nothing_more_is_committed():

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE
 
-from shared.stream.record import Received
+from shared.stream.record import Output, Received
 from shared.stream.step import Source
 from tests.events_of_chips import NOON
 from tests.unit.stream.doubles import MessageDouble
@@ -58,3 +58,15 @@ def test_what_a_record_holds_in_memory_counts_its_key_and_headers():
     plain = Received(Source("images", 0, 0), None, b"value", (), NOON)
     headed = Received(Source("images", 0, 0), b"k" * 1000, b"value", (("name", b"v" * 1000), ("none", None)), NOON)
     assert headed.size - plain.size >= 2000 + len("name") + len("none")
+
+
+@pytest.mark.parametrize("part", ["key", "value", "name", "text"])
+def test_every_part_of_a_record_counts_for_its_size(part: str):
+    def sizes(*, key: bytes = b"", value: bytes = b"", name: str = "", text: bytes = b"") -> tuple[int, int]:
+        place, headers = Source("images", 0, 0), [(name, text)]
+        produced = Output("images", 0, key, value, headers, place)
+        return produced.size, Received(place, key, value, tuple(headers), NOON).size
+
+    large = sizes(**{part: "n" * 1000 if part == "name" else bytes(1000)})
+    assert min(sizes()) > 0
+    assert large == tuple(empty + 1000 for empty in sizes())
