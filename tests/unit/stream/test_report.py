@@ -78,6 +78,15 @@ def test_a_lines_last_chip_is_known() -> None:
     assert before <= value("chipsieve_last_chip_timestamp_seconds", stage="last", line="a")
 
 
+def test_a_chip_that_came_too_late_is_no_dead_letter_and_one_that_failed_is() -> None:
+    for reason, dead_letter in ((UninspectedReason.TOO_LATE, False), (UninspectedReason.INTERNAL_ERROR, True)):
+        given_up = Uninspected(reason=reason, detail="why", stage="letters")
+        record = settled("a", "UNINSPECTED", given_up=given_up, dead_letter=dead_letter)
+        report.committed("letters", [record], 0.0)
+        assert value("chipsieve_uninspected_total", stage="letters", reason=str(reason)) == 1
+        assert value("chipsieve_dead_letters_total", stage="letters") == dead_letter
+
+
 def test_a_sender_that_makes_up_lines_does_not_make_up_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "LINES_COUNTED", 3)
     monkeypatch.setattr(metrics, "_pairs", set())
