@@ -47,6 +47,20 @@ def test_a_renewed_certificate_is_shown_to_new_connections(folder: Path) -> None
     assert shown(certificate, folder) != before
 
 
+def test_it_looks_again_until_it_is_told_to_stop(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, looks = threading.Event(), []
+    certificate = Certificate(folder / "gateway.crt", folder / "gateway.key")
+
+    def look_again() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            stopped.set()
+
+    monkeypatch.setattr(certificate, "look_again", look_again)
+    certificate.follow(stopped, every_s=0.0)
+    assert len(looks) == 3
+
+
 def test_half_a_renewal_leaves_the_certificate_that_was(folder: Path) -> None:
     certificate = Certificate(folder / "gateway.crt", folder / "gateway.key")
     before = shown(certificate, folder)
