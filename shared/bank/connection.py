@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.bank.errors import BankUnavailable
+from shared.bank.errors import BankUnavailable, RedisUnreachable
 from shared.errors import ConfigurationError
 from shared.settings import RedisSettings, authority
 
@@ -57,7 +57,7 @@ class Connection:
                 "CHIPSIEVE_REDIS__PASSWORD_FILE"
             ) from error
         except (RedisConnectionError, RedisTimeoutError) as error:
-            raise BankUnavailable(
+            raise RedisUnreachable(
                 f"Redis at {self.address} cannot be reached: {error}; start it, or set CHIPSIEVE_REDIS__URL"
             ) from error
         except NoPermissionError as error:

@@ -2,6 +2,7 @@
 
 BankError (ChipsieveError)
 ├── BankUnavailable (NotReady)              Redis cannot be reached or cannot answer: wait, reject nothing
+│   └── RedisUnreachable                    … it does not answer at all, which took seconds to find out
 ├── UnknownProduct (Uninspectable)          Redis answered: no bank of this product is active
 ├── UnknownFeatureSpace (Uninspectable)     the product has banks, but none in the space of these features
 ├── UnknownVersion (ConfigurationError)     the product has no such version, or none to roll back to
@@ -22,6 +23,10 @@ class BankError(ChipsieveError):
 
 class BankUnavailable(BankError, NotReady):
     """Redis cannot be reached, refuses, or holds nothing usable at the moment; nothing is known about the product."""
+
+
+class RedisUnreachable(BankUnavailable):
+    """Redis does not answer: no connection, or no reply in time."""
 
 
 class UnknownProduct(BankError, Uninspectable):

@@ -9,7 +9,14 @@ from typing import ClassVar, Final, Self, TypeVar
 import structlog
 
 from shared import metrics
-from shared.bank.errors import BankError, BankUnavailable, CorruptBundle, UnknownProduct, UnknownVersion
+from shared.bank.errors import (
+    BankError,
+    BankUnavailable,
+    CorruptBundle,
+    RedisUnreachable,
+    UnknownProduct,
+    UnknownVersion,
+)
 from shared.bank.store import BankStore
 from shared.bank.troubles import Condition, Troubles
 
@@ -152,6 +159,7 @@ class Follower(ABC):
         """
         self._start()
         active = self._store.all_active()
+        self._troubles.set_unreachable(None)
         self._troubles.set_empty(None if active else self._store.empty_because)
         for product, version in list(active.items())[:limit]:
             self._take(product, version)
@@ -178,6 +186,9 @@ class Follower(ABC):
     def _ask(self, key: tuple[str, ...], load: Callable[[], T]) -> T:
         """Load what is not held, unless the same was refused a moment ago. `key` begins with the product.
 
+        While Redis is known to be away nothing is asked: the background thread finds out when it is back, and each
+        question would take seconds in which the chips of products that are held are not judged either.
+
         Raises what `load` raises; a `CorruptBundle` as `BankUnavailable`, since the chips are not at fault.
         """
         self._start()
@@ -186,10 +197,14 @@ class Follower(ABC):
         with self._loading:
             self._raise_if_refused_lately(key)  # by another thread, while this one waited
             try:
+                if away := self._troubles.now().unreachable:
+                    raise RedisUnreachable(away)
                 found = load()
             except (CorruptBundle, UnknownVersion) as error:
                 raise self._remember(key, BankUnavailable(f"{error} (or roll back)")) from error
             except BankError as error:
+                if isinstance(error, RedisUnreachable):
+                    self._troubles.set_unreachable(str(error))
                 self._remember(key, error)
                 raise
         self._troubles.set_lacking(product, None)

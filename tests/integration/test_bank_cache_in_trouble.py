@@ -296,3 +296,22 @@ def test_damage_in_a_version_that_nobody_asks_for_stops_nothing(
     vandal.damage_manifest(forgotten)
     with pytest.raises(UnknownFeatureSpace):
         banks.get("chip", OTHER_SPACE)
+
+
+def test_a_redis_that_does_not_answer_is_asked_once_and_not_for_each_product_of_a_batch(
+    valkey: Valkey, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = count_calls(monkeypatch, "active")
+    valkey.stop()
+    with (
+        BankCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as banks,
+        RecipeCache(BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes,
+    ):
+        for cache, ask in ((banks, lambda product: banks.get(product, SPACE)), (recipes, recipes.recipe)):
+            for _ in range(3):  # batches
+                for product in ("one", "two", "three"):
+                    with pytest.raises(BankUnavailable, match="cannot be reached"):
+                        ask(product)
+                clock.now += 1.0
+            assert cache.condition().lacking.keys() == {"one", "two", "three"}
+        assert asked == [("one",)] * 2

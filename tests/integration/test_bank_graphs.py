@@ -4,6 +4,8 @@ from shared.bank.errors import BankUnavailable
 from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from tests.banks import make, make_graphs
+from tests.integration.bank_caches import NEVER, Clock
+from tests.integration.valkey import Valkey
 
 
 def test_int8_graphs_are_had_without_the_bank(store: BankStore) -> None:
@@ -27,3 +29,18 @@ def test_an_extractor_gets_the_int8_graphs_of_the_active_bundle(store: BankStore
     assert recipes.graphs(in_float) is None
     with pytest.raises(BankUnavailable, match="no active bundle has the int8 graphs"):
         recipes.graphs(recipe)
+
+
+def test_an_extractor_that_starts_as_redis_comes_back_gets_the_int8_graphs_at_once(
+    valkey: Valkey, clock: Clock
+) -> None:
+    bundle = make(graphs=make_graphs())
+    with RecipeCache(store := BankStore(valkey.settings), poll_seconds=NEVER, clock=clock) as recipes:
+        store.publish(bundle)
+        valkey.stop()
+        with pytest.raises(BankUnavailable):
+            recipes.published()
+        recipes.refresh()  # in the background
+        valkey.start()
+        (recipe,) = recipes.published()
+        assert recipes.graphs(recipe) == bundle.graphs
