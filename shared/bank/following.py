@@ -133,7 +133,9 @@ class Follower(ABC):
             if version is not None and version != held:
                 self._take(product, version)
             else:
-                self._troubles.settle(product, still_lacking=version is None and self._had(product))
+                # That the active version is held says nothing of what chips wait for: it may be its int8 graphs, or a
+                # bank of another space. Whoever asks for that finds out.
+                self._troubles.settle(product, still_lacking=version is not None or self._had(product))
 
     @abstractmethod
     def _followed(self) -> dict[str, str | None]:

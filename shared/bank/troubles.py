@@ -102,7 +102,7 @@ class Troubles:
     def settle(self, product: str, *, still_lacking: bool = False) -> None:
         """Nothing is wrong with the product, or Redis does not know it and the next chip is told so.
 
-        `still_lacking` where Redis lost it: whoever asks for it must wait.
+        `still_lacking` where that does not end a wait of its chips: Redis lost it, or they wait for something else.
         """
         with self._lock:
             self._condition.refused.pop(product, None)

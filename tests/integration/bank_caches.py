@@ -9,6 +9,7 @@ from shared.bank.bank_cache import BankCache
 from shared.bank.bundle import Bundle
 from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
+from shared.vision import int8_graphs
 from shared.vision.recipe import DEFAULT_RECIPE, Layer, Recipe
 from tests.banks import WEIGHTS
 from tests.integration.valkey import Valkey
@@ -79,6 +80,11 @@ class Vandal:
         with self._valkey.client() as client:
             key = f"{self._namespace}:bank:arrays:{bundle.manifest.product}:{version_of(bundle)}"
             client.hset(key, "layer0.values.npy:0", b"damaged")
+
+    def lose_graphs(self, bundle: Bundle) -> None:
+        with self._valkey.client() as client:
+            key = f"{self._namespace}:bank:arrays:{bundle.manifest.product}:{version_of(bundle)}"
+            client.hdel(key, *(field for field in client.hkeys(key) if field.startswith(int8_graphs.PREFIX.encode())))
 
     def damage_manifest(self, bundle: Bundle) -> None:
         with self._valkey.client() as client:

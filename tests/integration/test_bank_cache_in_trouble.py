@@ -13,9 +13,10 @@ from shared.bank.recipe_cache import RecipeCache
 from shared.bank.store import BankStore
 from shared.bank.troubles import ASKED_FOR_S
 from shared.vision.recipe import DEFAULT_RECIPE
-from tests.banks import make
+from tests.banks import make, make_graphs
 from tests.integration.bank_caches import (
     NEVER,
+    OTHER_RECIPE,
     OTHER_SPACE,
     SPACE,
     Clock,
@@ -315,3 +316,35 @@ def test_a_redis_that_does_not_answer_is_asked_once_and_not_for_each_product_of_
                 clock.now += 1.0
             assert cache.condition().lacking.keys() == {"one", "two", "three"}
         assert asked == [("one",)] * 2
+
+
+def test_chips_that_wait_for_what_their_active_version_does_not_have_are_counted(
+    store: BankStore, banks: BankCache, recipes: RecipeCache, vandal: Vandal, clock: Clock
+) -> None:
+    def counted(holds: str) -> float | None:
+        return REGISTRY.get_sample_value("chipsieve_bank_trouble", {"holds": holds, "trouble": "lacking"})
+
+    before, active = make(recipe=OTHER_RECIPE), make(minute=1, graphs=make_graphs())
+    for bundle in (before, active):
+        store.publish(bundle)
+    banks.get("chip", active.manifest.feature_space)
+    recipe, _ = recipes.recipe("chip")
+    vandal.damage(before)  # in the space of chips that were on their way
+    vandal.lose_graphs(active)
+    for _ in range(2):
+        with pytest.raises(BankUnavailable):
+            banks.get("chip", OTHER_SPACE)
+        with pytest.raises(BankUnavailable):
+            recipes.graphs(recipe)
+        for cache in (banks, recipes):
+            cache.refresh()
+            assert cache.condition().lacking.keys() == {"chip"}
+            assert counted(cache.holds) == 1
+    for bundle in (before, active):
+        store.publish(bundle)
+    clock.now += 1.0
+    banks.get("chip", OTHER_SPACE)
+    recipes.graphs(recipe)
+    for cache in (banks, recipes):
+        cache.refresh()
+        assert counted(cache.holds) == 0
