@@ -5,7 +5,9 @@
 
 import json
 import logging
+import os
 import signal
+import sys
 import time
 from concurrent.futures import wait
 from threading import Event as Flag
@@ -71,9 +73,16 @@ def run(step: Step[E], settings: ServiceSettings) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
     try:
-        return service.run()
+        status = service.run()
     finally:
         tracing.shutdown()
+    if service.left_worker_behind:
+        # The interpreter would wait for the threads that the worker uses, and abort where one comes back from C++.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 class Service(Generic[E]):
@@ -88,6 +97,8 @@ class Service(Generic[E]):
         self._signal: int | None = None
         self.admin_port: int | None = None
         """Once it is open."""
+        self.left_worker_behind = False
+        """Whether the worker was still at a batch when `run` returned."""
 
     @property
     def slot(self) -> str:
@@ -139,6 +150,7 @@ class Service(Generic[E]):
             self.vitals.draining = True
             worker.submit(self._step.close)
             if not worker.close(CLOSE_BUDGET_S):
+                self.left_worker_behind = True
                 log.warning("worker_left_behind", waited_s=CLOSE_BUDGET_S)
             admin.close()
 
