@@ -38,7 +38,10 @@ def read_image(event: ImageCaptured, *, root: Path | None, max_bytes: int) -> by
 def _read_referenced(uri: str, *, root: Path | None, max_bytes: int) -> bytes:
     if root is None:
         raise ImageUnavailable(f"{uri!r} is a reference, but no image root is set: set CHIPSIEVE_IMAGES__ROOT")
-    address = urlsplit(uri)
+    try:
+        address = urlsplit(uri)
+    except ValueError as error:
+        raise ImageUnavailable(f"{uri!r} is no address ({error}): use file:///path below {root}") from error
     if address.scheme != "file" or address.netloc not in ("", "localhost"):
         raise ImageUnavailable(f"{uri!r} is no local file: use file:///path below {root}")
     try:

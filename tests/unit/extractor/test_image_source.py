@@ -110,3 +110,9 @@ def test_a_file_above_the_limit_is_refused_with_the_limit_named(root: Path) -> N
     (root / "huge.png").write_bytes(bytes(LIMIT + 1))
     with pytest.raises(ImageUnavailable, match=f"larger than {LIMIT} bytes"):
         read_image(captured(image_uri=(root / "huge.png").as_uri()), root=root, max_bytes=LIMIT)
+
+
+@pytest.mark.parametrize("uri", ["file://[nas/chip.png", "file://℀/chip.png"])
+def test_a_reference_that_is_no_address_says_so(root: Path, uri: str) -> None:
+    with pytest.raises(ImageUnavailable, match="is no address"):
+        read_image(captured(image_uri=uri), root=root, max_bytes=LIMIT)
