@@ -51,9 +51,9 @@ class EngineCache:
         Raises:
             UnknownFeatureSpace: the bundle was made with other weights, preprocessing or quantisation than ours.
             BankUnavailable: its int8 graphs cannot be read now.
-            RecipeUnsupported: the engine, this CPU or this installation cannot compute it.
+            RecipeUnsupported: the engine, this CPU or this installation cannot compute it, or lacks its backbone.
         """
-        ours = recipe.feature_space(backbone_weights_sha256(recipe.backbone))
+        ours = _space_of(recipe)
         if ours != feature_space:
             raise UnknownFeatureSpace(
                 f"the active bundle was made in feature space {feature_space}, this extractor makes {ours}: "
@@ -94,7 +94,15 @@ class EngineCache:
         Raises:
             BankUnavailable, RecipeUnsupported: as `engine`.
         """
-        engine = self.engine(recipe, recipe.feature_space(backbone_weights_sha256(recipe.backbone)))
+        engine = self.engine(recipe, _space_of(recipe))
         for size in {layer.input_size for layer in recipe.layers}:
             for count in engine.batch_sizes:
                 engine.features(np.zeros((count, size, size, 3), np.uint8), size)
+
+
+def _space_of(recipe: Recipe) -> str:
+    """The feature space of what is computed here by a recipe."""
+    try:
+        return recipe.feature_space(backbone_weights_sha256(recipe.backbone))
+    except VisionConfigurationError as error:
+        raise RecipeUnsupported(str(error)) from error

@@ -120,3 +120,16 @@ def test_a_recipe_that_cannot_be_computed_is_tried_again_only_after_a_while(
         now += engines.RETRY_S
     cache.warm_up(RECIPE)
     assert tries == [100.0, 100.0 + engines.RETRY_S, 100.0 + 2 * engines.RETRY_S]
+
+
+@pytest.mark.parametrize("backbone", ["/models/line7.keras", "keras:Nothing"])
+def test_a_recipe_of_a_network_that_is_not_here_lets_its_own_chips_wait_and_no_others(
+    loaded: list[SeenEngine], backbone: str
+) -> None:
+    elsewhere = replace(RECIPE, backbone=backbone)
+    cache = EngineCache(EngineSettings(), no_graphs)
+    with pytest.raises(RecipeUnsupported, match=backbone.removeprefix("keras:")):
+        cache.warm_up(elsewhere)
+    with pytest.raises(RecipeUnsupported, match=backbone.removeprefix("keras:")):
+        cache.engine(elsewhere, "0123456789abcdef")
+    assert not loaded
