@@ -19,9 +19,16 @@ TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Judged:
+    judgement: Judgement
+    seconds: float
+    """How long the worker took."""
+
+
+@dataclass(frozen=True, slots=True)
 class _InFlight:
     batch: tuple[Received, ...]
-    judgement: Future[Judgement]
+    judged: Future[_Judged]
     since: float
     partitions: frozenset[int]
     """Those that the judgement is about."""
@@ -51,12 +58,12 @@ class Judging:
         self._in_flight: _InFlight | None = None
         self._tick_at = time.monotonic() + TICK_S
         self.worked_s = 0.0
-        """On the batch that was taken last."""
+        """On the batch that was taken last, until it was taken: as its chips feel it, the commit before it included."""
 
     @property
-    def under_way(self) -> Future[Judgement] | None:
+    def under_way(self) -> Future[Any] | None:
         """The judgement that is being made, or is made and not taken yet."""
-        return self._in_flight.judgement if self._in_flight else None
+        return self._in_flight.judged if self._in_flight else None
 
     @property
     def records(self) -> int:
@@ -84,11 +91,16 @@ class Judging:
         if tick:
             self._tick_at = now + TICK_S
             partitions |= set(self._in_hand.partitions.begun)
-        judgement = self._worker.submit(
-            self._judge.judge, batch, refused=frozenset(self._in_hand.refused), needed=self._pace.needed, tick=tick
+        judged = self._worker.submit(
+            self._timed, batch, refused=frozenset(self._in_hand.refused), needed=self._pace.needed, tick=tick
         )
-        self._in_flight = _InFlight(batch, judgement, now, frozenset(partitions))
+        self._in_flight = _InFlight(batch, judged, now, frozenset(partitions))
         self._vitals.worker_busy_since = now
+
+    def _timed(self, batch: tuple[Received, ...], **options: Any) -> _Judged:
+        began = time.monotonic()
+        judgement = self._judge.judge(batch, **options)
+        return _Judged(judgement, time.monotonic() - began)
 
     def take_finished(self, *, wanted: bool) -> Judgement | None:
         """The judgement under way, if it is made.
@@ -99,20 +111,22 @@ class Judging:
             wanted: whether there is a use for it now; where there is none, it stays in flight.
         """
         in_flight = self._in_flight
-        if in_flight is None or not in_flight.judgement.done():
+        if in_flight is None or not in_flight.judged.done():
             return None
         self._vitals.worker_busy_since = None
         if not wanted:
             return None
         self._in_flight = None
-        judgement = in_flight.judgement.result()
+        judged = in_flight.judged.result()
+        judgement = judged.judgement
         if in_flight.batch:
             self.worked_s = time.monotonic() - in_flight.since
-            report.judged(self._stage, len(in_flight.batch), self.worked_s)
-            if judged := [record.identity for record in judgement.settled if not record.says_nothing]:
+            report.judged(self._stage, len(in_flight.batch), judged.seconds)
+            if chips := [record.identity for record in judgement.settled if not record.says_nothing]:
                 self._pace.note(self.worked_s)
-                self._in_hand.buffer.note(len(judged), self.worked_s, shortest_allowance_s(judged))
-            self._in_hand.take_back(in_flight.batch, judgement, worked_s=self.worked_s)
+                # Not as long as its chips waited for a slow commit: smaller batches would need more of these.
+                self._in_hand.buffer.note(len(chips), judged.seconds, shortest_allowance_s(chips))
+            self._in_hand.take_back(in_flight.batch, judgement, worked_s=judged.seconds)
         return judgement
 
     def drop(self) -> None:
