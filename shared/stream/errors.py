@@ -5,6 +5,7 @@ StreamError                      (ChipsieveError)
 │   ├── TransactionAborted       nothing of it took effect: it begins where it began before
 │   │   └── OutputRefused        … because the broker takes no record of that size; names the records that led to it
 │   └── OutcomeUnknown           the broker went away: it knows by its committed offsets whether the batch took effect
+├── TopicsMissing                (NotReady) the broker has no such topics
 ├── RecordsNotReady              (NotReady) a step cannot judge some records of a batch now, and says which
 ├── InternalError                (Uninspectable) a step failed on one record with an exception it did not foresee
 ├── OutputTooLarge               (Uninspectable) a record's outcome is larger than its topic takes
@@ -61,6 +62,10 @@ class OutputRefused(TransactionAborted):
     def __init__(self, message: str, sources: Collection[Source]) -> None:
         super().__init__(message)
         self.sources = frozenset(sources)
+
+
+class TopicsMissing(StreamError, NotReady):
+    """The broker answers, and has not all topics that a stage reads and writes."""
 
 
 class RecordsNotReady(StreamError, NotReady):

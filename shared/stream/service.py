@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import wait
 from threading import Event as Flag
 from threading import current_thread, main_thread
@@ -36,10 +37,11 @@ from shared.stream.membership import Coordinator, Given, Membership
 from shared.stream.partitions import Partitions
 from shared.stream.recall import PastReader
 from shared.stream.step import Step
+from shared.stream.topics_there import check_topics
 from shared.stream.transaction import Transactions, back_off
 from shared.stream.vitals import Vitals
 from shared.stream.worker import Worker
-from shared.topics import Topics, load_topics
+from shared.topics import Topic, Topics, load_topics
 from shared.wire.codec import Codec
 from shared.wire.registry import SchemaRegistry
 
@@ -52,6 +54,7 @@ BROKER_PATIENCE_S = 10.0
 STOP_POLL_S = 0.05
 GROUP_STATE_MS = 2000  # how often the client tells whether the group's coordinator answers
 
+CLIENT_LOG = logging.getLogger("librdkafka")
 log = structlog.get_logger()
 
 
@@ -141,9 +144,10 @@ class Service(Generic[E]):
         log.info("starting", admin_port=admin.port, group=self.group, slot=self.slot)
         try:
             codec = Codec(SchemaRegistry(self._settings.registry), topics)
+            judge = Judge(self._step, codec, topics, remembered_chips=self._settings.stream.remembered_chips)
             # Models first, partitions second: until this worker can judge, others keep them.
-            if self._open(worker, codec):
-                self._loop(worker, codec, topics)
+            if self._open(worker, codec, [topics.topic_of(self._step.consumes), *judge.outputs]):
+                self._loop(worker, codec, topics, judge)
             else:
                 log.info("stopping")
         finally:
@@ -154,11 +158,13 @@ class Service(Generic[E]):
                 log.warning("worker_left_behind", waited_s=CLOSE_BUDGET_S)
             admin.close()
 
-    def _open(self, worker: Worker, codec: Codec) -> bool:
+    def _open(self, worker: Worker, codec: Codec, topics: Sequence[Topic]) -> bool:
         """Open the step on the worker's thread and learn the schemas' ids; False where told to stop meanwhile."""
+        admin = admin_config(self._settings.kafka)
 
         def open_both() -> None:
             codec.prepare()
+            check_topics(lambda: AdminClient(admin, logger=CLIENT_LOG), {topic.name for topic in topics})
             self._step.open()
 
         for wait_s in back_off():
@@ -183,9 +189,8 @@ class Service(Generic[E]):
                 time.sleep(STOP_POLL_S)  # a wait that a signal's handler could set might deadlock with it
         raise AssertionError("back_off() never ends")
 
-    def _loop(self, worker: Worker, codec: Codec, topics: Topics) -> None:
+    def _loop(self, worker: Worker, codec: Codec, topics: Topics, judge: Judge[E]) -> None:
         kafka, stream = self._settings.kafka, self._settings.stream
-        client_log = logging.getLogger("librdkafka")
         producer_config = transactional_producer_config(
             kafka, topics, self.slot, transaction_timeout_ms=stream.transaction_timeout_ms
         )
@@ -194,7 +199,7 @@ class Service(Generic[E]):
         admin, past_reader = admin_config(kafka), past_reader_config(kafka, topics, self.group)
 
         def new_admin() -> AdminClient:
-            return AdminClient(admin, logger=client_log)
+            return AdminClient(admin, logger=CLIENT_LOG)
 
         def note_statistics(told: str) -> None:
             self._note_statistics(told, lag, loop.partitions)
@@ -207,11 +212,10 @@ class Service(Generic[E]):
                 "statistics.interval.ms": GROUP_STATE_MS,
                 "stats_cb": note_statistics,
             },
-            logger=client_log,
+            logger=CLIENT_LOG,
         )
-        judge = Judge(self._step, codec, topics, remembered_chips=stream.remembered_chips)
         transactions = Transactions(
-            lambda: Producer(producer_config, logger=client_log),
+            lambda: Producer(producer_config, logger=CLIENT_LOG),
             alive=self.vitals.progress,
             stopping=self._stopping,
             slot=stream.worker,
@@ -229,7 +233,7 @@ class Service(Generic[E]):
 
         membership = Membership(look)
         pasts = PastReader(
-            lambda: Consumer(past_reader, logger=client_log),
+            lambda: Consumer(past_reader, logger=CLIENT_LOG),
             new_admin,
             stage=self._step.name,
             topic=topic,
