@@ -63,6 +63,7 @@ class Rebalances:
 
     def _note(self, change: str, partitions: Collection[int]) -> None:
         owned = self._in_hand.partitions.owned
+        self._vitals.beginning = self._in_hand.beginnings.awaited  # first: with them it is not ready yet
         self._vitals.partitions = frozenset(owned)
         if owned:
             self._vitals.group_up = True

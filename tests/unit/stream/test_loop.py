@@ -284,3 +284,18 @@ def watch_what_it_waits_for(stage: Stage, then: Callable[[], None] = lambda: Non
 
     stage.consumer.between_polls.append(look)
     return told
+
+
+def test_a_stage_is_not_ready_from_the_moment_that_it_is_given_partitions_it_has_not_begun_with():
+    stage = Stage(log_of(range(4)))
+    assign = stage.consumer.assign
+    told: list[str | None] = []
+
+    def assign_and_look(partitions: set[int]) -> None:
+        assign(partitions)
+        told.append(stage.vitals.not_ready_because())  # until the poll ends, which may take a quarter of a second
+
+    stage.consumer.assign = assign_and_look
+    assert stage.run() == ids(*range(4))
+    assert told == ["reading what was kept of partitions [0]"]
+    assert stage.vitals.beginning == frozenset()
