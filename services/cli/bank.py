@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from services.cli.options import Json
 from shared.bank.bundle_folder import read_bundle
-from shared.bank.errors import CorruptBundle, UnknownVersion
+from shared.bank.errors import CorruptBundle, UnknownProduct, UnknownVersion
 from shared.bank.store import BankStore
 from shared.settings import Settings
 
@@ -162,9 +162,13 @@ def remove(
 
     Not while features of theirs are on their way, a minute after another version took over.
     """
+    versions = [*dict.fromkeys(versions)]
     with _store() as store:
         store.remove(product, versions)
-        left = store.versions(product)
+        try:
+            left = store.versions(product)
+        except UnknownProduct:  # of one that never judged, the last is gone
+            left = []
     _report(
         {"product": product, "removed": versions, "versions": left},
         f"{product}: {', '.join(versions)} removed, {len(left)} left",

@@ -95,6 +95,14 @@ def test_what_does_not_judge_can_be_removed(bundles: list[tuple[Path, Bundle]]) 
         run("rollback", "chip")
 
 
+def test_the_last_version_of_what_never_judged_can_be_removed(bundles: list[tuple[Path, Bundle]]) -> None:
+    (first, old), _ = bundles
+    version = old.manifest.version
+    run("publish", first, "--no-activate")
+    assert run_json("remove", "chip", version, version) == {"product": "chip", "removed": [version], "versions": []}
+    assert run_json("list") == {"products": []}
+
+
 def test_people_read_tables_and_sentences(bundles: list[tuple[Path, Bundle]]) -> None:
     (first, old), (second, new) = bundles
     assert "no bank is published" in run("list")
