@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,8 @@ def picture_scores(
     distances: Sequence[NDArray[np.float32]], recipe: Recipe, calibrations: Sequence[LayerCalibration]
 ) -> NDArray[np.float32]:
     """(N,) float32: the layers' standardised scores, weighed and added; `distances` are (N, h, w) a layer."""
-    return np.sum(layer_scores(distances, recipe, calibrations), axis=0, dtype=np.float32)  # type: ignore[no-any-return]  # numpy types a reduction as Any
+    # Not by `np.sum`, which adds eight layers and more in another order where there is one picture.
+    return reduce(np.add, layer_scores(distances, recipe, calibrations))
 
 
 def layer_scores(

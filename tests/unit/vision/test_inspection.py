@@ -9,7 +9,7 @@ from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration, LayerCalibration, PlaceSpread, Spread
 from shared.vision.errors import UnusableFeatures
 from shared.vision.features import quantise
-from shared.vision.inspection import inspect
+from shared.vision.inspection import inspect, picture_scores
 from shared.vision.mask import decode
 from shared.vision.memory_bank import build_layer_bank
 from shared.vision.patch_head import PatchHead, PatchHeadFigures
@@ -115,6 +115,15 @@ def test_a_chip_is_judged_the_same_in_any_company(bank: Bank) -> None:
         [alone] = inspect([chip], [(64, 64)], bank)
         assert np.array_equal(alone.anomaly_map, in_company.anomaly_map)
         assert (alone.score, alone.mask, alone.regions) == (in_company.score, in_company.mask, in_company.regions)
+
+
+def test_the_scores_of_many_layers_are_added_alike_in_any_company(bank: Bank) -> None:
+    recipe = Recipe(layers=tuple(Layer(tap=f"tap-{number}") for number in range(9)))
+    calibrations = [bank.calibration.layers[0]] * 9
+    distances = np.random.default_rng(0).random((9, 50, 4, 4), dtype=np.float32)
+    together = picture_scores([*distances], recipe, calibrations)
+    alone = [picture_scores([*distances[:, [chip]]], recipe, calibrations)[0] for chip in range(50)]
+    assert together.tolist() == alone
 
 
 def test_grids_may_come_in_any_order(bank: Bank) -> None:
