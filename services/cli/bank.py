@@ -160,7 +160,7 @@ def remove(
 ) -> None:
     """Forget versions for good: `rollback` steps over them, and `explain` needs their bundles' folders.
 
-    Not while features of theirs are on their way, a minute after another version took over.
+    Wait a minute after another version took over: until then chips may be on their way that one of these has to judge.
     """
     versions = [*dict.fromkeys(versions)]
     with _store() as store:
