@@ -21,6 +21,7 @@ from services.extractor.settings import ExtractorSettings
 from services.matcher.settings import MatcherSettings
 from shared.bank.bundle import Bundle
 from shared.bank.bundle_folder import read_bundle
+from shared.bank.errors import UnknownVersion
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ChipInspected, ImageCaptured, Verdict
@@ -133,6 +134,8 @@ def _bundle(said: ChipInspected, directory: Path | None, settings: ExtractorSett
         store = BankStore(settings.redis)
         try:
             return store.bundle(said.product, version)
+        except UnknownVersion as error:
+            raise Unexplainable(f"{error}; where its folder was kept, give that with --bundle") from error
         finally:
             store.close()
     bundle = read_bundle(directory)

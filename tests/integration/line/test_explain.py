@@ -188,6 +188,7 @@ def test_a_bank_that_redis_does_not_have_is_named(line: RunningLine, line_id: st
     said_otherwise(line, verdict, bank_version="20200101T000000-00000000")
     told = explain(verdict.event_id)
     assert (told.status, "has no version 20200101T000000-00000000" in told.said) == (UNTOLD, True)
+    assert "give that with --bundle" in told.said
     told = explain(verdict.event_id, "--bundle", str(bundle))
     assert (told.status, "give that bundle" in told.said) == (UNTOLD, True)
 
