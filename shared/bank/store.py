@@ -191,9 +191,16 @@ class BankStore:
         current = self.active(product)
         before = self.history(product)[1:2]
         if not before:
-            raise UnknownVersion(f"{product} has no version to roll back to: {current} is the first that was activated")
+            raise UnknownVersion(
+                f"{product} has no version to roll back to: {current} is active, and none that judged before is left"
+            )
         target = before[0]
-        self.bundle(product, target)
+        try:
+            self.bundle(product, target)
+        except (UnknownVersion, CorruptBundle):
+            if target in self.history(product):
+                raise
+            return self.rollback(product)  # it was removed this moment
 
         def go_back(pipe: Any) -> bool:
             newest = [_text(found) for found in pipe.lrange(self._history(product), 0, 1)]

@@ -106,11 +106,28 @@ def test_rollback_goes_back_step_by_step_and_never_forward(store: BankStore) -> 
         store.publish(bundle)
     assert store.rollback("chip") == second.manifest.version
     assert store.rollback("chip") == first.manifest.version
-    with pytest.raises(UnknownVersion, match="is the first that was activated"):
+    with pytest.raises(UnknownVersion, match="none that judged before is left"):
         store.rollback("chip")
     assert store.active("chip") == first.manifest.version
     store.activate("chip", third.manifest.version)
     assert store.rollback("chip") == first.manifest.version
+
+
+def test_rollback_steps_over_what_is_removed_while_it_is_verified(
+    store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (make(seed=seed, minute=seed) for seed in range(3))
+    for bundle in (first, second, third):
+        store.publish(bundle)
+    verify = store.bundle
+
+    def remove_first(product: str, version: str) -> Bundle:
+        if version == second.manifest.version:
+            store.remove(product, [version])
+        return verify(product, version)
+
+    monkeypatch.setattr(store, "bundle", remove_first)
+    assert store.rollback("chip") == first.manifest.version == store.active("chip")
 
 
 def damage_an_array(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
