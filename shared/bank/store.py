@@ -153,7 +153,8 @@ class BankStore:
         blobs = encode(bundle)
         product, version = bundle.manifest.product, bundle.manifest.version
         if self._is_whole(product, version):
-            return Publication(stored=False, activated=activate and self._activate(product, version))
+            with suppress(UnknownVersion):  # it was removed this moment
+                return Publication(stored=False, activated=activate and self._activate(product, version))
         staging = f"{self._prefix}:staging:{uuid.uuid4().hex}"
         try:
             chunks = upload(self._connection, staging, blobs)
@@ -197,7 +198,7 @@ class BankStore:
         target = before[0]
         try:
             self.bundle(product, target)
-        except (UnknownVersion, CorruptBundle):
+        except UnknownVersion:
             if target in self.history(product):
                 raise
             return self.rollback(product)  # it was removed this moment
@@ -244,7 +245,11 @@ class BankStore:
 
     def _blobs(self, manifest: Manifest, entries: Sequence[ArrayEntry]) -> dict[str, bytes]:
         key = self._arrays(manifest.product, manifest.version)
-        return {entry.file: download(self._connection, key, entry.file, entry.size) for entry in entries}
+        try:
+            return {entry.file: download(self._connection, key, entry.file, entry.size) for entry in entries}
+        except CorruptBundle:
+            self.manifest(manifest.product, manifest.version)  # UnknownVersion where it was removed this moment
+            raise
 
     def _is_whole(self, product: str, version: str) -> bool:
         try:

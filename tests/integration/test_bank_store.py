@@ -113,23 +113,6 @@ def test_rollback_goes_back_step_by_step_and_never_forward(store: BankStore) -> 
     assert store.rollback("chip") == first.manifest.version
 
 
-def test_rollback_steps_over_what_is_removed_while_it_is_verified(
-    store: BankStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second, third = (make(seed=seed, minute=seed) for seed in range(3))
-    for bundle in (first, second, third):
-        store.publish(bundle)
-    verify = store.bundle
-
-    def remove_first(product: str, version: str) -> Bundle:
-        if version == second.manifest.version:
-            store.remove(product, [version])
-        return verify(product, version)
-
-    monkeypatch.setattr(store, "bundle", remove_first)
-    assert store.rollback("chip") == first.manifest.version == store.active("chip")
-
-
 def damage_an_array(valkey: Valkey, namespace: str, bundle: Bundle) -> None:
     key = f"{namespace}:bank:arrays:{bundle.manifest.product}:{bundle.manifest.version}"
     with valkey.client() as client:
