@@ -66,7 +66,7 @@ class Archive:
             whose = f"event {event_id}" if chip is None else f"event {event_id} and chip {chip}"
             raise NoVerdict(
                 f"{topic.name} has no verdict on {whose}; verdicts are kept {topic.retention_hours} hours, and "
-                "`chipsieve tail inspections --json` shows their event ids"
+                "`chipsieve tail inspections --from-beginning --json` shows their event ids"
             )
         _, verdict, place = max(found, key=lambda each: each[0])
         return Found(verdict, place, len(found) - 1)

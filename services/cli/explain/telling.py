@@ -146,8 +146,8 @@ class Explanation:
 
     def _conclusion(self, said: ChipInspected) -> str:
         if self.agrees:
-            whence = f"the picture and bank {said.bank_version}" if said.bank_version else "the picture"
-            return f"agrees: {whence} give this verdict, bit for bit"
+            give = f"the picture and bank {said.bank_version} give" if said.bank_version else "the picture gives"
+            return f"agrees: {give} this verdict, bit for bit"
         return f"differs in {', '.join(each.field for each in self.compared if not each.same)}"
 
 

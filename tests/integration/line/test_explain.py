@@ -223,6 +223,7 @@ def test_what_the_clock_decided_cannot_be_made_again(line: RunningLine, line_id:
 def test_an_event_without_a_verdict_is_no_difference(line: RunningLine, explain) -> None:
     told = explain("never-heard-of")
     assert (told.status, "no verdict on event never-heard-of" in told.said) == (UNTOLD, True)
+    assert "`chipsieve tail inspections --from-beginning --json`" in told.said
 
 
 def _file(folder: Path, picture: bytes) -> Path:

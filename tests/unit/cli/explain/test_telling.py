@@ -25,3 +25,7 @@ def test_a_verdict_of_the_pictures_own_day_is_dated_once() -> None:
 def test_a_verdict_of_another_day_is_dated_itself() -> None:
     late = NOON + timedelta(days=2)
     assert f"UTC, judged {late:%Y-%m-%d} 12:00:00.000000; the verdict" in told_of(NOON, late)
+
+
+def test_a_picture_that_tells_why_it_was_not_inspected_gives_the_verdict_by_itself() -> None:
+    assert "agrees: the picture gives this verdict, bit for bit" in told_of(NOON, NOON)
