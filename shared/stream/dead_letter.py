@@ -87,14 +87,14 @@ class DeadLetterTally:
             streak += 1
             if streak >= limits.dead_letter_streak:
                 raise TooManyDeadLetters(
-                    f"{streak} records in a row failed, the limit (dead_letter_streak) is {limits.dead_letter_streak}; "
-                    f"{_advice(streak_cause)}"
+                    f"{streak} records in a row failed, the limit (CHIPSIEVE_STREAM__DEAD_LETTER_STREAK) is "
+                    f"{limits.dead_letter_streak}; {_advice(streak_cause)}"
                 )
             failed = [cause for cause in window if cause is not None]
             if len(window) == window.maxlen and len(failed) > limits.dead_letter_ratio * len(window):
                 raise TooManyDeadLetters(
-                    f"{len(failed)} of the last {len(window)} records failed, the limit (dead_letter_ratio) is "
-                    f"{limits.dead_letter_ratio:g}; {_advice(failed[0])}"
+                    f"{len(failed)} of the last {len(window)} records failed, the limit "
+                    f"(CHIPSIEVE_STREAM__DEAD_LETTER_RATIO) is {limits.dead_letter_ratio:g}; {_advice(failed[0])}"
                 )
         return DeadLetterTally(streak, streak_cause, window)
 

@@ -243,6 +243,6 @@ def test_too_many_failures_stop_a_process_which_names_the_first_cause(topics: To
     status = workers.wait("0")
     assert status == ExitStatus.TOO_MANY_DEAD_LETTERS
     log = (tmp_path / "workers.log").read_text()
-    assert "10 records in a row failed, the limit (dead_letter_streak) is 10" in log
+    assert "10 records in a row failed, the limit (CHIPSIEVE_STREAM__DEAD_LETTER_STREAK) is 10" in log
     assert "the first because: UNKNOWN_PRODUCT: product poison is unknown" in log
     assert len(records.committed("dead-letters")) < 10

@@ -8,7 +8,7 @@ LIMITS = StreamSettings(dead_letter_streak=5, dead_letter_ratio=0.5, dead_letter
 
 
 def test_a_streak_stops_the_stage_and_names_what_failed_first():
-    with pytest.raises(TooManyDeadLetters, match=r"5 records in a row failed.*because: first"):
+    with pytest.raises(TooManyDeadLetters, match=r"5 records in a row failed.*_STREAK\) is 5.*because: first"):
         DeadLetterTally().after(["first", *["later"] * 4], LIMITS)
 
 
