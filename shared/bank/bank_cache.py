@@ -106,7 +106,7 @@ class BankCache(Follower):
             raise damage
         raise UnknownFeatureSpace(
             f"no published bank of {product} lives in feature space {feature_space!r}: "
-            f"train it in that space, or let the extractor follow the active bank"
+            "publish the one again that was removed (--no-activate will do), then replay the dead letters"
         )
 
     def _put(self, bundle: Bundle, *, active: bool) -> Bank:
