@@ -11,6 +11,7 @@ import typer
 from services.cli import bank, bench, dead_letters, topics
 from services.cli.ablate import ablate
 from services.cli.backbones import backbones
+from services.cli.collect.command import collect
 from services.cli.demo.command import demo
 from services.cli.explain.command import explain
 from services.cli.feed import feed
@@ -34,6 +35,7 @@ app.add_typer(bank.app, name="bank")
 app.command()(run)
 app.command()(feed)
 app.command()(tail)
+app.command()(collect)
 app.command()(token)
 app.command()(explain)
 app.add_typer(dead_letters.app, name="dead-letters")

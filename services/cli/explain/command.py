@@ -117,15 +117,10 @@ def _of_the_uninspected(found: Found, captured: ImageCaptured, settings: Extract
 def _captured(archive: Archive, said: ChipInspected, picture: Path | None) -> ImageCaptured:
     if picture is not None:
         return from_file(said, picture)
-    if said.image is None:
-        raise PictureGone(f"the verdict on {said.chip_id} points to no picture")
-    captured = archive.captured(said.image)
-    if (captured.event_id, captured.sha256) != (said.event_id, said.image.sha256 or captured.sha256):
-        raise PictureGone(
-            f"the record at {said.image.topic}:{said.image.partition}:{said.image.offset} is about event "
-            f"{captured.event_id} and another picture: was the topic made anew? Give the picture with --picture"
-        )
-    return captured
+    try:
+        return archive.captured(said)
+    except PictureGone as error:
+        raise PictureGone(f"{error}; give the picture with --picture") from error
 
 
 def _bundle(said: ChipInspected, directory: Path | None, settings: ExtractorSettings) -> Bundle:

@@ -71,24 +71,30 @@ class Archive:
         _, verdict, place = max(found, key=lambda each: each[0])
         return Found(verdict, place, len(found) - 1)
 
-    def captured(self, pointer: ImagePointer) -> ImageCaptured:
-        """The event of the picture that a verdict points to.
+    def captured(self, verdict: ChipInspected) -> ImageCaptured:
+        """The event of the picture that was judged.
 
         Raises:
-            PictureGone: it has expired, or cannot be decoded.
+            PictureGone: it has expired, cannot be decoded, or is not the one.
         """
+        pointer = verdict.image
+        if pointer is None:
+            raise PictureGone(f"the verdict on {verdict.chip_id} points to no picture")
         topic = self.topics.topic_of(ImageCaptured)
         where = f"{pointer.topic}:{pointer.partition}:{pointer.offset}"
         message = self._at(pointer)
         if message is None:
-            raise PictureGone(
-                f"{where} is not kept any more (pictures stay {topic.retention_hours} hours): give the picture with "
-                "--picture"
-            )
+            raise PictureGone(f"{where} is not kept any more (pictures stay {topic.retention_hours} hours)")
         try:
-            return self.codec.decode(message.value(), ImageCaptured)
+            captured = self.codec.decode(message.value(), ImageCaptured)
         except Uninspectable as error:
             raise PictureGone(f"{where} holds no picture's event: {error}") from error
+        if (captured.event_id, captured.sha256) != (verdict.event_id, pointer.sha256 or captured.sha256):
+            raise PictureGone(
+                f"the record at {where} is about event {captured.event_id} and another picture: was the topic made "
+                "anew?"
+            )
+        return captured
 
     def features(self, verdict: ChipInspected) -> FeaturesExtracted | None:
         """The features that the chip was judged by, as they travelled; None where they are not kept any more."""

@@ -1,0 +1,1 @@
+"""`chipsieve collect`: pictures back from the line, in folders by verdict, to look at and to learn from."""
