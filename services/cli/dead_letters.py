@@ -100,7 +100,7 @@ class Mailbox:
     def kept_from(self) -> dict[int, int]:
         """The oldest offset of each partition."""
         kafka = self.settings.kafka
-        return {partition: bounds(self.consumer, kafka, self.topic, partition)[0] for partition in self.partitions}
+        return {partition: bounds(self.consumer, kafka, self.topic.name, partition)[0] for partition in self.partitions}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
@@ -14,6 +14,8 @@ from shared.settings import KafkaSettings
 from shared.topics import Topic
 
 T = TypeVar("T")
+
+FAR = 500  # records, that are read sooner than another place is asked for
 
 POLL_S = 0.1  # how late a deadline or Ctrl-C may be noticed; a record ends the wait at once
 # Who reads what is there waits for its end. A partition that gets another leader goes on within some ten seconds.
@@ -60,7 +62,7 @@ def read(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     unread = set(partitions_of(consumer, settings, topic) if partition is None else [partition])
     # Not only where the client tells that it is at an end: to a partition of a line that runs, more has come each time.
-    ends = {} if follow else {number: bounds(consumer, settings, topic, number)[1] for number in unread}
+    ends = {} if follow else {number: bounds(consumer, settings, topic.name, number)[1] for number in unread}
     try:
         consumer.assign(
             [_start(consumer, topic, number, since=since, from_beginning=from_beginning) for number in unread]
@@ -88,21 +90,67 @@ def read(
                 yield message
         elif problem.code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
-        elif not problem.retriable():
-            raise ConfigurationError(
-                f"topic {topic.name} cannot be read: {problem.str()}; "
-                f"{remedy(settings, problem, 'the log of the broker may say more')}"
-            )
+        else:
+            _tell_unless_it_passes(settings, topic.name, problem)
 
 
-def bounds(consumer: Consumer, settings: KafkaSettings, topic: Topic, partition: int) -> tuple[int, int]:
+def read_at(
+    consumer: Consumer, settings: KafkaSettings, topic: str, partition: int, offsets: Iterable[int]
+) -> Iterator[Message | None]:
+    """The records at offsets of a partition, in ascending order; None for one that is not kept, or not committed.
+
+    Raises `BrokerUnavailable` and `ConfigurationError`, as `read` does.
+    """
+    first, end = bounds(consumer, settings, topic, partition)
+    latest: Message | None = None
+    for offset in offsets:
+        if not first <= offset < end:
+            yield None
+            continue
+        if latest is None or not 0 <= offset - latest.offset() <= FAR:
+            consumer.assign([TopicPartition(topic, partition, offset)])
+            latest = None
+        while latest is None or latest.offset() < offset:
+            latest = _next(consumer, settings, topic, partition)
+            if latest is None:  # nothing but a transaction's marks until the end
+                break
+        yield latest if latest is not None and latest.offset() == offset else None
+
+
+def _next(consumer: Consumer, settings: KafkaSettings, topic: str, partition: int) -> Message | None:
+    """The next record of the partition; None at its end."""
+    for _ in range(round(SILENCE_S / POLL_S)):
+        message = consumer.poll(POLL_S)
+        if message is None:
+            continue
+        problem = message.error()
+        if problem is None:
+            return message
+        if problem.code() == KafkaError._PARTITION_EOF:
+            return None
+        _tell_unless_it_passes(settings, topic, problem)
+    raise BrokerUnavailable(
+        f"nothing came for {SILENCE_S:.0f} s of partition {partition} of {topic} at {settings.bootstrap_servers}: see "
+        "whether it has a leader"
+    )
+
+
+def _tell_unless_it_passes(settings: KafkaSettings, topic: str, problem: KafkaError) -> None:
+    if not problem.retriable():
+        raise ConfigurationError(
+            f"topic {topic} cannot be read: {problem.str()}; "
+            f"{remedy(settings, problem, 'the log of the broker may say more')}"
+        )
+
+
+def bounds(consumer: Consumer, settings: KafkaSettings, topic: str, partition: int) -> tuple[int, int]:
     """Where a partition's committed records begin and end now. Raises `BrokerUnavailable`."""
-    place = TopicPartition(topic.name, partition)
+    place = TopicPartition(topic, partition)
     try:
         first, end = _answered(lambda: consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S))
     except KafkaException as error:
         raise BrokerUnavailable(
-            f"partition {partition} of {topic.name} at {settings.bootstrap_servers} does not tell its end "
+            f"partition {partition} of {topic} at {settings.bootstrap_servers} does not tell its end "
             f"({error.args[0].str()}): {remedy(settings, error.args[0], 'see whether it has a leader')}"
         ) from error
     return first, end

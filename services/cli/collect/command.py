@@ -88,15 +88,21 @@ def _fetch(
     """Collect the pictures; returns why some could not be had, a sentence each."""
     missing = []
     with bars(messages) as told:
-        for done, verdict in enumerate(new, start=1):
+        for done, (verdict, captured) in enumerate(archive.pictures(new), start=1):
             try:
-                data = read_image(archive.captured(verdict), root=images.root, max_bytes=images.max_referenced_bytes)
+                data = _data(captured, images)
             except (PictureGone, ImageUnavailable) as error:
                 missing.append(f"chip {verdict.chip_id} of {verdict.line_id}: {error}")
             else:
                 collection.add(verdict, data, overlay=overlay)
             told("pictures", done, len(new))
     return missing
+
+
+def _data(captured: ImageCaptured | PictureGone, images: ImageSettings) -> bytes:
+    if isinstance(captured, PictureGone):
+        raise captured
+    return read_image(captured, root=images.root, max_bytes=images.max_referenced_bytes)
 
 
 def _tell(collection: Collection, *, found: int, new: int, missing: list[str], as_json: bool) -> None:

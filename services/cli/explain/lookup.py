@@ -1,20 +1,20 @@
 """What Kafka still has about a chip: its verdicts, its picture, the features that travelled."""
 
-import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message
 
 from services.cli.explain.errors import NoVerdict, PictureGone
-from services.cli.reading import read
+from services.cli.reading import read, read_at
 from shared.errors import Uninspectable
 from shared.events import ChipInspected, FeaturesExtracted, ImageCaptured, ImagePointer
 from shared.identity import ChipEvent
-from shared.kafka import ADMIN_TIMEOUT_S, reader_config, unavailable
+from shared.kafka import reader_config
 from shared.settings import Settings
 from shared.stream.record import Received
 from shared.topics import Topic, Topics, load_topics
@@ -72,25 +72,45 @@ class Archive:
         return Found(verdict, place, len(found) - 1)
 
     def captured(self, verdict: ChipInspected) -> ImageCaptured:
-        """The event of the picture that was judged.
+        """The event of the picture that was judged; raises `PictureGone`."""
+        ((_, found),) = self.pictures([verdict])
+        if isinstance(found, PictureGone):
+            raise found
+        return found
 
-        Raises:
-            PictureGone: it has expired, cannot be decoded, or is not the one.
+    def pictures(
+        self, verdicts: Iterable[ChipInspected]
+    ) -> Iterator[tuple[ChipInspected, ImageCaptured | PictureGone]]:
+        """Each verdict with its picture's event, or why that cannot be had; in the order in which they lie.
+
+        `PictureGone` is what has expired, cannot be decoded, or is another picture.
         """
-        pointer = verdict.image
-        if pointer is None:
-            raise PictureGone(f"the verdict on {verdict.chip_id} points to no picture")
-        topic = self.topics.topic_of(ImageCaptured)
+        lying: dict[tuple[str, int], list[tuple[ImagePointer, ChipInspected]]] = defaultdict(list)
+        for verdict in verdicts:
+            if (pointer := verdict.image) is None:
+                yield verdict, PictureGone(f"the verdict on {verdict.chip_id} points to no picture")
+            else:
+                lying[pointer.topic, pointer.partition].append((pointer, verdict))
+        for (topic, partition), there in lying.items():
+            there.sort(key=lambda each: each[0].offset)
+            offsets = [pointer.offset for pointer, _ in there]
+            messages = read_at(self.consumer, self.settings.kafka, topic, partition, offsets)
+            for (pointer, verdict), message in zip(there, messages, strict=True):
+                yield verdict, self._picture(verdict, pointer, message)
+
+    def _picture(
+        self, verdict: ChipInspected, pointer: ImagePointer, message: Message | None
+    ) -> ImageCaptured | PictureGone:
         where = f"{pointer.topic}:{pointer.partition}:{pointer.offset}"
-        message = self._at(pointer)
         if message is None:
-            raise PictureGone(f"{where} is not kept any more (pictures stay {topic.retention_hours} hours)")
+            hours = self.topics.topic_of(ImageCaptured).retention_hours
+            return PictureGone(f"{where} is not kept any more (pictures stay {hours} hours)")
         try:
             captured = self.codec.decode(message.value(), ImageCaptured)
         except Uninspectable as error:
-            raise PictureGone(f"{where} holds no picture's event: {error}") from error
+            return PictureGone(f"{where} holds no picture's event: {error}")
         if (captured.event_id, captured.sha256) != (verdict.event_id, pointer.sha256 or captured.sha256):
-            raise PictureGone(
+            return PictureGone(
                 f"the record at {where} is about event {captured.event_id} and another picture: was the topic made "
                 "anew?"
             )
@@ -134,20 +154,8 @@ class Archive:
 
     def _at(self, pointer: ImagePointer) -> Message | None:
         """The record at a position; None where it is not kept, or not there."""
-        place = TopicPartition(pointer.topic, pointer.partition, pointer.offset)
-        try:
-            first, end = self.consumer.get_watermark_offsets(place, timeout=ADMIN_TIMEOUT_S)
-            if not first <= pointer.offset < end:
-                return None
-            self.consumer.assign([place])
-        except KafkaException as error:
-            raise unavailable(self.settings.kafka, error) from error
-        deadline = time.monotonic() + ADMIN_TIMEOUT_S
-        while time.monotonic() < deadline:
-            message = self.consumer.poll(0.1)
-            if message is not None and message.error() is None:
-                return message if message.offset() == pointer.offset else None
-        return None
+        (found,) = read_at(self.consumer, self.settings.kafka, pointer.topic, pointer.partition, [pointer.offset])
+        return found
 
     def _decoded(self, message: Message, event: type[E]) -> E | None:
         try:

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException
 
 from services.cli import reading
-from services.cli.reading import read
+from services.cli.reading import FAR, read, read_at
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings
 from shared.topics import load_topics
@@ -24,6 +24,7 @@ class Broker:
         self._end = end
         self.polls = 0
         self.moves_leader = False
+        self.assigned: list[int] = []
 
     def get_watermark_offsets(self, _place: object, *, timeout: float) -> tuple[int, int]:
         if self.moves_leader:
@@ -39,8 +40,8 @@ class Broker:
         error = KafkaError(KafkaError.FENCED_LEADER_EPOCH)
         return [SimpleNamespace(partition=place.partition, offset=OFFSET_END, error=error) for place in places]
 
-    def assign(self, _places: object) -> None:
-        pass
+    def assign(self, places: list[Any]) -> None:
+        self.assigned += [place.offset for place in places]
 
     def poll(self, _timeout_s: float) -> Any:
         self.polls += 1
@@ -92,3 +93,30 @@ def test_a_partition_whose_leader_changes_is_asked_again() -> None:
     broker = Broker(message(0, is_end=True), message(1, is_end=True))
     broker.moves_leader = True
     assert everything(broker) == []
+
+
+def offsets_read(broker: Broker, *offsets: int) -> list[int | None]:
+    found = read_at(broker, KafkaSettings(), "alerts", 0, offsets)  # type: ignore[arg-type]  # a double
+    return [each and each.offset() for each in found]
+
+
+def test_records_that_lie_near_one_another_are_read_in_one_go() -> None:
+    broker = Broker(*(message(0, offset) for offset in range(10, 30)))
+    assert offsets_read(broker, 10, 12, 12, 29) == [10, 12, 12, 29]
+    assert broker.assigned == [10]
+
+
+def test_a_record_far_away_is_gone_to() -> None:
+    broker = Broker(message(0, 10), message(0, 11 + FAR))
+    assert offsets_read(broker, 10, 11 + FAR) == [10, 11 + FAR]
+    assert broker.assigned == [10, 11 + FAR]
+
+
+def test_what_is_not_kept_or_was_never_committed_is_none_and_the_others_come() -> None:
+    broker = Broker(message(0, 10), message(0, 14), message(0, is_end=True), end=20)
+    assert offsets_read(broker, -1, 10, 12, 14, 19, 20, 10**6) == [None, 10, None, 14, None, None, None]
+
+
+def test_a_partition_that_gives_nothing_at_a_place_is_named() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"partition 0 of alerts .*leader"):
+        offsets_read(Broker(), 10)
