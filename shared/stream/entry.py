@@ -20,6 +20,7 @@ def enter(service: str, settings_type: type[S], run: Callable[[S], int]) -> int:
     A variable that sets nothing, most likely a misspelt one, is warned of. Wrong settings, and whatever `run` finds
     wrong before it serves, end the process with one log line and `MISCONFIGURED`.
     """
+    configure_logs(LogSettings(), stage=service)  # those of the environment may be what is wrong
     try:
         settings = settings_type()
         configure_logs(settings.log, stage=service)
@@ -27,7 +28,5 @@ def enter(service: str, settings_type: type[S], run: Callable[[S], int]) -> int:
             structlog.get_logger().warning("unknown_setting", variable=variable, meant=meant)
         return run(settings)
     except ConfigurationError as error:
-        # The log settings may be what is wrong; the plain ones tell it.
-        configure_logs(LogSettings(), stage=service)
         structlog.get_logger().error("misconfigured", reason=str(error))
         return ExitStatus.MISCONFIGURED

@@ -38,3 +38,14 @@ def test_what_a_service_finds_wrong_before_it_serves_ends_it_likewise(capfd: pyt
 
     assert enter("router", ServiceSettings, run) == ExitStatus.MISCONFIGURED
     assert "rules.yaml: k is 0" in "".join(capfd.readouterr())
+
+
+def test_what_a_service_finds_wrong_is_logged_as_its_settings_say(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: ServiceSettings) -> int:
+        raise ConfigurationError("rules.yaml: k is 0")
+
+    monkeypatch.setenv("CHIPSIEVE_LOG__FORMAT", "console")
+    enter("router", ServiceSettings, run)
+    assert not "".join(capfd.readouterr()).startswith("{")
