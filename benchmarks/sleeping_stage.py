@@ -9,6 +9,7 @@ from typing_extensions import override
 from shared.events import FeaturesExtracted, ImageCaptured, ImagePointer, Uninspected
 from shared.identity import Identity
 from shared.settings import ServiceSettings
+from shared.stream.entry import enter
 from shared.stream.service import run
 from shared.stream.step import Outcome, Record, Source, Step
 
@@ -41,4 +42,4 @@ def _forward(identity: Identity, source: Source, cause: Uninspected | None) -> F
 
 
 if __name__ == "__main__":
-    sys.exit(run(SleepingStep(), ServiceSettings()))
+    sys.exit(enter(SleepingStep.name, ServiceSettings, lambda settings: run(SleepingStep(), settings)))

@@ -22,6 +22,7 @@ from shared.events import (
 )
 from shared.identity import Identity
 from shared.settings import ServiceSettings
+from shared.stream.entry import enter
 from shared.stream.errors import RecordsNotReady
 from shared.stream.service import run
 from shared.stream.step import EventsByPartition, Outcome, Record, Source, Step
@@ -104,4 +105,4 @@ class OnceStep(ToyStep):
 
 if __name__ == "__main__":
     step = OnceStep if "once" in sys.argv else ToyStep
-    sys.exit(run(step(slow_s=0.02), ServiceSettings()))
+    sys.exit(enter(step.name, ServiceSettings, lambda settings: run(step(slow_s=0.02), settings)))

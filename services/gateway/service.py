@@ -17,7 +17,6 @@ from services.gateway.watch import FolderWatch
 from shared import tracing
 from shared.errors import ConfigurationError
 from shared.identity import IDS, MAX_ID_LENGTH
-from shared.logs import configure_logs
 from shared.stream.admin import AdminServer
 from shared.stream.errors import ExitStatus
 from shared.stream.vitals import Vitals
@@ -63,7 +62,6 @@ class GatewayVitals(Vitals):
 
 def run(settings: GatewaySettings) -> int:
     """Take in pictures until SIGTERM or SIGINT; the process's exit status (`ExitStatus`)."""
-    configure_logs(settings.log, stage=NAME)
     tracing.configure(settings.trace, NAME)
     stopping = threading.Event()
     server: uvicorn.Server | None = None

@@ -1,6 +1,7 @@
 """A stage as a process: settings in, exit status out.
 
-`run` is all that a service's ``__main__`` calls. `Service` is the same for a caller that ends it itself.
+`run` is what a service's ``__main__`` enters (`shared.stream.entry`). `Service` is the same for a caller that ends it
+itself.
 """
 
 import json
@@ -24,7 +25,6 @@ from shared import tracing
 from shared.errors import ConfigurationError, NotReady
 from shared.identity import ChipEvent
 from shared.kafka import admin_config, consumer_config, past_reader_config, transactional_producer_config
-from shared.logs import configure_logs
 from shared.settings import ServiceSettings
 from shared.stream import report
 from shared.stream.admin import AdminServer
@@ -59,13 +59,11 @@ log = structlog.get_logger()
 
 
 def run(step: Step[E], settings: ServiceSettings) -> int:
-    """Run a stage until SIGTERM or SIGINT, or until it cannot go on; the process's exit status (`ExitStatus`)."""
-    configure_logs(settings.log, stage=step.name)
-    try:
-        tracing.configure(settings.trace, step.name)
-    except ConfigurationError as error:
-        log.error("misconfigured", reason=str(error))
-        return ExitStatus.MISCONFIGURED
+    """Run a stage until SIGTERM or SIGINT, or until it cannot go on; the process's exit status (`ExitStatus`).
+
+    Raises `ConfigurationError` where traces cannot be sent as the settings say.
+    """
+    tracing.configure(settings.trace, step.name)
     service = Service(step, settings)
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -91,10 +89,9 @@ def run(step: Step[E], settings: ServiceSettings) -> int:
 class Service(Generic[E]):
     """One stage: its step, its loop, its admin port."""
 
-    def __init__(self, step: Step[E], settings: ServiceSettings, topics: Topics | None = None) -> None:
+    def __init__(self, step: Step[E], settings: ServiceSettings) -> None:
         self._step = step
         self._settings = settings
-        self._topics = topics
         self._stopping = Flag()
         self.vitals = Vitals(step.not_ready_because, degraded_because=step.degraded_because)
         self._signal: int | None = None
@@ -136,7 +133,7 @@ class Service(Generic[E]):
         return ExitStatus.DRAINED
 
     def _run(self) -> None:
-        topics = self._topics or load_topics(prefix=self._settings.topic_prefix)
+        topics = load_topics(prefix=self._settings.topic_prefix)
         admin = AdminServer(self._settings.admin, self.vitals, self._step.name)
         self.admin_port = admin.port
         admin.start()

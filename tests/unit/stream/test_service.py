@@ -7,14 +7,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.settings import ServiceSettings
-from shared.stream import service as service_module
 from shared.stream.service import Service, run
 from tests.toy_stage import ToyStep
 
 
 @pytest.fixture(autouse=True)
-def handlers_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(service_module, "configure_logs", lambda *_, **__: None)
+def handlers_as_before() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -50,6 +48,7 @@ from unittest.mock import Mock
 
 import shared.stream.service as service_module
 from shared.settings import ServiceSettings
+from shared.stream.entry import enter
 from tests.toy_stage import ToyStep
 
 
@@ -60,7 +59,7 @@ class Decoding(ToyStep):
 
 
 service_module.Codec = Mock()
-sys.exit(service_module.run(Decoding(), ServiceSettings()))
+sys.exit(enter("toy", ServiceSettings, lambda settings: service_module.run(Decoding(), settings)))
 """
 
 
