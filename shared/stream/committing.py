@@ -1,19 +1,47 @@
-"""From a judgement to a transaction: which offsets and notes go with its outputs, and what holds once it is done."""
+"""From a judgement to a transaction: which offsets and notes go with its outputs, and what holds once it is done.
 
-from concurrent.futures import Future
+A commit has a thread of its own: the main thread goes on polling meanwhile.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from confluent_kafka import Consumer
 
 from shared.settings import StreamSettings
 from shared.stream import report
-from shared.stream.commits import Batch, Commits, Ended
 from shared.stream.dead_letter import DeadLetterTally
 from shared.stream.errors import ClientFailed, OutputRefused, TransactionFailed
 from shared.stream.hold import Hold
 from shared.stream.in_hand import InHand
 from shared.stream.record import next_offsets
-from shared.stream.settled import Judgement
+from shared.stream.settled import Judgement, Settled
 from shared.stream.transaction import Transactions
+from shared.stream.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    at: datetime
+    seconds: float
+    """How long the commit took."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """A commit, and what holds once it took effect."""
+
+    ended: Future[_Ended]
+    settled: tuple[Settled, ...]
+    offsets: Mapping[int, int]
+    """The next to be read, by partition."""
+    tally: DeadLetterTally
+    worked_s: float
+    """How long the work before the commit took."""
 
 
 class Committing:
@@ -38,18 +66,20 @@ class Committing:
         settings: StreamSettings,
         stage: str,
     ) -> None:
-        self._commits = Commits(transactions.commit)
+        self._transactions = transactions
         self._consumer = consumer
         self._in_hand = in_hand
         self._hold = hold
         self._settings = settings
         self._stage = stage
+        self._worker = Worker("commit")
+        self._commit: _Commit | None = None
         self._tally = DeadLetterTally()
 
     @property
-    def under_way(self) -> Future[Ended] | None:
+    def under_way(self) -> Future[Any] | None:
         """The end of the commit that is under way, or was and is not taken yet."""
-        return self._commits.under_way
+        return self._commit.ended if self._commit else None
 
     def start(self, judgement: Judgement, *, worked_s: float, between_polls: bool = False) -> None:
         """Have outputs and offsets of a batch committed in one transaction, while no other one is under way.
@@ -77,8 +107,15 @@ class Committing:
             offsets = {number: partitions.past_markers(number, offset) for number, offset in offsets.items()}
         noted = {partition: notes.of(partition) for partition in offsets}
         outputs = [output for record in settled for output in record.outputs] + [*judgement.due, *written]
-        batch = Batch(settled, offsets, noted, tally, worked_s)
-        self._commits.start(batch, outputs, self._consumer.consumer_group_metadata())
+        # Asked here: while a rebalance waits for the commit, the consumer would not answer the commit's thread.
+        member = self._consumer.consumer_group_metadata()
+
+        def timed() -> _Ended:
+            began = time.monotonic()
+            self._transactions.commit(outputs, offsets, noted, member)
+            return _Ended(datetime.now(UTC), time.monotonic() - began)
+
+        self._commit = _Commit(self._worker.submit(timed), settled, offsets, tally, worked_s)
 
     def take(self, within_s: float | None) -> str | None:
         """Take note of the commit under way once it has ended (None: wait for it).
@@ -89,12 +126,12 @@ class Committing:
         Raises:
             ClientFailed: the broker refuses a record's outcome whatever that is.
         """
-        taken = self._commits.take(within_s)
-        if taken is None:
+        commit = self._commit
+        if commit is None or not wait([commit.ended], within_s).done:
             return None
-        batch, commit = taken
+        self._commit = None
         try:
-            ended = commit.result()
+            ended = commit.ended.result()
         except TransactionFailed as error:
             if isinstance(error, OutputRefused):
                 if error.sources <= self._in_hand.refused:
@@ -102,13 +139,13 @@ class Committing:
                 self._in_hand.refused |= error.sources
             report.failed(self._stage)
             return str(error)
-        report.committed(self._stage, batch.settled, ended.seconds, batch.worked_s, at=ended.at)
-        self._in_hand.partitions.begun |= batch.offsets
-        self._tally = batch.tally
-        self._in_hand.refused -= {record.received.source for record in batch.settled}
+        report.committed(self._stage, commit.settled, ended.seconds, commit.worked_s, at=ended.at)
+        self._in_hand.partitions.begun |= commit.offsets
+        self._tally = commit.tally
+        self._in_hand.refused -= {record.received.source for record in commit.settled}
         self._hold.batch_committed()
         return None
 
     def close(self) -> None:
         """Commit no more; the commit that is under way goes on."""
-        self._commits.close()
+        self._worker.close(0.0)
