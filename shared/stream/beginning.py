@@ -3,26 +3,17 @@
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaException
 
 from shared.errors import NotReady
 from shared.stream.partitions import Partitions
-from shared.stream.recall import Past
+from shared.stream.recall import Past, PastReader
 
 RETRY_S = 1.0  # a broker that restarts is back in about 3 s
 
 log = structlog.get_logger()
-
-
-class Pasts(Protocol):
-    """What is asked of `shared.stream.recall.PastReader`."""
-
-    def begin(self, partition: int, *, cut_short: bool = False) -> Future[Past]:
-        """Read a partition's past; `cut_short` where its log has lost records that were read."""
-        ...
 
 
 Recollect = Callable[[int, Past], None]
@@ -34,7 +25,7 @@ class Beginnings:
 
     def __init__(
         self,
-        pasts: Pasts,
+        pasts: PastReader,
         partitions: Partitions,
         recollect: Recollect,
         *,

@@ -1,7 +1,6 @@
 """Events to the records that carry them: topic, partition, key, identity and verdict in headers, within the limit."""
 
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
 
 from shared import tracing
 from shared.events import ChipsSettled, Event
@@ -10,26 +9,13 @@ from shared.stream.errors import OutputTooLarge
 from shared.stream.record import TOMBSTONE, Output, Received
 from shared.stream.step import Forgotten, Kept
 from shared.topics import Topics
-
-D = TypeVar("D", bound=Event)
-
-
-class EventCodec(Protocol):
-    """What is asked of `shared.wire.codec.Codec`."""
-
-    def encode(self, event: Event) -> bytes:
-        """The event as the value of a record."""
-        ...
-
-    def decode(self, data: bytes | None, expect: type[D]) -> D:
-        """The event in the value of a record."""
-        ...
+from shared.wire.codec import Codec
 
 
 class Encoder:
     """Makes the records of a stage. All of its methods raise `OutputTooLarge` and what `Codec.encode` raises."""
 
-    def __init__(self, codec: EventCodec, topics: Topics) -> None:
+    def __init__(self, codec: Codec, topics: Topics) -> None:
         self._codec = codec
         self._topics = topics
 

@@ -7,11 +7,11 @@ from confluent_kafka import Consumer
 
 from shared.settings import StreamSettings
 from shared.stream.batch import Buffer
-from shared.stream.beginning import Beginnings, Pasts
+from shared.stream.beginning import Beginnings
 from shared.stream.judgement import Judge
 from shared.stream.notes import Notes
 from shared.stream.partitions import Partitions
-from shared.stream.recall import Past
+from shared.stream.recall import Past, PastReader
 from shared.stream.record import Received, next_offsets
 from shared.stream.settled import Judgement
 from shared.stream.step import Source
@@ -42,7 +42,7 @@ class InHand:
         topic: str,
         *,
         stage: str,
-        pasts: Pasts,
+        pasts: PastReader,
         judge: Judge[Any],
         worker: Worker,
         failure: Failure,

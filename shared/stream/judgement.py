@@ -15,7 +15,7 @@ from shared.events import ChipsSettled, DeadLetter, Event
 from shared.identity import MAX_ID_LENGTH, ChipEvent, Identity, identity_of, is_whole, overlong, shortened
 from shared.stream.dead_letter import Extent
 from shared.stream.deadline import NOTHING, overdue
-from shared.stream.encoding import Encoder, EventCodec
+from shared.stream.encoding import Encoder
 from shared.stream.errors import InternalError, OutputTooLarge, OverlongIdentity, RecordsNotReady
 from shared.stream.giving_up import GivenUp, GivingUp, because_of
 from shared.stream.once import SettledChips, digest_of
@@ -24,6 +24,7 @@ from shared.stream.record import Output, Received
 from shared.stream.settled import Judgement, Settled, verdict_of
 from shared.stream.step import Outcome, Record, Source, Step
 from shared.topics import Topics
+from shared.wire.codec import Codec
 from shared.wire.errors import MalformedRecord
 
 E = TypeVar("E", bound=ChipEvent)
@@ -56,7 +57,7 @@ class Judge(Generic[E]):
     def __init__(
         self,
         step: Step[E],
-        codec: EventCodec,
+        codec: Codec,
         topics: Topics,
         *,
         remembered_chips: int = 10_000,

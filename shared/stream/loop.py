@@ -25,7 +25,6 @@ from confluent_kafka import Consumer
 
 from shared.identity import ChipEvent
 from shared.settings import StreamSettings
-from shared.stream.beginning import Pasts
 from shared.stream.committing import Committing
 from shared.stream.deadline import Pace
 from shared.stream.hold import Hold
@@ -35,6 +34,7 @@ from shared.stream.judgement import Judge
 from shared.stream.judging import Judging
 from shared.stream.membership import Membership
 from shared.stream.rebalance import Rebalances
+from shared.stream.recall import PastReader
 from shared.stream.settled import Judgement
 from shared.stream.step import Step
 from shared.stream.transaction import Transactions
@@ -63,7 +63,7 @@ class Loop(Generic[E]):
         judge: Judge[E],
         topic: str,
         consumer: Consumer,
-        pasts: Pasts,
+        pasts: PastReader,
         membership: Membership,
         transactions: Transactions,
         worker: Worker,
