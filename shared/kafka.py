@@ -152,7 +152,8 @@ class CreatedTopics:
 def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
     """Create the topics that are not there; those that are must be as declared.
 
-    Raises `BrokerUnavailable`, and `TopicMismatch` which names every partition count and limit that differs.
+    Raises `BrokerUnavailable`; `TopicMismatch`, which names every partition count and limit that differs; and
+    `ConfigurationError` where the broker refuses.
     """
     admin = AdminClient({**admin_config(settings), **_QUIET})
     # The broker's own default.replication.factor: 1 on one machine, 3 in a plant.
@@ -169,11 +170,7 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
             created.append(topic.name)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                why = error.args[0]
-                raise ConfigurationError(
-                    f"topic {topic.name} cannot be created: {why.str()}; "
-                    f"{remedy(settings, why, 'the log of the broker may say more')}"
-                ) from error
+                raise _refused(f"topic {topic.name} cannot be created", error, settings) from error
             existing.append(topic)
     _check_existing(admin, settings, existing)
     warning = _offsets_expire_early(admin, settings, topics)
@@ -215,7 +212,10 @@ def _check_existing(admin: AdminClient, settings: KafkaSettings, existing: list[
         partitions = len(cluster[topic.name].partitions)
         if partitions != topic.partitions:
             differences.append(f"{topic.name}: partitions is {partitions}, declared {topic.partitions}")
-        actual = _result(described[resources[topic.name]], settings)
+        try:
+            actual = _result(described[resources[topic.name]], settings)
+        except KafkaException as error:
+            raise _refused(f"topic {topic.name} cannot be looked at", error, settings) from error
         differences += [
             f"{topic.name}: {name} is {actual[name].value}, declared {value}"
             for name, value in topic.config().items()
@@ -245,6 +245,11 @@ def _metadata_of(admin: AdminClient, settings: KafkaSettings, names: list[str]) 
                 "check that the brokers reach their controller"
             )
         time.sleep(METADATA_WAIT_S)
+
+
+def _refused(what: str, error: KafkaException, settings: KafkaSettings) -> ConfigurationError:
+    why = error.args[0]
+    return ConfigurationError(f"{what}: {why.str()}; {remedy(settings, why, 'the log of the broker may say more')}")
 
 
 def _result(future: Future[T], settings: KafkaSettings) -> T:

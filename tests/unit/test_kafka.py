@@ -1,11 +1,15 @@
 """librdkafka takes the configurations, and they say what delivery needs. What they do is tested on a real broker."""
 
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import ConfigResource, NewTopic
 
 from services.cli.local_stack import certificates
+from shared.errors import ConfigurationError
 from shared.kafka import BrokerUnavailable, consumer_config, create_topics, producer_config, reader_config
 from shared.kafka import transactional_producer_config as transactional
 from shared.settings import KafkaSettings
@@ -61,4 +65,36 @@ def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("shared.kafka.ADMIN_TIMEOUT_S", 0.5)
 
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9.*CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"):
+        create_topics(NOBODY, TOPICS)
+
+
+class AdminWithoutTheRightToDescribe:
+    """A client whose user may make topics, all of which are there, and not see their settings."""
+
+    def __init__(self, config: object) -> None:
+        self.brokers = {1: None}
+        self.topics = {
+            topic.name: SimpleNamespace(partitions=range(topic.partitions)) for topic in TOPICS.by_name.values()
+        }
+
+    def create_topics(self, wanted: list[NewTopic], **_: float) -> dict[str, Future]:
+        return {topic.topic: failed(KafkaError.TOPIC_ALREADY_EXISTS) for topic in wanted}
+
+    def list_topics(self, **_: float) -> "AdminWithoutTheRightToDescribe":
+        return self
+
+    def describe_configs(self, resources: list[ConfigResource], **_: float) -> dict[ConfigResource, Future]:
+        return {resource: failed(KafkaError.TOPIC_AUTHORIZATION_FAILED) for resource in resources}
+
+
+def failed(code: int) -> Future:
+    future = Future()
+    future.set_exception(KafkaException(KafkaError(code)))
+    return future
+
+
+def test_who_may_not_see_the_settings_of_topics_is_told_what_right_it_lacks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shared.kafka.AdminClient", AdminWithoutTheRightToDescribe)
+
+    with pytest.raises(ConfigurationError, match=r"topic images cannot be looked at: .*schemas/access\.yaml"):
         create_topics(NOBODY, TOPICS)
