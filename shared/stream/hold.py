@@ -1,6 +1,5 @@
 """Why no batch is begun for now: a transaction took no effect. Each wait in a row is longer."""
 
-import re
 import time
 from collections.abc import Callable
 
@@ -8,8 +7,7 @@ import structlog
 
 from shared.stream.transaction import back_off
 from shared.stream.vitals import Vitals
-
-_NUMBERS = re.compile(r"\d+")
+from shared.stream.waiting import alike
 
 log = structlog.get_logger()
 
@@ -36,8 +34,7 @@ class Hold:
     def for_transaction(self, reason: str) -> None:
         """A transaction took no effect, as far as is known: its records are read again."""
         self.until = self._clock() + next(self._back_off)
-        # Some reasons count up, as sequence numbers do; that does not make them others.
-        if self._told is None or _NUMBERS.sub("", reason) != _NUMBERS.sub("", self._told):
+        if self._told is None or not alike(reason, self._told):
             log.warning("waiting", reason=reason)
         self._told = self._vitals.waiting_for = reason
 

@@ -75,7 +75,7 @@ class Waiting:
         """Its partition waits with this record, which took so long to try."""
         partition = record.source.partition
         before = self._waits.get(partition)
-        if not any(_alike(reason, wait.reason) for wait in self._waits.values()):
+        if not any(alike(reason, wait.reason) for wait in self._waits.values()):
             log.warning("waiting", reason=reason, partition=partition)
         wait = self._waits[partition] = before or _Wait(reason)
         wait.reason, wait.record = reason, record
@@ -103,7 +103,7 @@ class Waiting:
         """Chips of these have been judged: the next wait is a new one."""
         ended = self._end(partitions)
         for reason in dict.fromkeys(wait.reason for wait in ended):
-            if not any(_alike(reason, wait.reason) for wait in self._waits.values()):
+            if not any(alike(reason, wait.reason) for wait in self._waits.values()):
                 log.info("going_on", after=reason)
 
     def drop(self, partitions: Collection[int] | None = None) -> None:
@@ -120,6 +120,6 @@ class Waiting:
         self._vitals.held = {partition: wait.reason for partition, wait in sorted(self._waits.items())}
 
 
-def _alike(one: str, other: str) -> bool:
+def alike(one: str, other: str) -> bool:
     """Some reasons count up, as sequence numbers do; that does not make them others."""
     return _NUMBERS.sub("", one) == _NUMBERS.sub("", other)
