@@ -82,21 +82,14 @@ def consumer_config(settings: KafkaSettings, topics: Topics, group: str) -> Clie
 
 
 def reader_config(settings: KafkaSettings, topics: Topics, group: str = "chipsieve-reader") -> ClientConfig:
-    """For a consumer that assigns partitions itself and joins no group: `tail`, `dead-letters`, the benchmark."""
-    return {
-        **_assigning(settings, topics, group),
-        **_QUIET,
-        # Where the oldest records expire while they are read, it goes on with those that are left. By default it would
-        # go on at the end, and a verdict among the others would be taken for none.
-        "auto.offset.reset": "earliest",
-    }
+    """For a command that assigns partitions itself and joins no group, as `tail` does."""
+    return {**_assigning(settings, topics, group), **_QUIET}
 
 
 def past_reader_config(settings: KafkaSettings, topics: Topics, group: str) -> ClientConfig:
     """For a stage that reads back what it kept of a partition: reads that group's offsets, but does not join it."""
     return {
         **_assigning(settings, topics, group),
-        "auto.offset.reset": "earliest",  # where the oldest records expire while they are read
         "fetch.wait.max.ms": 10,  # the partition waits with its records for the end to be told
     }
 
@@ -275,6 +268,9 @@ def _assigning(settings: KafkaSettings, topics: Topics, group: str) -> ClientCon
         **_common(settings),
         "group.id": group,  # librdkafka wants one; no group is joined
         **_reading(topics),
+        # Where the oldest records expire while they are read, it goes on with those that are left. By default it would
+        # go on at the end, and a verdict among the others would be taken for none.
+        "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
         "enable.partition.eof": True,  # tells when everything that was there has been read
         "fetch.wait.max.ms": 50,  # an empty partition tells so after this; someone waits for it
