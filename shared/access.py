@@ -43,7 +43,7 @@ class AccessRule:
 
     resource: ResourceKind
     name: str
-    """With the plant's prefix; a beginning where the pattern is prefixed."""
+    """A beginning where the pattern is prefixed."""
     pattern: PatternKind
     operation: Operation
 
@@ -101,12 +101,12 @@ def load_access(topics: Topics, path: Path = SCHEMAS / "access.yaml") -> dict[st
     return declared
 
 
-def kafka_rules(principal: Principal, topics: Topics, *, prefix: str = "") -> list[AccessRule]:
-    """Its rules, sorted; `prefix` is the one that `topics` were loaded with (`Settings.topic_prefix`)."""
-    return sorted(set(_rules(principal, topics, prefix)))
+def kafka_rules(principal: Principal, topics: Topics) -> list[AccessRule]:
+    """Its rules, sorted: those of a plant whose names have no prefix (`Settings.topic_prefix`)."""
+    return sorted(set(_rules(principal, topics)))
 
 
-def _rules(principal: Principal, topics: Topics, prefix: str) -> Iterator[AccessRule]:
+def _rules(principal: Principal, topics: Topics) -> Iterator[AccessRule]:
     granted: tuple[tuple[tuple[str, ...], Operation], ...] = (
         (principal.reads, "Read"),
         (principal.writes, "Write"),
@@ -116,11 +116,11 @@ def _rules(principal: Principal, topics: Topics, prefix: str) -> Iterator[Access
         for name in names:
             yield AccessRule("topic", topics.by_name[name].name, "literal", operation)
     for group in principal.groups:
-        yield _rule("group", prefix + group, "Read")
+        yield _rule("group", group, "Read")
     for group in principal.watches_groups:
-        yield _rule("group", prefix + group, "Describe")
+        yield _rule("group", group, "Describe")
     for transactional_id in principal.transactional_ids:
-        yield _rule("transactional_id", prefix + transactional_id, "Write")
+        yield _rule("transactional_id", transactional_id, "Write")
     if principal.manages_topics:
         operations: tuple[Operation, ...] = ("Create", "Describe", "DescribeConfigs")
         for topic in topics.by_name.values():
@@ -135,16 +135,13 @@ def _rule(resource: ResourceKind, name: str, operation: Operation) -> AccessRule
     return AccessRule(resource, name, "literal", operation)
 
 
-def redis_rules(principal: Principal, *, namespace: str = "chipsieve") -> list[str] | None:
-    """What ``ACL SETUSER`` is told after the password, in Redis's own words; None where it has no business there.
-
-    `namespace` is that of `shared.bank.store.BankStore`.
-    """
+def redis_rules(principal: Principal) -> list[str] | None:
+    """What ``ACL SETUSER`` is told after the password, in Redis's own words; None where it has no business there."""
     if principal.banks is None:
         return None
     if principal.banks == "read":
-        return ["resetkeys", "resetchannels", f"%R~{namespace}:bank:*", "-@all", *BANK_READ_COMMANDS]
-    return ["resetkeys", "resetchannels", f"~{namespace}:bank:*", "-@all", *BANK_WRITE_COMMANDS]
+        return ["resetkeys", "resetchannels", "%R~chipsieve:bank:*", "-@all", *BANK_READ_COMMANDS]
+    return ["resetkeys", "resetchannels", "~chipsieve:bank:*", "-@all", *BANK_WRITE_COMMANDS]
 
 
 def registry_rights(access: Mapping[str, Principal], topics: Topics) -> dict[str, str]:

@@ -13,7 +13,7 @@ from shared.settings import Settings
 from shared.stream.step import Step
 from shared.topics import load_topics
 
-TOPICS = load_topics(prefix="east-")
+TOPICS = load_topics()
 ACCESS = load_access(TOPICS)
 
 
@@ -35,22 +35,22 @@ def test_only_the_replay_of_dead_letters_writes_what_a_stage_writes() -> None:
 
 
 def test_who_reads_rejects_reads_nothing_else() -> None:
-    assert kafka_rules(ACCESS["reject-gate"], TOPICS, prefix="east-") == [
-        AccessRule("group", "east-reject-gate", "prefixed", "Read"),
-        AccessRule("topic", "east-rejects", "literal", "Read"),
+    assert kafka_rules(ACCESS["reject-gate"], TOPICS) == [
+        AccessRule("group", "reject-gate", "prefixed", "Read"),
+        AccessRule("topic", "rejects", "literal", "Read"),
     ]
     assert redis_rules(ACCESS["reject-gate"]) is None
 
 
 def test_a_worker_slot_is_one_of_its_stages_transactional_ids() -> None:
-    rules = kafka_rules(ACCESS["matcher"], TOPICS, prefix="east-")
-    assert AccessRule("transactional_id", "east-chipsieve-matcher-", "prefixed", "Write") in rules
-    assert AccessRule("group", "east-chipsieve-matcher", "literal", "Read") in rules
+    rules = kafka_rules(ACCESS["matcher"], TOPICS)
+    assert AccessRule("transactional_id", "chipsieve-matcher-", "prefixed", "Write") in rules
+    assert AccessRule("group", "chipsieve-matcher", "literal", "Read") in rules
 
 
 def test_the_operator_may_replay() -> None:
-    rules = kafka_rules(ACCESS["operator"], TOPICS, prefix="east-")
-    name = replay_group(Settings(topic_prefix="east-"))
+    rules = kafka_rules(ACCESS["operator"], TOPICS)
+    name = replay_group(Settings())
     assert AccessRule("group", name, "literal", "Read") in rules
     assert AccessRule("transactional_id", name, "literal", "Write") in rules
 
@@ -67,9 +67,9 @@ def test_who_manages_topics_may_make_and_look_at_each_of_them_and_no_more() -> N
 
 def test_who_watches_may_describe_and_no_more() -> None:
     watcher = Principal(describes=("images",), watches_groups=("chipsieve-*",))
-    assert kafka_rules(watcher, TOPICS, prefix="east-") == [
-        AccessRule("group", "east-chipsieve-", "prefixed", "Describe"),
-        AccessRule("topic", "east-images", "literal", "Describe"),
+    assert kafka_rules(watcher, TOPICS) == [
+        AccessRule("group", "chipsieve-", "prefixed", "Describe"),
+        AccessRule("topic", "images", "literal", "Describe"),
     ]
 
 
@@ -110,4 +110,4 @@ def test_the_registry_lets_the_operator_register_and_those_read_who_have_records
     assert [name for name, given in roles.items() if "writer" in given] == ["operator"]
     assert roles.keys() == ACCESS.keys() - {"trainer", "autoscaler"}
     assert rights["quarkus.http.auth.permission.all.policy"] == "writers"
-    assert "subjects/east-rejects-value" in rights["quarkus.http.auth.permission.lookup.paths"]
+    assert "subjects/rejects-value" in rights["quarkus.http.auth.permission.lookup.paths"]
