@@ -55,11 +55,6 @@ class BankStore:
         """Close the connections."""
         self._connection.redis.close()
 
-    def ping(self) -> None:
-        """Raises `BankUnavailable` where Redis cannot be reached."""
-        with self._connection.answering() as redis:
-            redis.ping()
-
     def products(self) -> list[str]:
         """Every product of which a version was published, sorted."""
         with self._connection.answering() as redis:
@@ -266,7 +261,7 @@ class BankStore:
             pipe.multi()
             return self._queue_activation(pipe, product, version, current)
 
-        return bool(self._connection.transaction(move_pointer, self._active, self._manifests(product)))
+        return self._connection.transaction(move_pointer, self._active, self._manifests(product))
 
     def _queue_activation(self, pipe: Any, product: str, version: str, current: bytes | None) -> bool:
         if current is not None and _text(current) == version:
@@ -297,7 +292,7 @@ class BankStore:
             pipe.sadd(f"{self._prefix}:products", product)
             return activate and self._queue_activation(pipe, product, version, current)
 
-        return bool(self._connection.transaction(make_visible, staging, self._active))
+        return self._connection.transaction(make_visible, staging, self._active)
 
     def _discard(self, staging: str) -> None:
         with suppress(BankUnavailable), self._connection.answering() as redis:  # else it expires by itself

@@ -91,7 +91,6 @@ def published(guarded: Guarded) -> str:
 @pytest.mark.parametrize("user", ["extractor", "matcher", "operator"])
 def test_who_follows_banks_can_load_them_and_not_change_them(guarded: Guarded, published: str, user: str) -> None:
     store = BankStore(guarded.settings(user))
-    store.ping()
     assert store.all_active() == {"chip": published}
     assert_same(store.bundle("chip", published).bank, make().bank)
     with pytest.raises(BankUnavailable, match=r"refused.*permission.*; connect as one who may"):
@@ -121,7 +120,7 @@ def test_the_trainer_publishes_goes_back_and_removes(guarded: Guarded, published
 def test_a_wrong_password_is_told_from_an_outage(guarded: Guarded) -> None:
     (guarded.folder / "own" / "stranger").write_text("guess")
     with pytest.raises(BankUnavailable, match="knows no such user or password") as caught:
-        BankStore(guarded.settings("stranger")).ping()
+        BankStore(guarded.settings("stranger")).all_active()
     assert "guess" not in str(caught.value)
 
 
@@ -139,9 +138,9 @@ def test_a_password_is_changed_without_a_restart(guarded: Guarded, published: st
     (tmp_path / "password").write_text("guess")
     store = BankStore(settings)
     with pytest.raises(BankUnavailable):
-        store.ping()
+        store.all_active()
     (tmp_path / "password").write_text("secret-of-operator")
-    store.ping()
+    store.all_active()
     store.close()
 
 

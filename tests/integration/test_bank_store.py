@@ -322,7 +322,6 @@ def test_a_redis_that_is_not_there_is_an_outage_and_no_unknown_product(valkey: V
     store.publish(bundle)
     valkey.stop()
     for ask in (
-        store.ping,
         store.products,
         store.all_active,
         lambda: store.active("chip"),

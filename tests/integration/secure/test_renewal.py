@@ -52,12 +52,12 @@ def test_servers_show_new_certificates_and_who_is_connected_stays_connected(
         assert producer.flush(ANSWER_S) == 0
 
     send()
-    store.ping()
+    store.all_active()
     before = {name: serial(guarded, name) for name in ("kafka", "redis")}
     local_stack.renew(guarded.directory)
     wait_until(lambda: all(serial(guarded, name) != before[name] for name in before), seconds=ANSWER_S)
     send()
-    store.ping()
+    store.all_active()
     store.close()
     assert not lost
 
@@ -92,9 +92,9 @@ def test_another_authority_for_valkey_counts_at_the_next_connection(guarded: Gua
     trusted = tmp_path / "ca.crt"
     store = BankStore(guarded.settings("matcher").redis.model_copy(update={"ssl_ca_location": trusted}))
     with pytest.raises(BankUnavailable, match="certificate verify failed"):
-        store.ping()
+        store.all_active()
     trusted.write_bytes(guarded.security.authority.read_bytes())
-    store.ping()
+    store.all_active()
     store.close()
 
 
