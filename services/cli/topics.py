@@ -27,7 +27,7 @@ def create(
     settings = Settings()
     topics = load_topics(prefix=settings.topic_prefix)
     # Schemas first: a topic without its schema would let nobody write, but look ready.
-    registered = {r.subject: r for r in SchemaRegistry(settings.registry).register_all(topics)}
+    schema_ids = SchemaRegistry(settings.registry).register_all(topics)
     done = create_topics(settings.kafka, topics)
     rows = [
         {
@@ -37,7 +37,7 @@ def create(
             "retention_hours": topic.retention_hours,
             "max_message_bytes": topic.max_message_bytes,
             "subject": topic.subject,
-            "schema_id": registered[topic.subject].schema_id,
+            "schema_id": schema_ids[topic.subject],
             "compatibility": topic.compatibility,
         }
         for topic in topics.by_name.values()

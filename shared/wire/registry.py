@@ -4,7 +4,6 @@ import json
 import os
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,15 +26,6 @@ RETRIES = 1  # the runtime tries again anyway, and meanwhile reports why it wait
 NOT_FOUND = {40401, 40402, 40403}  # subject, version, schema
 CONFLICT = 409
 REFUSALS = {401, 403}
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """A schema in the registry."""
-
-    subject: str
-    schema_id: int
-    compatibility: str
 
 
 def schema_source(event: type[Event]) -> str:
@@ -105,17 +95,17 @@ class SchemaRegistry:
             return None
         return parsed
 
-    def register(self, topic: Topic, source: str | None = None) -> Registration:
+    def register(self, topic: Topic, source: str | None = None) -> int:
         """Set the subject's compatibility, then register the topic's schema, or `source`, as its newest version.
 
-        The same schema again changes nothing. Raises `IncompatibleSchema` with the registry's reason, and
-        `RegistryUnavailable`.
+        Returns the schema's id. The same schema again changes nothing. Raises `IncompatibleSchema` with the registry's
+        reason, and `RegistryUnavailable`.
         """
         # Before the first version: a registry's default may be NONE, and then nothing would ever be refused.
         self._ask(lambda: self._client.set_compatibility(topic.subject, topic.compatibility))
         schema = Schema(source or schema_source(topic.event), "AVRO")
         try:
-            schema_id = self._ask(lambda: self._client.register_schema(topic.subject, schema))
+            schema_id: int | None = self._ask(lambda: self._client.register_schema(topic.subject, schema))
         except SchemaRegistryError as error:
             raise IncompatibleSchema(
                 f"the registry refused the new version of {topic.subject} under {topic.compatibility}: "
@@ -123,11 +113,11 @@ class SchemaRegistry:
             ) from error
         if schema_id is None:
             raise self._unavailable("subjects cannot be written there")
-        return Registration(topic.subject, schema_id, topic.compatibility)
+        return schema_id
 
-    def register_all(self, topics: Topics) -> list[Registration]:
-        """`register` for every topic."""
-        return [self.register(topic) for topic in topics.by_name.values()]
+    def register_all(self, topics: Topics) -> dict[str, int]:
+        """`register` for every topic: the ids by subject."""
+        return {topic.subject: self.register(topic) for topic in topics.by_name.values()}
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         """The answer, or None where the registry has no such thing; a 409 comes through."""

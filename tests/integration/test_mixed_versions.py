@@ -40,7 +40,7 @@ def next_schemas(topics: Topics) -> dict[type[Event], int]:
     subprocess.run(create, cwd=REPOSITORY, env=os.environ, check=True)
     with SchemaRegistry(Settings().registry) as registry:
         return {
-            topic.event: registry.register(topic, json.dumps(_as_next(topic.event))).schema_id
+            topic.event: registry.register(topic, json.dumps(_as_next(topic.event)))
             for topic in topics.by_name.values()
         }
 
