@@ -4,14 +4,8 @@ import hashlib
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from shared.errors import Uninspectable
-from shared.events import ImageCaptured, UninspectedReason
-
-
-class ImageUnavailable(Uninspectable):
-    """The event's picture is not there, not where it may be, or not the one that was captured."""
-
-    reason = UninspectedReason.IMAGE_UNAVAILABLE
+from services.extractor.errors import ImageUnavailable
+from shared.events import ImageCaptured
 
 
 def read_image(event: ImageCaptured, *, root: Path | None, max_bytes: int) -> bytes:

@@ -9,7 +9,8 @@ import numpy as np
 
 from services.cli.explain.errors import NotRepeatable, PictureGone
 from services.extractor.engines import EngineCache
-from services.extractor.image_source import ImageUnavailable, read_image
+from services.extractor.errors import ImageUnavailable
+from services.extractor.image_source import read_image
 from services.extractor.settings import EngineSettings, ExtractorSettings, ImageSettings
 from services.matcher.step import judged
 from shared.bank.bundle import Bundle

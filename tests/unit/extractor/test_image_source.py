@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.extractor.image_source import ImageUnavailable, read_image
+from services.extractor.errors import ImageUnavailable
+from services.extractor.image_source import read_image
 from shared.events import ImageCaptured
 
 PICTURE = b"the encoded picture"

@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from services.extractor.errors import RecipeUnsupported
-from services.extractor.image_source import ImageUnavailable
+from services.extractor.errors import ImageUnavailable, RecipeUnsupported
 from services.extractor.settings import ImageSettings
 from services.extractor.step import ExtractorStep
 from shared.bank.errors import BankUnavailable, UnknownFeatureSpace, UnknownProduct
