@@ -17,7 +17,7 @@ from services.gateway.errors import GatewayBusy
 from shared import tracing
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ImageCaptured
-from shared.identity import identity_of, to_headers
+from shared.identity import headers_of
 from shared.kafka import ADMIN_TIMEOUT_S, BrokerUnavailable, producer_config, remedy, unavailable
 from shared.settings import Settings
 from shared.topics import load_topics
@@ -101,7 +101,7 @@ class ImageProducer:
         value = self._codec.encode(event)
         trace = tracing.begin(event.event_id)
         began = datetime.now(UTC)
-        headers = [*to_headers(identity_of(event)), *([tracing.to_header(trace)] if trace else [])]
+        headers = [*headers_of(event), *([tracing.to_header(trace)] if trace else [])]
         try:
             self._producer.produce(
                 self._topic.name,
@@ -184,9 +184,6 @@ class ImageProducer:
     def _failure(self, error: KafkaError, image_bytes: int) -> ChipsieveError:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return oversize(image_bytes, self.max_image_bytes)
-        return self._unavailable(error)
-
-    def _unavailable(self, error: KafkaError) -> BrokerUnavailable:
         kafka = self._settings.kafka
         usual = "check that it runs, CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS and `chipsieve topics create`, then send again"
         return BrokerUnavailable(
