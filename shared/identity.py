@@ -5,7 +5,7 @@ Identity travels in the headers too, so that a payload which cannot be decoded s
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,13 +61,8 @@ def identity_of(event: ChipEvent) -> Identity:
 
 def to_headers(identity: Identity) -> Headers:
     """Kafka headers that carry the identity; times are milliseconds since the epoch, in decimal."""
-    headers = [
-        ("event_id", identity.event_id.encode()),
-        ("chip_id", identity.chip_id.encode()),
-        ("line_id", identity.line_id.encode()),
-        ("product", identity.product.encode()),
-        ("captured_at", b"%d" % _milliseconds(identity.captured_at)),
-    ]
+    headers = [(name, getattr(identity, name).encode()) for name in IDS]
+    headers.append(("captured_at", b"%d" % _milliseconds(identity.captured_at)))
     if identity.verdict_by is not None:
         headers.append(("verdict_by", b"%d" % _milliseconds(identity.verdict_by)))
     return headers
@@ -121,13 +116,7 @@ def overlong(identity: Identity) -> list[str]:
 
 def shortened(identity: Identity) -> Identity:
     """The identity with its ids cut where they are too long."""
-    return replace(
-        identity,
-        event_id=cut(identity.event_id),
-        chip_id=cut(identity.chip_id),
-        line_id=cut(identity.line_id),
-        product=cut(identity.product),
-    )
+    return Identity(**identity.fields() | {name: cut(getattr(identity, name)) for name in IDS})
 
 
 def cut(text: str) -> str:
