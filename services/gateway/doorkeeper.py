@@ -44,7 +44,7 @@ class Doorkeeper:
         self._burst = burst
         self._clock = clock
         self._looked_at = clock()
-        self._changed_ns = self._modified() if tokens_file else 0
+        self._changed_ns = _modified(tokens_file) if tokens_file else 0
         self._tokens: Tokens = read_tokens(tokens_file) if tokens_file else {}
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -52,7 +52,7 @@ class Doorkeeper:
         """The lines that the request's token is good for. Raises `Unauthorized`."""
         if self._file is None:
             return frozenset({ALL})
-        self._look_again()
+        self._look_again(self._file)
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthorized("this gateway asks for a token: send the header Authorization: Bearer TOKEN")
@@ -82,24 +82,22 @@ class Doorkeeper:
         while len(self._buckets) > LINES_REMEMBERED:
             self._buckets.popitem(last=False)
 
-    def _look_again(self) -> None:
+    def _look_again(self, file: Path) -> None:
         """Read a file that changed; one that cannot be read leaves what was known, and says so."""
         now = self._clock()
-        if self._file is None or now - self._looked_at < LOOK_AGAIN_S:
+        if now - self._looked_at < LOOK_AGAIN_S:
             return
         self._looked_at = now
         try:
-            if (changed_ns := self._modified()) != self._changed_ns:
-                self._tokens, self._changed_ns = read_tokens(self._file), changed_ns
+            if (changed_ns := _modified(file)) != self._changed_ns:
+                self._tokens, self._changed_ns = read_tokens(file), changed_ns
                 log.info("tokens_read", tokens=len(self._tokens))
         except ConfigurationError as error:
             log.error("tokens_not_read", reason=str(error))
 
-    def _modified(self) -> int:
-        assert self._file is not None  # noqa: S101 - asked only where there is one
-        try:
-            return self._file.stat().st_mtime_ns
-        except OSError as error:
-            raise ConfigurationError(
-                f"CHIPSIEVE_GATEWAY__TOKENS_FILE is {self._file}, which cannot be read: {error}"
-            ) from error
+
+def _modified(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigurationError(f"CHIPSIEVE_GATEWAY__TOKENS_FILE is {file}, which cannot be read: {error}") from error
