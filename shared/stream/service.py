@@ -156,16 +156,16 @@ class Service(Generic[E]):
             admin.close()
 
     def _open(self, worker: Worker, codec: Codec, topics: Sequence[Topic]) -> bool:
-        """Open the step on the worker's thread and learn the schemas' ids; False where told to stop meanwhile."""
-        admin = admin_config(self._settings.kafka)
+        """Open the step on the worker's thread, with schemas and topics there; False where told to stop meanwhile."""
+        config = admin_config(self._settings.kafka)
 
-        def open_both() -> None:
+        def open_step() -> None:
             codec.prepare()
-            check_topics(lambda: AdminClient(admin, logger=CLIENT_LOG), {topic.name for topic in topics})
+            check_topics(AdminClient(config, logger=CLIENT_LOG), {topic.name for topic in topics})
             self._step.open()
 
         for wait_s in back_off():
-            opened = worker.submit(open_both)
+            opened = worker.submit(open_step)
             while not wait([opened], 0.1).done:
                 self.vitals.progress()
                 if self._stopping.is_set():
