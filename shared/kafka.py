@@ -102,7 +102,7 @@ def admin_config(settings: KafkaSettings) -> ClientConfig:
 def producer_config(
     settings: KafkaSettings, topics: Topics, *, linger_ms: int = 5, delivery_timeout_ms: int = 30_000
 ) -> ClientConfig:
-    """For the gateway and the dead-letter replay: idempotent, acknowledged by all in-sync replicas.
+    """For the gateway and `feed`: idempotent, acknowledged by all in-sync replicas.
 
     `linger_ms` is short because someone waits for the acknowledgement; a feed may take 20. `delivery_timeout_ms` is how
     long a record is retried before its delivery report says it failed: an HTTP client waits that long, not 5 minutes.
@@ -113,7 +113,7 @@ def producer_config(
 def transactional_producer_config(
     settings: KafkaSettings, topics: Topics, transactional_id: str, *, transaction_timeout_ms: int = 60_000
 ) -> ClientConfig:
-    """For a stage: its output and its input offsets in one transaction.
+    """For a stage and the dead-letter replay: output and input offsets in one transaction.
 
     `transactional_id` must be the worker slot's own and the same after a restart, so that the new process fences the
     dead one. `transaction_timeout_ms` bounds how long a dead worker's open transaction holds up read_committed readers.

@@ -16,7 +16,7 @@ class Settled:
     identity: Identity
     outputs: tuple[Output, ...]
     verdict: str
-    """PASS, REJECT or UNINSPECTED where an event says so, else FORWARDED."""
+    """PASS, REJECT or UNINSPECTED where an event says so, else FORWARDED, or REPEATED where the record was dropped."""
     given_up: Uninspected | None = None
     """Why this stage could not judge the chip."""
     dead_letter: bool = False
