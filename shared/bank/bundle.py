@@ -62,16 +62,9 @@ def make_bundle(
         CorruptBundle: a number is not finite, or the parts contradict each other.
     """
     manifest = Manifest.make(
-        product=bank.product,
+        bank,
         created_at=created_at or datetime.now(UTC),
-        feature_space=bank.feature_space,
         weights_sha256=weights_sha256,
-        recipe=bank.recipe,
-        threshold=bank.threshold,
-        mask_threshold=bank.mask_threshold,
-        calibration=bank.calibration,
-        head=bank.head.figures if bank.head else None,
-        patch_head=bank.patch_head.figures if bank.patch_head else None,
         upkeep=upkeep.figures if upkeep else None,
         training=training,
         arrays=tuple(entry_of(file, array) for file, array in arrays_of(bank, upkeep, graphs).items()),

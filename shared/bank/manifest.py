@@ -21,6 +21,7 @@ from pydantic import (
 
 from shared.bank.errors import CorruptBundle
 from shared.bank.upkeep import UpkeepFigures
+from shared.vision.bank import Bank
 from shared.vision.calibration import Calibration
 from shared.vision.errors import BadRecipe
 from shared.vision.head import HeadFigures
@@ -89,22 +90,15 @@ class Manifest(BaseModel):
     @classmethod
     def make(
         cls,
+        bank: Bank,
         *,
-        product: str,
         created_at: datetime,
-        feature_space: str,
         weights_sha256: str,
-        recipe: Recipe,
-        threshold: float,
-        mask_threshold: float,
-        calibration: Calibration,
-        head: HeadFigures | None = None,
-        patch_head: PatchHeadFigures | None = None,
-        upkeep: UpkeepFigures | None = None,
+        upkeep: UpkeepFigures | None,
         training: Mapping[str, Any],
         arrays: tuple[ArrayEntry, ...],
     ) -> Self:
-        """A new manifest with the version that follows from its content.
+        """A new manifest with the version that follows from its content; what `bank.version` says is ignored.
 
         Raises:
             CorruptBundle: the parts contradict each other, or a number is not finite.
@@ -112,28 +106,28 @@ class Manifest(BaseModel):
         created_at = created_at.astimezone(UTC)
         document = {
             "format": FORMAT,
-            "product": product,
+            "product": bank.product,
             "created_at": created_at.isoformat(),
-            "feature_space": feature_space,
+            "feature_space": bank.feature_space,
             "weights_sha256": weights_sha256,
             "preprocessing": PREPROCESSING,
             "quantisation": QUANTISATION,
-            "recipe": recipe.to_json(),
-            "threshold": threshold,
-            "mask_threshold": mask_threshold,
-            "calibration": calibration.to_json(),
-            "head": asdict(head) if head else None,
+            "recipe": bank.recipe.to_json(),
+            "threshold": bank.threshold,
+            "mask_threshold": bank.mask_threshold,
+            "calibration": bank.calibration.to_json(),
+            "head": asdict(bank.head.figures) if bank.head else None,
             "upkeep": upkeep.to_json() if upkeep else None,
             "training": dict(training),
             "arrays": [entry.model_dump(mode="json") for entry in arrays],
         }
-        if patch_head:  # a bundle without one stays readable for those who know of none
-            document["patch_head"] = asdict(patch_head)
+        if bank.patch_head:  # a bundle without one stays readable for those who know of none
+            document["patch_head"] = asdict(bank.patch_head.figures)
         try:
             document["version"] = f"{created_at:%Y%m%dT%H%M%S}-{content_hash(document)[:8]}"
             return cls.from_json(_canonical(document))
         except (TypeError, ValueError) as error:
-            raise CorruptBundle(f"a bundle of {product} cannot be written as JSON: {error}") from error
+            raise CorruptBundle(f"a bundle of {bank.product} cannot be written as JSON: {error}") from error
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "the new manifest") -> Self:

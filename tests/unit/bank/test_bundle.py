@@ -228,18 +228,8 @@ def with_array(bundle: Bundle, position: int, data: bytes, entry: dict[str, obje
 
 def listing(bundle: Bundle, arrays: tuple[ArrayEntry, ...]) -> Manifest:
     """The bundle's manifest, consistent in itself, with these arrays."""
-    kept = (
-        "product",
-        "created_at",
-        "feature_space",
-        "weights_sha256",
-        "recipe",
-        "threshold",
-        "mask_threshold",
-        "calibration",
-        "training",
-    )
-    return Manifest.make(**{field: getattr(bundle.manifest, field) for field in kept}, arrays=arrays)
+    kept = {field: getattr(bundle.manifest, field) for field in ("created_at", "weights_sha256", "upkeep", "training")}
+    return Manifest.make(bundle.bank, **kept, arrays=arrays)
 
 
 def test_an_array_too_many_or_too_few_is_found() -> None:
