@@ -35,7 +35,7 @@ def dead_letter(
     *,
     error: str,
     now: datetime,
-    extent: Extent = Extent.WHOLE,
+    extent: Extent,
 ) -> DeadLetter:
     """The record, with where and why it failed."""
     source = record.source

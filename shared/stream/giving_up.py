@@ -42,9 +42,7 @@ class GivenUp:
     """How much of the record its dead letter may hold."""
 
 
-def because_of(
-    error: Exception, identity: Identity, event: Any, *, stage: str, extent: Extent = Extent.WHOLE
-) -> GivenUp:
+def because_of(error: Exception, identity: Identity, event: Any, *, stage: str, extent: Extent) -> GivenUp:
     """A chip that cannot be judged because of an error."""
     reason = error.reason if isinstance(error, Uninspectable) else InternalError.reason
     detail = str(error) or type(error).__name__

@@ -90,7 +90,7 @@ class Notes:
     def of(self, partition: int) -> str:
         """The note to commit with the partition's offset; empty where there is none."""
         note = self._notes.get(partition)
-        if note is None or not note.outputs:
+        if note is None:
             return ""
         return VERSION + b64encode(b"".join(map(self._packed, note.outputs))).decode()
 
