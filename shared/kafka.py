@@ -137,8 +137,7 @@ class CreatedTopics:
     """What `create_topics` did; names as in Kafka."""
 
     created: tuple[str, ...]
-    existing: tuple[str, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
     """What the brokers should have set otherwise, for people."""
 
 
@@ -167,7 +166,7 @@ def create_topics(settings: KafkaSettings, topics: Topics) -> CreatedTopics:
             existing.append(topic)
     _check_existing(admin, settings, existing)
     warning = _offsets_expire_early(admin, settings, topics)
-    return CreatedTopics(tuple(created), tuple(topic.name for topic in existing), (warning,) if warning else ())
+    return CreatedTopics(tuple(created), (warning,) if warning else ())
 
 
 def _offsets_expire_early(admin: AdminClient, settings: KafkaSettings, topics: Topics) -> str | None:
