@@ -246,11 +246,19 @@ class Transactions:
 
     def _replace_producer(self, because: KafkaException) -> bool:
         """Have a new producer, not open yet; False where told to stop."""
-        if self._stopping.is_set():
-            return False
+        for wait_s in back_off():
+            if self._stopping.is_set():
+                return False
+            try:
+                self._producer = self._new_producer()
+                break
+            except KafkaException as error:  # its file of certificates cannot be read now
+                log.warning("producer_not_made", error=error.args[0].str(), next_attempt_in_s=wait_s)
+            self._alive()
+            time.sleep(wait_s)
         log.warning("producer_replaced", because=because.args[0].str())
         self._sender.close(0.0)  # ends once its call returns, should it ever
-        self._producer, self._sender = self._new_producer(), Worker("send-offsets")
+        self._sender = Worker("send-offsets")
         return True
 
     def _persist(self, call: Callable[[], T], name: str, patience: float) -> T:

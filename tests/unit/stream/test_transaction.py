@@ -15,6 +15,7 @@ ABORTABLE = KafkaException(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, "not a membe
 AWAY = KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
 FENCED = KafkaException(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
 BROKEN = KafkaException(KafkaError(KafkaError._FATAL, "broken", fatal=True))
+NO_CERTIFICATE = KafkaException(KafkaError(KafkaError._INVALID_ARG, "ssl.ca.location failed: no certificate"))
 TOO_LARGE = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large"))
 
 
@@ -60,6 +61,8 @@ class Setup:
 
     def _new_producer(self) -> ProducerDouble:
         self.producers += 1
+        if failure := (self.failures.get("new_producer") or deque([None])).popleft():
+            raise failure
         self.producer = ProducerDouble(self.calls, self.failures)
         return self.producer
 
@@ -192,6 +195,15 @@ def test_a_broker_that_stays_away_costs_the_producer_and_the_certainty():
     with pytest.raises(OutcomeUnknown):
         setup.commit()
     assert setup.producers == 2
+    setup.failures.clear()
+    setup.commit()
+
+
+def test_a_producer_that_cannot_be_made_for_want_of_certificates_is_made_once_they_can_be_read():
+    setup = Setup(commit_transaction=[AWAY] * 1000, new_producer=[NO_CERTIFICATE, NO_CERTIFICATE, None])
+    with pytest.raises(OutcomeUnknown):
+        setup.commit()
+    assert setup.producers == 4
     setup.failures.clear()
     setup.commit()
 
