@@ -213,14 +213,18 @@ class Judge(Generic[E]):
                 raise ValueError(f"{len(outcomes)} outcomes for {len(records)} records")  # noqa: TRY301 - as any failure
         except NotReady:
             raise
+        except Uninspectable as error:  # of one of them; which, they tell alone
+            if len(records) == 1:
+                return [error]
         except Exception as error:  # whatever the step stumbles over must not stop the chips beside it
             log.exception("step_failed", records=[str(record.source) for record in records])
-            if len(records) > 1:
-                return [self._process([record])[0] for record in records]
-            failure = InternalError(f"{type(error).__name__}: {error}")
-            failure.__cause__ = error
-            return [failure]
-        return outcomes
+            if len(records) == 1:
+                failure = InternalError(f"{type(error).__name__}: {error}")
+                failure.__cause__ = error
+                return [failure]
+        else:
+            return outcomes
+        return [self._process([record])[0] for record in records]
 
     def _settle(self, received: Received, chip: "_Chip[E]", outcome: Outcome) -> Settled:
         if isinstance(chip, _Repeated):

@@ -92,7 +92,7 @@ class Step(ABC, Generic[E]):
         Raises `RecordsNotReady` where some records cannot be judged now, before any work: the others come again at
         once, without those that stand behind such a one in its partition. Raises `NotReady` where nothing can be
         judged now. These records come again later. Any other exception makes the runtime try the records one by one,
-        so that only those that raise again are given up.
+        so that only those that raise again are given up, for the reason of an `Uninspectable`.
         """
 
     @abstractmethod

@@ -155,6 +155,7 @@ def test_grids_that_do_not_fit_the_bank_are_uninspected(line: RunningLine, line_
     _, verdict = line.verdicts(line_id, 2)
     (letter,) = line.dead_letters(line_id, 1)
     assert (verdict.event_id, verdict.verdict, letter.stage) == (broken.event_id, Verdict.UNINSPECTED, "matcher")
+    assert verdict.uninspected.reason == letter.reason == UninspectedReason.MALFORMED_RECORD
 
 
 def test_a_late_chip_is_uninspected_without_a_dead_letter(line: RunningLine, line_id: str) -> None:

@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.events import (
     AlertKind,
@@ -67,6 +68,25 @@ def test_one_failing_record_is_given_up_and_the_others_of_its_batch_are_not():
         None,
     ]
     assert [len(batch) for batch in step.batches] == [3, 1, 1, 1]
+
+
+def test_a_record_by_which_a_step_cannot_judge_its_batch_is_given_up_for_the_reason_that_it_raises():
+    class Raising(ToyStep):
+        def process(self, records):
+            outcomes = super().process(records)
+            for outcome in outcomes:
+                if isinstance(outcome, NoSuchProduct):
+                    raise outcome
+            return outcomes
+
+    with capture_logs() as logs:
+        judgement = judge(Raising()).judge(chips("p", "poison", "p"))
+    assert [record.given_up and record.given_up.reason for record in judgement.settled] == [
+        None,
+        UninspectedReason.UNKNOWN_PRODUCT,
+        None,
+    ]
+    assert not logs, "a failure that the step foresaw leaves no traceback"
 
 
 def test_a_dead_letter_is_the_record_whole_with_where_and_why():
