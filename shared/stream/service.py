@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from threading import Event as Flag
-from threading import current_thread, main_thread
 from types import FrameType
 from typing import Generic, TypeVar
 
@@ -70,9 +69,8 @@ def run(step: Step[E], settings: ServiceSettings) -> int:
         # Nothing else: the signal may interrupt whoever holds a lock, as the log does while it writes a line.
         service.stop(number)
 
-    if current_thread() is main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     try:
         status = service.run()
     finally:
