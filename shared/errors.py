@@ -2,7 +2,7 @@
 
     ChipsieveError
     ├── Uninspectable          this chip cannot be judged: UNINSPECTED with a reason, and a dead letter
-    │   └── …                  each package's own (shared.vision.errors, shared.wire.errors, shared.bank.errors)
+    │   └── …                  each package's own, in its `errors.py`
     ├── NotReady               it cannot be judged now: pause and try again, reject nothing
     └── ConfigurationError     settings, files or arguments are wrong: stop and say so
 
