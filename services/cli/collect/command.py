@@ -16,7 +16,8 @@ from services.cli.explain.errors import PictureGone
 from services.cli.explain.lookup import CLOCKS_DIFFER, Archive, opened
 from services.cli.options import Json
 from services.cli.progress import bars
-from services.extractor.image_source import ImageUnavailable, read_image
+from services.extractor.errors import ImageUnavailable
+from services.extractor.image_source import read_image
 from services.extractor.settings import ExtractorSettings, ImageSettings
 from shared.events import ChipInspected, ImageCaptured, Verdict
 from shared.file_names import readable
