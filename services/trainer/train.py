@@ -16,7 +16,6 @@ from services.trainer.known_defects.heads import Heads, learn_from_defects
 from services.trainer.material.gathering import Material
 from services.trainer.material.picture_features import Unreadable, look_at_all
 from services.trainer.material.pictures import PictureFile, each_alone, groups_of_abnormals, kind_of, read_groups
-from services.trainer.material.turned import look_at_turned
 from services.trainer.normality.cross_fit import split_into_folds
 from services.trainer.normality.layers import MAP_LEVEL
 from services.trainer.normality.learning import Learnt, learn, learn_in_int8
@@ -133,8 +132,15 @@ def train(
         learnt, graphs, int8_report = learn_in_int8(learnt, fold_of, seed=seed, progress=progress)
         normals, abnormals = learnt.normals, learnt.abnormals
     abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
-    found_masks = material.masks.paths(abnormals.files)
-    heads = _heads(learnt, fold_of, normal_groups, abnormal_groups, found_masks, seed=seed, progress=progress)
+    heads = learn_from_defects(
+        learnt,
+        fold_of=fold_of,
+        normal_groups=normal_groups,
+        abnormal_groups=abnormal_groups,
+        masks=material.masks.paths(abnormals.files),
+        seed=seed,
+        progress=progress,
+    )
     held_out = HeldOut(heads.scores[: len(normals.files)], normal_groups)
     defects = HeldOut(heads.scores[len(normals.files) :], abnormal_groups)
     threshold = choose_threshold(held_out, defects, asked)
@@ -194,31 +200,6 @@ def _in_float(precision: Precision, engine: EngineKind) -> Precision:
     if not cpu_multiplies_int8():
         raise UnsupportedPrecision("this CPU has neither VNNI nor AMX for int8: train with --precision auto")
     return best_precision(engine)
-
-
-def _heads(
-    learnt: Learnt,
-    fold_of: NDArray[np.intp],
-    normal_groups: tuple[str, ...] | None,
-    abnormal_groups: tuple[str, ...] | None,
-    masks: Sequence[Path | None],
-    *,
-    seed: int,
-    progress: Progress,
-) -> Heads:
-    files = (*learnt.normals.files, *learnt.abnormals.files)
-    return learn_from_defects(
-        learnt.normality,
-        learnt.normals,
-        learnt.abnormals,
-        fold_of=fold_of,
-        normal_groups=normal_groups,
-        abnormal_groups=abnormal_groups,
-        masks=masks,
-        turned=look_at_turned(files, learnt.recipe, learnt.engine, progress),
-        seed=seed,
-        progress=progress,
-    )
 
 
 def _bank(

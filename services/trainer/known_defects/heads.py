@@ -15,11 +15,10 @@ from services.trainer.known_defects.patch_head import try_patch_head
 from services.trainer.known_defects.places import known_places
 from services.trainer.material.likeness import alike_groups
 from services.trainer.material.numbered import Numbered
-from services.trainer.material.picture_features import Looked
 from services.trainer.material.pictures import kind_of
-from services.trainer.material.turned import Turned
+from services.trainer.material.turned import look_at_turned
 from services.trainer.normality.cross_fit import split_into_folds
-from services.trainer.normality.layers import Normality
+from services.trainer.normality.learning import Learnt
 from services.trainer.progress import Progress
 from shared.vision.head import Head
 from shared.vision.patch_head import PatchHead
@@ -38,42 +37,37 @@ class Heads:
 
 
 def learn_from_defects(
-    normality: Normality,
-    normals: Looked,
-    abnormals: Looked,
+    learnt: Learnt,
     *,
     fold_of: NDArray[np.intp],
     normal_groups: tuple[str, ...] | None,
     abnormal_groups: tuple[str, ...] | None,
     masks: Sequence[Path | None],
-    turned: Turned,
     seed: int,
     progress: Progress,
 ) -> Heads:
     """Learn from the abnormals, held out in folds of their own, and keep what helps there.
 
     Args:
-        normality: what the normals taught.
-        normals: N of them.
-        abnormals: A pictures of defects; none is fine.
+        learnt: what N normals taught, and A pictures of defects beside them; none is fine.
         fold_of: (N,) fold in which each normal is held out.
         normal_groups: each normal's group, where groups are known.
         abnormal_groups: likewise; where only the normals' are known, abnormals that are alike are held out together.
         masks: each abnormal's, None where it has none.
-        turned: looks at mirrored copies of all of them, the normals first.
         seed: of all that is drawn by lot.
         progress: told how far it is.
     """
+    normals, abnormals, recipe = learnt.normals, learnt.abnormals, learnt.recipe
+    scores = learnt.scores
     if not abnormals.files:
-        return Heads(None, None, normality.scores, None)
-    scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
+        return Heads(None, None, scores, None)
 
     def nothing(why: str) -> Heads:
         return Heads(None, None, scores, {"joined": False, "why": why})
 
     if len(abnormals.files) < MIN_ABNORMALS:
         return nothing(f"fewer than {MIN_ABNORMALS} defects to learn from")
-    described = [describe_all(each.grids, normality.recipe) for each in (normals, abnormals)]
+    described = [describe_all(each.grids, recipe) for each in (normals, abnormals)]
     names = abnormal_groups or tuple(file.name for file in abnormals.files)
     if normal_groups and not abnormal_groups:  # where parts come several times, defective ones do too
         numbered = Numbered(normals.files, normal_groups)
@@ -93,17 +87,17 @@ def learn_from_defects(
     looked = [*normals.grids, *abnormals.grids]
     patches = try_patch_head(
         looked,
-        normality.recipe,
+        recipe,
         shown,
         places=partial(known_places, len(normals.files), masks, abnormals.sizes),
-        turned=turned,
+        turned=look_at_turned((*normals.files, *abnormals.files), recipe, learnt.engine, progress),
         seed=seed,
         progress=progress,
     )
     whole = try_head(replace(shown, scores=patches.scores), seed=seed)
     report = {
         "joined": patches.report["joined"] or whole.report["joined"],
-        "auroc_normals_only": auroc(scores, shown.is_abnormal),
+        "auroc_normals_only": learnt.anomaly_auroc,
         "auroc_joined": auroc(whole.scores, shown.is_abnormal),
         "by_patches": patches.report,
         "by_whole_pictures": whole.report,

@@ -29,18 +29,15 @@ class Learnt:
     normals: Looked
     abnormals: Looked
     normality: Normality
+    scores: NDArray[np.float32]
+    """(N + A,) held-out anomaly scores of normals and abnormals."""
     turned: list[dict[str, Any]] | None
     """What was found of turned copies, as plain JSON; None where none were looked at."""
-
-    def scores(self) -> NDArray[np.float32]:
-        """(N + A,) held-out anomaly scores of normals and abnormals."""
-        return np.concatenate([self.normality.scores, self.normality.anomaly_scores(self.abnormals.grids)])
 
     @property
     def anomaly_auroc(self) -> float | None:
         """Of what is normal alone: what is learnt from defects has no share in it. None where no defects are known."""
-        scores = self.scores()
-        return auroc(scores, np.arange(len(scores)) >= len(self.normals.files))
+        return auroc(self.scores, np.arange(len(self.scores)) >= len(self.normals.files))
 
 
 def learn(
@@ -69,7 +66,8 @@ def learn(
     if learnt_layers(recipe):
         keep = draw_patches(normals.files, recipe, engine, seed=seed, progress=progress, others=keep).remember
     normality = Normality.learn(normals.grids, recipe, fold_of, seed=seed, progress=progress, remember=keep)
-    return Learnt(recipe, engine, normals, abnormals, normality, copies.report if copies else None)
+    scores = np.concatenate([normality.scores, normality.anomaly_scores(abnormals.grids)])
+    return Learnt(recipe, engine, normals, abnormals, normality, scores, copies.report if copies else None)
 
 
 def learn_in_int8(
@@ -83,7 +81,7 @@ def learn_in_int8(
         for name, each in (("normal", in_float.normals), ("abnormal", in_float.abnormals))
     ]
     in_int8 = learn(looked[0], looked[1], recipe, engine, fold_of, seed=seed, progress=progress)
-    scores = in_float.scores()
-    agreement = Agreement.of(scores, in_int8.scores(), np.arange(len(scores)) >= len(fold_of))
+    defective = np.arange(len(in_float.scores)) >= len(fold_of)
+    agreement = Agreement.of(in_float.scores, in_int8.scores, defective)
     taken = agreement.refused_because is None
     return in_int8 if taken else in_float, graphs if taken else None, agreement.report()
