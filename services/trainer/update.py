@@ -103,7 +103,8 @@ def update(
     # Of thresholds that are as good, one that the guard below would refuse must not be taken.
     rejected = known_scores(before.bank, upkeep) > before.bank.threshold
     threshold = choose_threshold(normals, defects, asked, rejected=rejected)
-    lost = refuse_to_swallow(before.bank, upkeep, defects.scores, threshold.value, was.get("lost_defects", ()))
+    passes = defects.scores <= threshold.value
+    lost = refuse_to_swallow(upkeep.figures.defects, rejected, passes, was.get("lost_defects", ()))
     called_for = threshold
     if not counted.all:  # odd pictures give themselves away by the threshold that they would call for if they counted
         called_for = choose_threshold(counted.everyone(grown.scores), defects, replace(asked, best_effort=True))

@@ -40,32 +40,28 @@ class Lost:
 
 
 def refuse_to_swallow(
-    bank: Bank, upkeep: Upkeep, after: NDArray[np.float32], threshold: float, before: Sequence[str] = ()
+    names: tuple[str, ...], rejected: NDArray[np.bool_], passes: NDArray[np.bool_], lost_before: Sequence[str]
 ) -> Lost:
     """Before a bank that no longer knows its defects is written; those few that it loses.
 
     Args:
-        bank: as it was.
-        upkeep: what it remembers.
-        after: (A,) scores of its known defects by the bank that has grown.
-        threshold: of that one.
-        before: names of the defects that earlier updates lost.
+        names: of the A known defects.
+        rejected: (A,) by the bank as it was.
+        passes: (A,) by the bank that has grown.
+        lost_before: names of the defects that earlier updates lost.
 
     Raises:
         SwallowsDefects: some defects that are rejected now would pass, and with those that earlier updates lost they
             are more than a few.
     """
-    scores = known_scores(bank, upkeep)
-    passes = after <= threshold
-    newly = (scores > bank.threshold) & passes
-    names = upkeep.figures.defects
-    earlier = np.array([name in set(before) for name in names], np.bool_) & passes
+    newly = rejected & passes
+    earlier = np.isin(names, lost_before) & passes
     new, lost = (tuple(names[index] for index in np.flatnonzero(those)) for those in (newly, newly | earlier))
-    if not new or len(lost) <= MAX_LOST * len(scores):
-        return Lost(lost, len(scores))
+    if not new or len(lost) <= MAX_LOST * len(names):
+        return Lost(lost, len(names))
     others = f", beside {len(lost) - len(new)} that earlier updates lost" if len(lost) > len(new) else ""
     raise SwallowsDefects(
-        f"{len(new)} of {len(scores)} known defects that are rejected now would pass after the update, for instance "
+        f"{len(new)} of {len(names)} known defects that are rejected now would pass after the update, for instance "
         f"{_some(new)}{others}: look at the new pictures for defective ones, or train again from all pictures"
     )
 
