@@ -25,7 +25,7 @@ def bars(console: Console) -> Iterator[Told]:
         def told(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = shown.add_task(stage, total=total)
-            shown.update(tasks[stage], completed=done)
+            shown.update(tasks[stage], completed=done, total=total)  # a stage may come again, with more to do
 
         yield told
 
@@ -45,6 +45,9 @@ class Lines:
         now = self._clock()
         if stage in self._begun and done < total and now - self._written < QUIET_S:
             return
-        self._begun.add(stage)
+        if done < total:
+            self._begun.add(stage)
+        else:
+            self._begun.discard(stage)
         self._written = now
         self._write(f"{stage}: {done} of {total}")
