@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.doubts.blank_frames import passing_blanks
-from services.trainer.errors import CannotUpdate, NoPictures, PromiseRefused, UnusableGroups
+from services.trainer.errors import CannotUpdate, PromiseRefused, UnusableGroups
 from services.trainer.evaluation.judging import refuse_if_stale
 from services.trainer.material.picture_features import Unreadable, look_at_all, sort_out
 from services.trainer.material.pictures import find_pictures, read_groups
@@ -87,10 +87,8 @@ def update(
     lapsed = _lapsed(asked, was)
     asked = _asked(asked, was)
     _refuse_unknown_groups(bundle, upkeep, asked)
-    files, unreadable = sort_out("reading pictures", found := find_pictures(normal), progress)
-    if not files:
-        raise NoPictures(f"not one of {len(found)} pictures in {normal} can be read: {unreadable[0].why}")
-    additions = Additions.of(normal, files, was)
+    distinct, unreadable = sort_out("reading pictures", normal, find_pictures(normal), progress)
+    additions = Additions.of(normal, distinct, was)
     if groups:
         read_groups(groups, additions.distinct.files)
     loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)

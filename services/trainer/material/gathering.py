@@ -1,16 +1,15 @@
 """The pictures that a bundle is made from, sorted out; what cannot work is refused here, before the long work."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.trainer.errors import NoPictures, TooFewNormals
+from services.trainer.errors import TooFewNormals
 from services.trainer.material.copies import Distinct, refuse_shared
 from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable, sort_out
-from services.trainer.material.pictures import PictureFile, find_pictures, read_groups
+from services.trainer.material.pictures import find_pictures, read_groups
 from services.trainer.progress import Progress
 from services.trainer.promise.thresholds import Asked
 
@@ -60,8 +59,8 @@ class Material:
             asked.refuse_without_defects("give --abnormal")
             refuse_masks_alone(masks)
         found = find_pictures(normal), find_defective(abnormal) if abnormal else ()
-        normals, unreadable_normals = _readable("reading pictures", normal, found[0], progress)
-        abnormals, unreadable_abnormals = _readable("reading defective pictures", abnormal, found[1], progress)
+        normals, unreadable_normals = sort_out("reading pictures", normal, found[0], progress)
+        abnormals, unreadable_abnormals = sort_out("reading defective pictures", abnormal, found[1], progress)
         _refuse_one(normals, normal)
         refuse_shared(normals, abnormals)
         asked.refuse_early(len(normals.files), read_groups(groups, normals.files) if groups else None)
@@ -90,12 +89,3 @@ def _refuse_one(normals: Distinct, folder: Path) -> None:
             f"all {1 + len(normals.copies)} pictures in {folder} are copies of one, {normals.files[0].name}, and the "
             "same picture again tells nothing new: training needs two different ones at least"
         )
-
-
-def _readable(
-    stage: str, folder: Path | None, files: Sequence[PictureFile], progress: Progress
-) -> tuple[Distinct, tuple[Unreadable, ...]]:
-    good, unreadable = sort_out(stage, files, progress)
-    if files and not good:
-        raise NoPictures(f"not one of {len(files)} pictures in {folder} can be read: {unreadable[0].why}")
-    return Distinct.of(good), unreadable

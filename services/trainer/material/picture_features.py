@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from services.trainer.errors import UnreadableFile
+from services.trainer.errors import NoPictures, UnreadableFile
+from services.trainer.material.copies import Distinct
 from services.trainer.material.pictures import PictureFile
 from services.trainer.progress import Progress
 from shared.events import FeatureGrid
@@ -82,11 +83,20 @@ def look_at_all(stage: str, files: Sequence[PictureFile], recipe: Recipe, engine
 
 
 def sort_out(
-    stage: str, files: Sequence[PictureFile], progress: Progress
-) -> tuple[list[PictureFile], tuple[Unreadable, ...]]:
-    """The files that can be inspected, and the others with what is wrong; `progress` is told as `stage`.
+    stage: str, where: object, files: Sequence[PictureFile], progress: Progress
+) -> tuple[Distinct, tuple[Unreadable, ...]]:
+    """The files that can be inspected, each once, and the others with what is wrong.
 
     Only the first are drawn from and split by lot, so a file that is left out changes nothing.
+
+    Args:
+        stage: what `progress` is told.
+        where: they lie, for messages.
+        files: to look into; none is fine.
+        progress: told how far reading is.
+
+    Raises:
+        NoPictures: not one of them can be inspected.
     """
     good: list[PictureFile] = []
     unreadable: list[Unreadable] = []
@@ -97,7 +107,9 @@ def sort_out(
             else:
                 unreadable.append(Unreadable(file.name, str(problem)))
             progress(stage, done, len(files))
-    return good, tuple(unreadable)
+    if files and not good:
+        raise NoPictures(f"not one of {len(files)} pictures in {where} can be read: {unreadable[0].why}")
+    return Distinct.of(good), tuple(unreadable)
 
 
 def _problem(file: PictureFile) -> Problem | None:

@@ -24,12 +24,12 @@ class Additions:
     """Of all that the bundle knows afterwards."""
 
     @classmethod
-    def of(cls, folder: Path, files: Sequence[PictureFile], training: Mapping[str, Any]) -> "Additions":
+    def of(cls, folder: Path, distinct: Distinct, training: Mapping[str, Any]) -> "Additions":
         """Sort them out.
 
         Args:
             folder: where they lie.
-            files: that can be read.
+            distinct: those that can be read.
             training: the summary of the bundle that they are to be added to.
 
         Raises:
@@ -37,7 +37,6 @@ class Additions:
             CannotUpdate: not one is new.
         """
         before: Mapping[str, Sequence[str]] = training.get("digests", NOTHING_KNOWN)
-        distinct = Distinct.of(files)
         pairs = list(zip(distinct.files, distinct.digests, strict=True))
         defects = [file for file, digest in pairs if digest in set(before["abnormals"])]
         if defects:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.errors import NoPictures, TrainingError
-from services.trainer.material.copies import Distinct, refuse_shared
+from services.trainer.errors import TrainingError
+from services.trainer.material.copies import refuse_shared
 from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.numbered import Numbered
 from services.trainer.material.picture_features import Unreadable, sort_out
@@ -98,8 +98,8 @@ def find_dataset(
     for folder in normal:
         refuse_overlap(folder, abnormal)
     found = [file for folder in normal for file in find_pictures(folder)], find_defective(abnormal)
-    good, unreadable_good = _readable("reading pictures", normal, found[0], progress)
-    bad, unreadable_bad = _readable("reading defective pictures", [abnormal], found[1], progress)
+    good, unreadable_good = sort_out("reading pictures", ", ".join(map(str, normal)), found[0], progress)
+    bad, unreadable_bad = sort_out("reading defective pictures", abnormal, found[1], progress)
     refuse_shared(good, bad)
     group_of = None
     if groups:
@@ -121,17 +121,6 @@ def find_dataset(
         warnings=(*good.warnings, *bad.warnings),
     )
     return dataset, left_out
-
-
-def _readable(
-    stage: str, folders: Sequence[Path], files: Sequence[PictureFile], progress: Progress
-) -> tuple[Distinct, tuple[Unreadable, ...]]:
-    readable, unreadable = sort_out(stage, files, progress)
-    if not readable:
-        raise NoPictures(
-            f"not one of {len(files)} pictures in {', '.join(map(str, folders))} can be read: {unreadable[0].why}"
-        )
-    return Distinct.of(readable), unreadable
 
 
 def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
