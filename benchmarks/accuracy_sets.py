@@ -193,7 +193,7 @@ def _train_and_evaluate(
     if not recipe.exists():
         found = search_recipe(
             files := find_pictures(normal),
-            groups=read_groups(groups, files) if groups else None,
+            groups=read_groups(groups, files),
             abnormals=find_pictures(abnormal) if abnormal else (),
             max_ms=None,
             engine=ENGINE,

@@ -109,7 +109,7 @@ def train(
     if recipe is None:
         found = search_recipe(
             material.normals.files,
-            groups=read_groups(groups, material.normals.files) if groups else None,
+            groups=read_groups(groups, material.normals.files),
             abnormals=material.abnormals.files,
             max_ms=max_ms,
             engine=engine,
@@ -123,7 +123,7 @@ def train(
     loaded = load_engine(engine, recipe)
     normals = look_at_all("normal pictures", material.normals.files, recipe, loaded, progress)
     abnormals = look_at_all("abnormal pictures", material.abnormals.files, recipe, loaded, progress)
-    normal_groups = read_groups(groups, normals.files) if groups else None
+    normal_groups = read_groups(groups, normals.files)
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
     learnt = learn(normals, abnormals, recipe, loaded, fold_of, seed=seed, progress=progress)

@@ -89,13 +89,13 @@ def update(
     _refuse_unknown_groups(bundle, upkeep, asked)
     distinct, unreadable = sort_out("reading pictures", normal, find_pictures(normal), progress)
     additions = Additions.of(normal, distinct, was)
-    if groups:
-        read_groups(groups, additions.distinct.files)
+    read_groups(groups, additions.distinct.files)  # refuses a table that does not fit, before the long work
     loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)
     added = look_at_all("normal pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
-    names = read_groups(groups, added.files) if groups else tuple(file.name for file in added.files)
+    new_groups = read_groups(groups, added.files)
+    names = new_groups or tuple(file.name for file in added.files)
     grown = grow(before.bank, upkeep, added, names, seed=seed, progress=progress)
-    counted = Counted.of(upkeep, names if groups else None, len(names))
+    counted = Counted.of(upkeep, new_groups, len(names))
     normals = counted.held_out(grown.scores)
     defects = HeldOut(grown.defects, upkeep.figures.defect_groups)
     # Of thresholds that are as good, one that the guard below would refuse must not be taken.

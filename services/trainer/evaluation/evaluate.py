@@ -94,8 +94,7 @@ def evaluate(
     found_masks = Masks.find(masks, abnormal_files)
     if scores and scores.suffix not in SCORE_FORMATS:
         raise TrainingError(f"scores are written as {' or '.join(SCORE_FORMATS)}, not to {scores}: choose such a name")
-    if groups:
-        read_groups(groups, normal_files)
+    read_groups(groups, normal_files)  # refuses a table that does not fit, before the long work
     if scores:
         refuse_file("scores", scores)
     if report:
@@ -111,7 +110,7 @@ def evaluate(
         with told("scores", scores):
             rows = [*_rows("normal", normals), *_rows("abnormal", abnormals)]
             write_whole(scores, SCORE_FORMATS[scores.suffix](rows))
-    normal_groups = read_groups(groups, normals.files) if groups else None
+    normal_groups = read_groups(groups, normals.files)
     abnormal_groups = groups_of_abnormals(groups, abnormals.files, normals.files)
     draws = resample(len(normals.files), len(abnormals.files), normal_groups, abnormal_groups)
     alone = each_alone(normals.files), each_alone(abnormals.files)

@@ -63,7 +63,7 @@ class Material:
         abnormals, unreadable_abnormals = sort_out("reading defective pictures", abnormal, found[1], progress)
         _refuse_one(normals, normal)
         refuse_shared(normals, abnormals)
-        asked.refuse_early(len(normals.files), read_groups(groups, normals.files) if groups else None)
+        asked.refuse_early(len(normals.files), read_groups(groups, normals.files))
         found_masks = Masks.find(masks, abnormals.files)
         return cls(normals, abnormals, found_masks, (*unreadable_normals, *unreadable_abnormals))
 

@@ -70,14 +70,16 @@ def kind_of(picture: PictureFile) -> str:
     return kind if separator else ""
 
 
-def read_groups(table: Path, pictures: Sequence[PictureFile]) -> tuple[str, ...]:
-    """The group of each picture, from a CSV with the columns ``file`` and ``group``.
+def read_groups(table: Path | None, pictures: Sequence[PictureFile]) -> tuple[str, ...] | None:
+    """The group of each picture, from a CSV with the columns ``file`` and ``group``; None without one.
 
     ``file`` is the picture's path below its folder, or its bare file name.
 
     Raises:
         UnusableGroups: the file cannot be read, lacks a column, contradicts itself, or leaves a picture out.
     """
+    if table is None:
+        return None
     by_file = read_group_table(table)
     groups = [_named(by_file, picture.name) or _named(by_file, picture.bare_name) or "" for picture in pictures]
     missing = [picture.name for picture, group in zip(pictures, groups, strict=True) if not group]

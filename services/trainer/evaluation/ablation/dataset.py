@@ -102,12 +102,8 @@ def find_dataset(
     bad, unreadable_bad = sort_out("reading defective pictures", abnormal, found[1], progress)
     refuse_shared(good, bad)
     group_of = None
-    if groups:
-        group_of_good = read_groups(groups, good.files)
-        group_of = (
-            *group_of_good,
-            *_groups_of_defective(bad.files, good.files, group_of_good, groups),
-        )
+    if group_of_good := read_groups(groups, good.files):
+        group_of = (*group_of_good, *_groups_of_defective(bad.files, good.files, group_of_good, groups))
     dataset = Dataset(
         files=(*good.files, *bad.files),
         digests=(*good.digests, *bad.digests),
@@ -138,7 +134,7 @@ def sample(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 
 def _groups_of_defective(
-    bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: Path
+    bad: Sequence[PictureFile], good: Sequence[PictureFile], group_of_good: Sequence[str], table: Path | None
 ) -> list[str]:
     numbered = Numbered(good, group_of_good)
     by_number = numbered.also_number(bad)

@@ -112,7 +112,7 @@ def test_a_name_that_is_no_utf8_is_readable_and_of_one_file_alone(tmp_path: Path
     assert len({picture.path for picture in pictures}) == 3
     table = tmp_path / "groups.csv"
     table.write_text("file,group\ntray/a\\udcff.png,1\ntray/a\\udcff.png~,2\nb.png,3\n")
-    assert len(read_groups(table, pictures)) == 3
+    assert len(read_groups(table, pictures) or ()) == 3
 
 
 def test_a_file_that_the_system_does_not_give_is_said_by_name(tmp_path: Path) -> None:
