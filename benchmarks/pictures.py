@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from services.cli.demo.render import render_chip
+from services.cli.demo.render import DEFAULT_SIZE, render_chip
 from shared.vision.picture import Picture
 
 PRODUCT = "soic-8"
@@ -16,9 +16,9 @@ def chip(seed: int, side: int) -> Picture:
     return render_chip(np.random.default_rng(seed), PRODUCT, size=side).picture
 
 
-def write_chips(folder: Path, count: int, side: int = 320) -> Path:
-    """Good chips as JPEG files in a folder."""
+def write_chips(folder: Path, count: int) -> Path:
+    """Good chips of `DEFAULT_SIZE` as JPEG files in a folder."""
     folder.mkdir(parents=True)
     for seed in range(count):
-        cv2.imwrite(str(folder / f"{seed:04}.jpg"), chip(seed, side)[:, :, ::-1])
+        cv2.imwrite(str(folder / f"{seed:04}.jpg"), chip(seed, DEFAULT_SIZE)[:, :, ::-1])
     return folder

@@ -115,15 +115,15 @@ class Line:
         self.services.append(service)
         return service
 
-    def wait_until_ready(self, timeout: float = READY_SECONDS) -> None:
+    def wait_until_ready(self) -> None:
         """Return when every process is ready; `ServiceFailed` names the one that is not, with the end of its log."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + READY_SECONDS
         for service in self.services:
             while not service.is_ready():
                 self.check()
                 if time.monotonic() > deadline:
                     raise ServiceFailed(
-                        f"{service.name} was not ready after {timeout:.0f} s; {service.log} ends with:\n"
+                        f"{service.name} was not ready after {READY_SECONDS:.0f} s; {service.log} ends with:\n"
                         f"{service.last_words()}"
                     )
                 time.sleep(0.05)

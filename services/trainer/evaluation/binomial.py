@@ -20,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, stdtrit
 
+CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2  # on either side of an interval
+
 Interval = tuple[float, float]
 
 
@@ -54,40 +57,38 @@ class Counts:
         pairs = min(units["recall"], units["false_reject_rate"])
         return cls(units | {"image_auroc": pairs}, {name: int(those.sum()) for name, those in among.items()})
 
-    def of_rate(self, name: str, value: float, drawn: Sequence[float], confidence: float) -> Interval | None:
+    def of_rate(self, name: str, value: float, drawn: Sequence[float]) -> Interval | None:
         """The interval of a share of pictures.
 
         Args:
             name: of the figure.
             value: above 0 and below 1.
             drawn: the same where groups were drawn again; one at least.
-            confidence: of the interval, half of its complement on either side.
         """
-        pictures, groups, tail = self.pictures[name], self.trials[name], (1 - confidence) / 2
+        pictures, groups = self.pictures[name], self.trials[name]
         effective = float(pictures)
         if groups < pictures:
             variance = float(np.var(drawn))
             if groups == 1 or variance == 0:
-                return self.of_unvarying(name, value, confidence)
-            few_groups = (stdtrit(pictures - 1, 1 - tail) / stdtrit(groups - 1, 1 - tail)) ** 2
+                return self.of_unvarying(name, value)
+            few_groups = (stdtrit(pictures - 1, 1 - TAIL) / stdtrit(groups - 1, 1 - TAIL)) ** 2
             alike = value * (1 - value) / (variance * groups / (groups - 1))
             effective = min(effective, alike * float(few_groups))
         wrong = value * effective
-        low = betaincinv(wrong, effective - wrong + 1, tail)
-        return float(low), float(betaincinv(wrong + 1, effective - wrong, 1 - tail))
+        low = betaincinv(wrong, effective - wrong + 1, TAIL)
+        return float(low), float(betaincinv(wrong + 1, effective - wrong, 1 - TAIL))
 
-    def of_unvarying(self, name: str, value: float, confidence: float) -> Interval | None:
+    def of_unvarying(self, name: str, value: float) -> Interval | None:
         """The interval of a figure that no drawing changes; None where it rests on nothing.
 
         Args:
             name: of the figure.
             value: between 0 and 1.
-            confidence: of the interval, half of its complement on either side.
         """
         trials = self.trials.get(name, 0)
         if not trials:
             return None
-        different = 1 - ((1 - confidence) / 2) ** (1 / trials)
+        different = 1 - TAIL ** (1 / trials)
         # F1 is 2 s / (1 + s), where s is a share of pictures: of right rejects among those rejected or defective.
         share = value / (2 - value) if name == "f1" else value
         low, high = max(0.0, share - different), min(1.0, share + different)

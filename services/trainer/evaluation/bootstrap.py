@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluation.binomial import Counts, Interval
+from services.trainer.evaluation.binomial import TAIL, Counts, Interval
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, histogram_au_pro, histogram_auroc
 
 RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
-CONFIDENCE = 0.95
 RATES = ("accuracy", "precision", "recall", "false_reject_rate", "escape_rate")
 """Figures that are shares of pictures."""
 PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
@@ -110,8 +109,7 @@ def interval(values: Sequence[float | None]) -> Interval | None:
     defined = [value for value in values if value is not None]
     if len(defined) < len(values) or not defined:
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
+    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
     return (float(low), float(high)) if low < high else None
 
 
@@ -119,12 +117,12 @@ def _of_pictures(name: str, value: float | None, values: Sequence[float | None],
     if value is None:
         return None
     if value in {0.0, 1.0}:
-        return counts.of_unvarying(name, value, CONFIDENCE)
+        return counts.of_unvarying(name, value)
     if name in RATES:
-        return counts.of_rate(name, value, [each for each in values if each is not None], CONFIDENCE)
+        return counts.of_rate(name, value, [each for each in values if each is not None])
     if None in values:
         return None
-    return interval(values) or counts.of_unvarying(name, value, CONFIDENCE)
+    return interval(values) or counts.of_unvarying(name, value)
 
 
 def _draws(pictures: int, groups: Sequence[str] | None, random: np.random.Generator) -> NDArray[np.intp]:

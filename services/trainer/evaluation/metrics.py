@@ -121,9 +121,9 @@ class PixelFigures:
         """Area under the ROC curve over all pixels."""
         return histogram_auroc(self.normal, self.defective)
 
-    def au_pro(self, limit: float = MAX_FALSE_POSITIVE_RATE) -> float | None:
-        """Area under the per-region overlap curve up to the false-positive rate `limit`, divided by it."""
-        return histogram_au_pro(self.normal, self.overlap, self.regions, limit)
+    def au_pro(self) -> float | None:
+        """Area under the per-region overlap curve up to `MAX_FALSE_POSITIVE_RATE`, divided by it."""
+        return histogram_au_pro(self.normal, self.overlap, self.regions)
 
 
 def histogram_auroc(normal: Histogram, defective: Histogram) -> float | None:
@@ -135,19 +135,17 @@ def histogram_auroc(normal: Histogram, defective: Histogram) -> float | None:
     return float(np.dot(defective, below)) / (normals * defectives)
 
 
-def histogram_au_pro(
-    normal: Histogram, overlap: Histogram, regions: float, limit: float = MAX_FALSE_POSITIVE_RATE
-) -> float | None:
+def histogram_au_pro(normal: Histogram, overlap: Histogram, regions: float) -> float | None:
     """AU-PRO of a histogram of normal pixels and one of defective pixels, each weighing 1 / area of its region."""
     normals = float(normal.sum())
     if not normals or not regions:
         return None
     rate = np.concatenate(([0.0], np.cumsum(normal[::-1]) / normals))
     overlaps = np.concatenate(([0.0], np.cumsum(overlap[::-1]) / regions))
-    within = rate <= limit
-    rates = np.append(rate[within], limit)
-    found = np.append(overlaps[within], np.interp(limit, rate, overlaps))
-    return float(np.trapezoid(found, rates)) / limit
+    within = rate <= MAX_FALSE_POSITIVE_RATE
+    rates = np.append(rate[within], MAX_FALSE_POSITIVE_RATE)
+    found = np.append(overlaps[within], np.interp(MAX_FALSE_POSITIVE_RATE, rate, overlaps))
+    return float(np.trapezoid(found, rates)) / MAX_FALSE_POSITIVE_RATE
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -65,14 +65,14 @@ class Evaluated:
     """What lay where: the bundle, and the folders that were judged."""
 
 
-def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = None) -> Path:
-    """Write `folder`/index.html and return its path; `at` is the time it bears, now where not given."""
+def write_report(folder: Path, evaluated: Evaluated) -> None:
+    """Write `folder`/index.html."""
     manifest, figures = evaluated.manifest, evaluated.figures
     normal, abnormal = evaluated.normals.scores, evaluated.abnormals.scores
     scores, defective = np.concatenate([normal, abnormal]), np.arange(len(normal) + len(abnormal)) >= len(normal)
     title = f"{manifest.product}: evaluation of {manifest.version}"
     sections = [
-        f"<h1>{escape(title)}</h1><p class=note>{at or datetime.now(UTC):%Y-%m-%d %H:%M} UTC</p>",
+        f"<h1>{escape(title)}</h1><p class=note>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</p>",
         _section("What was judged, and by what", _rows(_origin(evaluated)) + _split_note(evaluated)),
         _section("Figures", _figures(figures) + _warnings(figures)),
         _section(
@@ -97,13 +97,11 @@ def write_report(folder: Path, evaluated: Evaluated, *, at: datetime | None = No
         rows = [(escape(each.name), escape(each.why)) for each in unreadable]
         sections.append(_section("Files that could not be inspected", _table(("file", "why"), rows)))
     folder.mkdir(parents=True, exist_ok=True)
-    page = folder / PAGE
     write_whole(
-        page,
+        folder / PAGE,
         f'<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">'
         f"<title>{escape(title)}</title><style>{STYLE}</style>{''.join(sections)}</html>\n",
     )
-    return page
 
 
 def _origin(evaluated: Evaluated) -> dict[str, str]:

@@ -87,7 +87,7 @@ class Agreement:
 
 
 def quantise(
-    recipe: Recipe, files: Sequence[PictureFile], *, seed: int, progress: Progress, cache_dir: Path | None = None
+    recipe: Recipe, files: Sequence[PictureFile], *, seed: int, progress: Progress
 ) -> tuple[Recipe, Int8Graphs]:
     """The recipe in int8 and its graphs.
 
@@ -96,7 +96,6 @@ def quantise(
         files: of normals, all of which can be read.
         seed: of the pictures that calibrate, where there are many.
         progress: told how many graphs are made.
-        cache_dir: where float graphs are kept; None takes the engines' own.
 
     Raises:
         QuantisationFailed: NNCF cannot quantise the graph.
@@ -104,7 +103,7 @@ def quantise(
     """
     chosen = np.sort(np.random.default_rng(seed).permutation(len(files))[:CALIBRATION_PICTURES])
     made = {}
-    in_float = converted_graphs(recipe, cache_dir or default_cache_dir())
+    in_float = converted_graphs(recipe, default_cache_dir())
     # One at a time is held as it was decoded: hundreds from a camera of 12 megapixels would take 10 GB.
     sized = {size: np.empty((len(chosen), size, size, 3), np.uint8) for size in in_float}
     for place, index in enumerate(chosen):

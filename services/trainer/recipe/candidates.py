@@ -11,13 +11,13 @@ ENLARGED = 1.25  # features of slightly enlarged pictures tell small defects bet
 STEP = 64  # input sizes are multiples of it: the backbone's grids are whole, and few graphs are ever converted
 
 
-def input_sizes(sizes: Sequence[tuple[int, int]], *, largest: int = LARGEST) -> tuple[int, ...]:
+def input_sizes(sizes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     """Two or three input sizes, from 256 to near the pictures' own, for pictures of (height, width) pixels.
 
     No input size is right for all products: a late layer wants context, and a fine defect is lost in a reduced picture.
     """
     native = median(sqrt(height * width) for height, width in sizes)
-    finest = max(SMALLEST, min(largest, _rounded(native * ENLARGED)))
+    finest = max(SMALLEST, min(LARGEST, _rounded(native * ENLARGED)))
     middle = _rounded(sqrt(SMALLEST * finest))
     return tuple(sorted({SMALLEST, middle, finest} if finest >= 2 * SMALLEST else {SMALLEST, finest}))
 

@@ -142,7 +142,7 @@ def _try_candidates(
 def _try(layer: Layer, patches: LayerPatches, sample: Sample, best: float, seed: int) -> Trial:
     measured = _Measured(layer, patches, sample, seed)
     measured.measure(0)
-    quality, real = measured_auroc(measured.scores(1), _seen(sample, 1))
+    quality, real = measured_auroc(measured.scores(1), sample.families[sample.spoilt_fold_of == 0])
     if quality < best - HOPELESS:
         return Trial(layer, quality, real, None)
     folds = int(sample.fold_of.max()) + 1
@@ -172,10 +172,6 @@ def _try_learnt(
     )
     scores = try_learnt(layer, parts, seed=seed, progress=progress)
     return Trial(layer, *measured_auroc(scores, sample.families), scores)
-
-
-def _seen(sample: Sample, folds: int) -> NDArray[np.intp]:
-    return sample.families[sample.spoilt_fold_of < folds]
 
 
 class _Measured:
