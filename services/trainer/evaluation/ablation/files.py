@@ -15,6 +15,7 @@ from services.trainer.evaluation.ablation.plots import measure_plot, time_plot
 from services.trainer.evaluation.ablation.report import Report, legible
 from services.trainer.evaluation.ablation.results import MEASURES
 from services.trainer.evaluation.ablation.table import PAPER
+from services.trainer.evaluation.outputs import write_whole
 
 PAGE = "ablation.html"
 
@@ -59,7 +60,7 @@ def write_files(report: Report, out: Path) -> None:
         text = ""
         try:
             text = make()
-            _write(out / name, text)
+            write_whole(out / name, text)
         except Exception as error:  # one file that fails must not cost the others; told once all were tried
             failures[name] = error
         return text
@@ -81,16 +82,6 @@ def write_files(report: Report, out: Path) -> None:
             f"not all of the study could be written to {out} ({said}). What was measured is kept: mend that and run "
             "the study again"
         ) from next(iter(failures.values()))
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all: what was there stays where there is no room for the new."""
-    writing = path.with_name(f".{path.name}.writing")
-    try:
-        writing.write_text(text, encoding="utf-8", newline="")
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
 
 
 def _csv(report: Report) -> str:

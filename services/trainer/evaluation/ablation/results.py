@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.trainer.evaluation.ablation.rows import Row
 from services.trainer.evaluation.ablation.splits import Split
 from services.trainer.evaluation.metrics import Confusion, auroc
-from services.trainer.evaluation.outputs import told
+from services.trainer.evaluation.outputs import told, write_whole
 
 MEASURES = ("accuracy", "precision", "recall", "f1", "auroc", "false_reject_rate")
 
@@ -94,11 +94,9 @@ class ResultStore:
             UnwritableOutput: the folder cannot be written.
         """
         path = self._path(result.row, result.split)
-        writing = path.with_suffix(".writing")
         with told("results", self._folder):
             path.parent.mkdir(parents=True, exist_ok=True)
-            writing.write_text(json.dumps(asdict(result)), encoding="utf-8")
-            writing.replace(path)
+            write_whole(path, json.dumps(asdict(result)))
 
     def get(self, row: Row, split: Split, fingerprint: str) -> Result | None:
         """The result that was kept, unless it was measured under other circumstances."""

@@ -55,15 +55,15 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> Non
 def test_a_page_stays_where_there_is_no_room_for_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files(report(line({})), tmp_path)
     before = (tmp_path / "ablation.html").read_text(encoding="utf-8")
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def full(path: Path, text: str, **options: str) -> int:
-        if "html" not in path.name:
-            return write(path, text, **options)
-        write(path, text[:10], **options)
+    def full(path: Path, data: bytes) -> int:
+        if not data.startswith(b"<!doctype html>"):
+            return write(path, data)
+        write(path, data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UnwritableOutput, match=r"\(ablation\.html: No space left on device\)"):
         write_files(report(line({}), line({}, row=1)), tmp_path)
     assert names(tmp_path) == ALL
