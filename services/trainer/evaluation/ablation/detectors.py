@@ -25,7 +25,7 @@ from services.trainer.evaluation.ablation.features import (
 )
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.splits import Split
-from services.trainer.normality.cross_fit import LayerPatches, split_into_folds
+from services.trainer.normality.cross_fit import split_into_folds
 from services.trainer.normality.layers import Normality
 from services.trainer.progress import silent
 from shared.events import FeatureGrid
@@ -237,15 +237,13 @@ _LEARNERS: dict[str, Callable[[Features, int], Learner]] = {
 
 def _side_by_side(features: Features) -> NDArray[np.float32]:
     """(N, h, w, C) float32: an early and a middle tap at the middle one's grid, averaged over neighbouring patches."""
-    middle, early = features.patches(TRUNK), features.patches(EARLY)
-    height, width = middle.values.shape[1:3]
-    parts = [_averaged(_shrunk(early, height, width)), _averaged(middle.features(_all(middle)))]
+    height, width = features.patches(TRUNK).scales.shape[1:]
+    parts = [_averaged(_shrunk(features.grids(EARLY), height, width)), _averaged(features.grids(TRUNK))]
     return np.concatenate(parts, axis=-1)
 
 
-def _shrunk(patches: LayerPatches, height: int, width: int) -> NDArray[np.float32]:
+def _shrunk(grids: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """The mean over the patches that make one of a grid of height x width."""
-    grids = patches.features(_all(patches))
     count, tall, wide, channels = grids.shape
     blocks = grids.reshape(count, height, tall // height, width, wide // width, channels)
     return blocks.mean(axis=(2, 4))  # type: ignore[no-any-return]
@@ -260,7 +258,3 @@ def _averaged(grids: NDArray[np.float32]) -> NDArray[np.float32]:
     for each in shifted[1:]:
         total += each
     return total / np.float32(9)
-
-
-def _all(patches: LayerPatches) -> NDArray[np.bool_]:
-    return np.ones(len(patches.values), np.bool_)
