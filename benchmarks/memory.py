@@ -1,7 +1,6 @@
 """Memory of each service, idle and after work, and the CPU it takes while nothing comes."""
 
 import time
-import uuid
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from services.cli.benchmark.processes import CpuTimes, resident_mb, server_pids,
 from services.cli.benchmark.rig import bundle_of, own_stack, running, send
 from services.cli.line import STAGES
 from shared.bank.bundle_folder import read_bundle
-from shared.settings import Settings
 
 IDLE_S = 10.0
 CHIPS = 400
@@ -26,8 +24,7 @@ def measure() -> Table:
     with own_stack(console) as work:
         pictures = [path.read_bytes() for path in sorted(write_chips(Path(work) / "chips", 64).iterdir())]
         loaded = read_bundle(bundle_of(pictures, work))
-        settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-        with running(settings, work, loaded, (*STAGES, "gateway")) as rig:
+        with running(work, loaded, (*STAGES, "gateway")) as rig:
             pids = {service.name: service.process.pid for service in rig.line.services} | server_pids(work)
             send(rig.producer, loaded.manifest.product, pictures[:16], interval=None)
             rig.verdicts.wait_for(16)

@@ -1,7 +1,6 @@
 """Our side of the comparison: the same taps, the same pictures, the whole line."""
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -15,7 +14,6 @@ from services.cli.benchmark.rig import own_stack, running, send
 from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
-from shared.settings import Settings
 from shared.vision.engines.loading import load_engine
 from shared.vision.picture import Picture
 from shared.vision.recipe import Layer, Precision, Recipe
@@ -64,18 +62,16 @@ def speed(bundle: Path, pictures: Sequence[bytes], console: Console) -> list[dic
     """Images a second through a broker with all services, and CPU milliseconds an image of all of it; some rounds."""
     loaded = read_bundle(bundle)
     rounds = []
-    with own_stack(console) as work:
-        settings = Settings(topic_prefix=f"peers-{uuid.uuid4().hex[:8]}-")
-        with running(settings, work, loaded) as rig:
-            services = {service.name: service.process.pid for service in rig.line.services} | server_pids(work)
-            send(rig.producer, loaded.manifest.product, list(islice(cycle(pictures), WARM_UP)), interval=None)
-            rig.verdicts.wait_for(WARM_UP)
-            for _ in range(ROUNDS):
-                rig.verdicts.clear()
-                cpu, started = CpuTimes.of(services), time.time()
-                send(rig.producer, loaded.manifest.product, pictures, interval=None)
-                rig.verdicts.wait_for(len(pictures))
-                seconds = rig.verdicts.last_arrival() - started
-                spent = sum(cpu.since().values())
-                rounds.append({"images_per_second": len(pictures) / seconds, "cpu_ms": spent / len(pictures) * 1000})
+    with own_stack(console) as work, running(work, loaded) as rig:
+        services = {service.name: service.process.pid for service in rig.line.services} | server_pids(work)
+        send(rig.producer, loaded.manifest.product, list(islice(cycle(pictures), WARM_UP)), interval=None)
+        rig.verdicts.wait_for(WARM_UP)
+        for _ in range(ROUNDS):
+            rig.verdicts.clear()
+            cpu, started = CpuTimes.of(services), time.time()
+            send(rig.producer, loaded.manifest.product, pictures, interval=None)
+            rig.verdicts.wait_for(len(pictures))
+            seconds = rig.verdicts.last_arrival() - started
+            spent = sum(cpu.since().values())
+            rounds.append({"images_per_second": len(pictures) / seconds, "cpu_ms": spent / len(pictures) * 1000})
     return rounds

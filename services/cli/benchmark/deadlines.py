@@ -2,7 +2,6 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -22,10 +21,8 @@ from services.cli.benchmark.rig import (
     send,
     throughput,
 )
-from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle_folder import read_bundle
 from shared.events import UninspectedReason
-from shared.settings import Settings
 
 STEADY_SECONDS = 5.0  # before the outage, to see that all are on time under this load
 AFTER_SECONDS = 15.0
@@ -74,10 +71,9 @@ def bench_deadlines(
     Raises:
         BenchmarkFailed: no picture can be decoded, verdicts are missing, or chips are never on time again.
     """
-    pictures = readable([file.read() for file in find_pictures(images)])
+    pictures = readable(images)
     loaded = read_bundle(bundle or bundle_of(pictures, work))
-    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    with running(settings, work, loaded) as rig:
+    with running(work, loaded) as rig:
         product = loaded.manifest.product
         rate = throughput(rig, product, pictures, console)
         console.print(f"{outage_s:.0f} s without an extractor at {load:.0%} of {rate:.0f} images/s …")

@@ -1,10 +1,8 @@
 """What SIGTERM costs under load: how long a service takes to end, and what its successor does again."""
 
 import json
-import os
 import subprocess
 import time
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,8 @@ from rich.console import Console
 
 from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import BenchmarkFailed, Rig, bundle_of, readable, running, throughput
-from services.cli.line import STAGES, RunningService, free_port
-from services.trainer.material.pictures import find_pictures
+from services.cli.line import STAGES, RunningService
 from shared.bank.bundle_folder import read_bundle
-from shared.settings import Settings
 
 LOAD = 0.8  # of the throughput; right after a stage comes back it has a backlog, and works without a pause
 BETWEEN_CHIPS = 100  # verdicts from one SIGTERM to the next
@@ -58,20 +54,17 @@ def bench_draining(images: Path, bundle: Path | None, *, rounds: int, work: Path
     Raises:
         BenchmarkFailed: no picture can be decoded, a service does not end, or verdicts are missing.
     """
-    pictures = readable([file.read() for file in find_pictures(images)])
+    pictures = readable(images)
     loaded = read_bundle(bundle or bundle_of(pictures, work))
-    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    port = free_port()
-    os.environ["CHIPSIEVE_GATEWAY__PORT"] = str(port)
     seconds, statuses, dropped = (
         defaultdict[str, list[float]](list),
         defaultdict[str, list[int]](list),
         dict[str, int](),
     )
-    with running(settings, work, loaded, ("gateway", *STAGES)) as rig:
+    with running(work, loaded, ("gateway", *STAGES)) as rig:
         product = loaded.manifest.product
         rate = throughput(rig, product, pictures, console) * LOAD
-        cameras = Cameras(port, product, pictures, rate=rate, insist=True)
+        cameras = Cameras(rig.gateway_port, product, pictures, rate=rate, insist=True)
         with cameras.sending():
             for number in range(rounds):
                 for service in list(rig.line.services):

@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +15,8 @@ from threadpoolctl import threadpool_limits
 from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import TRAINING_PICTURES, Rig, bundle_of, readable, running, send
 from services.matcher.settings import MatcherSettings
-from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle import Bundle
 from shared.bank.bundle_folder import read_bundle
-from shared.settings import Settings
 from shared.vision.engines.loading import load_engine
 from shared.vision.extraction import extract
 from shared.vision.inspection import inspect
@@ -78,15 +75,14 @@ def bench_pipeline(
     Raises:
         BenchmarkFailed: no picture can be decoded, or verdicts are missing.
     """
-    pictures = readable([file.read() for file in find_pictures(images)])
+    pictures = readable(images)
     if bundle is None:
         console.print(f"building a bank from up to {TRAINING_PICTURES} of the pictures …")
         bundle = bundle_of(pictures, work, precision)
     loaded = read_bundle(bundle)
     console.print("bare arithmetic in this process …")
     bare, bare_cpu_ms = _bare_rate(list(islice(cycle(pictures), min(count, 600))), loaded)
-    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    with running(settings, work, loaded) as rig:
+    with running(work, loaded) as rig:
         producer, verdicts = rig.producer, rig.verdicts
         product = loaded.manifest.product
         console.print("warming the services up …")

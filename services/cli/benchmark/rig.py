@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,12 +16,13 @@ from pathlib import Path
 from confluent_kafka import Consumer, TopicPartition
 from rich.console import Console
 
-from services.cli.line import STAGES, Line
+from services.cli.line import STAGES, Line, free_port
 from services.cli.local_stack import stack
 from services.cli.local_stack.security import point_here
 from services.gateway.capture import capture, identify
 from services.gateway.feed import hand_over
 from services.gateway.producer import ImageProducer, Stored
+from services.trainer.material.pictures import find_pictures
 from shared.bank.bundle import Bundle
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError
@@ -106,6 +108,8 @@ class Rig:
     line: Line
     producer: ImageProducer
     verdicts: Verdicts
+    gateway_port: int
+    """Where a gateway among the services listens, on this machine."""
 
 
 @contextmanager
@@ -122,8 +126,9 @@ def own_stack(console: Console) -> Iterator[Path]:
 
 
 @contextmanager
-def running(settings: Settings, work: Path, bundle: Bundle, services: Sequence[str] = STAGES) -> Iterator[Rig]:
+def running(work: Path, bundle: Bundle, services: Sequence[str] = STAGES) -> Iterator[Rig]:
     """The services on topics of their own, a producer into them and the verdicts out of them, judging by `bundle`."""
+    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
     BankStore(settings.redis).publish(bundle)  # before they start: without any bank they are not ready
     topics = load_topics(prefix=settings.topic_prefix)
     create_topics(settings.kafka, topics)
@@ -144,13 +149,15 @@ def running(settings: Settings, work: Path, bundle: Bundle, services: Sequence[s
             verdicts.fail(error)
 
     collector = threading.Thread(target=collect, daemon=True)
+    gateway_port = free_port()
+    env = {"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix, "CHIPSIEVE_GATEWAY__PORT": str(gateway_port)}
     with (
-        Line({"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix}, work / "logs", services) as line,
+        Line(env, work / "logs", services) as line,
         ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=5) as producer,
     ):
         collector.start()
         try:
-            yield Rig(line, producer, verdicts)
+            yield Rig(line, producer, verdicts, gateway_port)
         finally:
             ended.set()
             collector.join()
@@ -214,10 +221,11 @@ def on_time(verdicts: Verdicts, event_id: str) -> bool:
     return verdicts.arrivals[event_id] <= verdict.verdict_by.timestamp()
 
 
-def readable(encoded: Sequence[bytes]) -> list[bytes]:
-    """The pictures that can be decoded."""
+def readable(folder: Path) -> list[bytes]:
+    """The encoded pictures below a folder that can be decoded; `BenchmarkFailed` where there is none."""
     found = []
-    for data in encoded:
+    for file in find_pictures(folder):
+        data = file.read()
         try:
             decode(data)
         except PictureError:

@@ -1,8 +1,6 @@
 """Twice as many pictures as the line can inspect, for minutes: memory stays flat, and what is inspected is on time."""
 
-import os
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,11 +13,9 @@ from rich.console import Console
 
 from services.cli.benchmark.cameras import Cameras
 from services.cli.benchmark.rig import Rig, bundle_of, on_time, readable, running, throughput
-from services.cli.line import DIRECT, STAGES, RunningService, free_port
-from services.trainer.material.pictures import find_pictures
+from services.cli.line import DIRECT, STAGES, RunningService
 from shared.bank.bundle_folder import read_bundle
 from shared.events import ChipInspected
-from shared.settings import Settings
 
 SAMPLE_SECONDS = 1.0  # memory is read by the clock: there is nothing to wait for
 MEBIBYTE = 2**20
@@ -76,17 +72,14 @@ def bench_soak(
     Raises:
         BenchmarkFailed: no picture can be decoded, or verdicts are missing.
     """
-    pictures = readable([file.read() for file in find_pictures(images)])
+    pictures = readable(images)
     loaded = read_bundle(bundle or bundle_of(pictures, work))
-    settings = Settings(topic_prefix=f"bench-{uuid.uuid4().hex[:8]}-")
-    port = free_port()
-    os.environ["CHIPSIEVE_GATEWAY__PORT"] = str(port)
-    with running(settings, work, loaded, (*STAGES, "gateway")) as rig:
+    with running(work, loaded, (*STAGES, "gateway")) as rig:
         product = loaded.manifest.product
         rate = throughput(rig, product, pictures, console)
         console.print(f"{load:g} times {rate:.0f} images/s for {seconds:.0f} s …")
         before = _rebalances(rig)
-        cameras = Cameras(port, product, pictures, rate=rate * load, deadline_ms=deadline_ms)
+        cameras = Cameras(rig.gateway_port, product, pictures, rate=rate * load, deadline_ms=deadline_ms)
         with cameras.sending():
             samples = _watch(rig, seconds)
         sent = len(cameras.stored)
