@@ -5,6 +5,8 @@ Drawn defects tell what is blind to a kind of defect from what is not, but canno
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +171,7 @@ def _scores_of(recipe: Recipe, trials: Sequence[Trial]) -> Scores | None:
         for layer in recipe.layers
         if (of_layer := scores[layer.name, layer.metric]) is not None
     ]
-    return _sum(found) if len(found) == len(recipe.layers) else None
+    return reduce(add, found) if len(found) == len(recipe.layers) else None
 
 
 def _with(recipe: Recipe, layer: Layer, weight: float) -> Recipe:
@@ -246,13 +248,6 @@ def measured_auroc(scores: Scores, families: NDArray[np.intp]) -> tuple[float, f
     return (drawn + real) / 2, real
 
 
-def _sum(scores: Sequence[Scores]) -> Scores:
-    total = scores[0]
-    for each in scores[1:]:
-        total += each
-    return total
-
-
 def _shares(trials: Sequence[Trial]) -> list[tuple[Trial, float]]:
     """Each candidate's weight, the best one's being 1; what weighs too little is left out."""
     best = max(trial.auroc for trial in trials)
@@ -261,9 +256,8 @@ def _shares(trials: Sequence[Trial]) -> list[tuple[Trial, float]]:
 
 
 def _shared_auroc(shares: Sequence[tuple[Trial, float]], families: NDArray[np.intp]) -> float:
-    return measured_auroc(
-        _sum([trial.scores.times(weight) for trial, weight in shares if trial.scores is not None]), families
-    )[0]
+    scores = [trial.scores.times(weight) for trial, weight in shares if trial.scores is not None]
+    return measured_auroc(reduce(add, scores), families)[0]
 
 
 def _recipe(shares: Sequence[tuple[Trial, float]]) -> Recipe:
