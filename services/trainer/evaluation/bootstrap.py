@@ -5,7 +5,7 @@ stays what it is however pictures are drawn, as an AUROC of 1, has the interval 
 (`services.trainer.evaluation.binomial` has both); a figure over pixels then has none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,21 +54,13 @@ def picture_intervals(
     """
     samples = [np.repeat(np.arange(len(scores)), counts) for counts in draws]
     confusions = [Confusion.of(rejected[sample], defective[sample]) for sample in samples]
-    figures: dict[str, Callable[[Confusion], float | None]] = {
-        "accuracy": lambda confusion: confusion.accuracy,
-        "precision": lambda confusion: confusion.precision,
-        "recall": lambda confusion: confusion.recall,
-        "f1": lambda confusion: confusion.f1,
-        "false_reject_rate": lambda confusion: confusion.false_reject_rate,
-        "escape_rate": lambda confusion: confusion.escape_rate,
-    }
     here, counts = Confusion.of(rejected, defective), Counts.of(rejected, defective, groups)
     drawn = {
         "image_auroc": (
             auroc(scores, defective),
             [auroc(scores[sample], defective[sample]) for sample in samples],
         ),
-        **{name: (figure(here), [figure(each) for each in confusions]) for name, figure in figures.items()},
+        **{name: (getattr(here, name), [getattr(each, name) for each in confusions]) for name in counts.pictures},
     }
     return {name: _of_pictures(name, value, values, counts) for name, (value, values) in drawn.items()}
 
