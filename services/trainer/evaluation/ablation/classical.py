@@ -1,6 +1,5 @@
 """Classical classifiers on the backbone's pooled features, as scikit-learn has them, with its usual settings."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,7 @@ from services.trainer.evaluation.ablation.features import (
     TRUNK,
     Features,
     backbone_parameters,
+    milliseconds,
 )
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.splits import Split
@@ -59,17 +59,12 @@ class Classical:
         classifier = make_pipeline(StandardScaler(), _MAKERS[row](self._seed + split.number))
         classifier.fit(self._pooled[split.train], self._defective[split.train])
         test = self._pooled[split.test]
-        times = []
-        for index in range(min(TIMED, len(test))):
-            started = time.perf_counter()
-            classifier.predict(test[index : index + 1])
-            times.append(time.perf_counter() - started)
         parameters, backbone_ms = self._backbone
         return Outcome(
             scores=_scores(classifier, test),
             rejected=np.asarray(classifier.predict(test), np.bool_),
             parameters=parameters + _parameters(classifier),
-            ms_per_image=backbone_ms + 1000 * float(np.median(times)),
+            ms_per_image=backbone_ms + milliseconds(classifier.predict, test[:TIMED, None]),
             notes={"how": f"on {test.shape[1]} pooled features of EfficientNet-Lite0"},
         )
 

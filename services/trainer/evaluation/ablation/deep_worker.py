@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluation.ablation.deep_job import DeepAnswer, DeepJob
+from services.trainer.evaluation.ablation.features import milliseconds
 from services.trainer.evaluation.ablation.networks import Batch, Network, build_network
 from shared.vision.tensorflow_quietly import keras, tf
 
@@ -118,12 +119,8 @@ class _Trainer:
         size = self._network.size
         function = tf.function(lambda batch: self._network.whole(batch, training=False))
         picture = tf.constant(np.zeros((1, size, size, 3), np.uint8))
-        times = []
-        for _ in range(TIMED + 1):  # the first traces
-            began = time.perf_counter()
-            function(picture)
-            times.append(time.perf_counter() - began)
-        return 1000 * float(np.median(times[1:]))
+        function(picture)  # traces
+        return milliseconds(function, [picture] * TIMED)
 
     def _time_forward(self, some: Indices) -> float:
         batch = self._network.inputs(some)

@@ -4,10 +4,11 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
@@ -37,6 +38,8 @@ PIXELS = 128  # side of the pictures that networks are trained on at most: two C
 TIMED = 20  # pictures, one at a time, of which the median is taken
 BATCH = 16
 _COMPLETE = "complete.json"
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,16 @@ def compute_features(dataset: Dataset, cache: Path, progress: Progress) -> Featu
                 shutil.rmtree(making, ignore_errors=True)
     known = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
     return Features(folder, known["ms_per_image"])
+
+
+def milliseconds(work: Callable[[Item], object], items: Iterable[Item]) -> float:
+    """The median time that it takes for one of them."""
+    times = []
+    for item in items:
+        started = time.perf_counter()
+        work(item)
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
 
 
 def backbone_parameters() -> int:
@@ -143,12 +156,8 @@ def _append(arrays: _Arrays, pictures: list[Picture], engine: Engine) -> None:
 
 def _milliseconds(pictures: list[Picture]) -> float:
     engine = load_engine("openvino", RECIPE, threads=1)
-    times = []
-    for picture in pictures[:1] + pictures:  # the first warms up
-        started = time.perf_counter()
-        extract([picture], RECIPE, engine)
-        times.append(time.perf_counter() - started)
-    return 1000 * float(np.median(times[1:]))
+    extract(pictures[:1], RECIPE, engine)  # warms up
+    return milliseconds(lambda picture: extract([picture], RECIPE, engine), pictures)
 
 
 def _read(file: PictureFile) -> Picture:
