@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluation.metrics import auroc
 from services.trainer.known_defects.joining import Joining
 from shared.events import FeatureGrid
 from shared.vision.calibration import Spread
@@ -16,7 +15,6 @@ from shared.vision.head import Head, HeadFigures, describe, described_layers, ke
 from shared.vision.inspection import layer_patches
 from shared.vision.recipe import Recipe
 
-MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on others
 MAX_NORMALS = 3000  # that a head is fitted to: more cost time at every chip and move little
 RIDGE = 0.1  # of targets -1 and 1; .01 to 1 do about as well
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # tried for the head, in deviations against the anomaly score's
@@ -74,20 +72,20 @@ def try_head(shown: Shown, *, seed: int = 0) -> Trial:
     Where pictures are few, and the gain therefore noisy, it must be beyond noise.
 
     Args:
-        shown: normals and abnormals.
+        shown: normals and abnormals, of either as many as can be parted.
         seed: of the normals that it is fitted to where they are many, and of the bootstrap.
     """
     defective = shown.is_abnormal
-    alone = auroc(shown.scores, defective)
-    report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
-    if alone is None or len(shown.kinds) < MIN_ABNORMALS:
-        return Trial(None, shown.scores, report)
     fitting = _Fitting.of(shown, seed)
     answers = fitting.held_out()
     joining = Joining.best(shown.scores, answers[:, 0], defective, WEIGHTS, seed)
-    report |= joining.report | {"kinds": list(fitting.kinds), "kinds_right": fitting.kinds_right(answers)}
-    if joining.gain > (joining.noise if joining.noise > QUIET else 0):
-        return Trial(fitting.head(joining.weight, joining.spread), joining.scores, report | {"joined": True})
+    report = joining.report | {
+        "joined": joining.gain > (joining.noise if joining.noise > QUIET else 0),
+        "kinds": list(fitting.kinds),
+        "kinds_right": fitting.kinds_right(answers),
+    }
+    if report["joined"]:
+        return Trial(fitting.head(joining.weight, joining.spread), joining.scores, report)
     if fitting.names_kinds(answers):
         return Trial(fitting.head(0.0, joining.spread), shown.scores, report)
     return Trial(None, shown.scores, report)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.trainer.evaluation.metrics import auroc
-from services.trainer.known_defects.head import MIN_ABNORMALS, Shown, describe_all, try_head
+from services.trainer.known_defects.head import Shown, describe_all, try_head
 from services.trainer.known_defects.patch_head import try_patch_head
 from services.trainer.known_defects.places import known_places
 from services.trainer.material.likeness import alike_groups
@@ -22,6 +22,8 @@ from services.trainer.normality.learning import Learnt
 from services.trainer.progress import Progress
 from shared.vision.head import Head
 from shared.vision.patch_head import PatchHead
+
+MIN_ABNORMALS = 3  # below it nothing can be learnt from some and tried on others
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,13 @@ class Joining:
         joined = {weight: scores + np.float32(weight) * added for weight in weights}
         weight = max(weights, key=lambda each: (auroc(joined[each], defective) or 0, -each))
         gain, noise = gain_of(scores, joined[weight], defective, seed)
-        report = {"auroc_joined": auroc(joined[weight], defective), "gain": gain, "noise": noise, "weight": weight}
+        report = {
+            "auroc_without": auroc(scores, defective),
+            "auroc_joined": auroc(joined[weight], defective),
+            "gain": gain,
+            "noise": noise,
+            "weight": weight,
+        }
         return cls(joined[weight], weight * unit, spread, gain, noise, report)
 
 

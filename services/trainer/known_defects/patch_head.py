@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from services.trainer.evaluation.metrics import auroc
-from services.trainer.known_defects.head import MIN_ABNORMALS, Shown
+from services.trainer.known_defects.head import Shown
 from services.trainer.known_defects.joining import Joining
 from services.trainer.known_defects.patch_lessons import CHUNK, TOP, PatchLessons, patches_on_one_grid
 from services.trainer.known_defects.places import Places
@@ -66,10 +65,6 @@ def try_patch_head(
         progress: told how many networks are taught.
     """
     defective = shown.is_abnormal
-    alone = auroc(shown.scores, defective)
-    report: dict[str, Any] = {"joined": False, "auroc_without": alone, "auroc_joined": None}
-    if alone is None or len(shown.kinds) < MIN_ABNORMALS:
-        return PatchTrial(None, shown.scores, report)
     lessons = PatchLessons.of(grids_per_chip, recipe, defective, places=places, look_at_turned=turned, seed=seed)
     fold_of = shown.fold_of % FOLDS
     folds = np.unique(fold_of)
@@ -91,13 +86,13 @@ def try_patch_head(
                 surety(of_others.log_odds_with_deviations(patches[out])), TOP
             )
     joining = Joining.best(shown.scores, answers, defective, WEIGHTS, seed)
-    report |= joining.report
-    if joining.gain <= joining.noise:
+    report = joining.report | {"joined": joining.gain > joining.noise}
+    if not report["joined"]:
         return PatchTrial(None, shown.scores, report)
     figures = PatchHeadFigures(
         weight=joining.weight, spread=joining.spread, side=lessons.side, top_fraction=TOP, deviations=True
     )
-    return PatchTrial(PatchHead(figures, whole, answers[defective]), joining.scores, report | {"joined": True})
+    return PatchTrial(PatchHead(figures, whole, answers[defective]), joining.scores, report)
 
 
 def answers_to(
