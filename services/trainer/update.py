@@ -31,6 +31,7 @@ from services.trainer.summary import left_out, on_held_out, promised
 from services.trainer.upkeep.additions import Additions
 from services.trainer.upkeep.growing import Grown, grow
 from services.trainer.upkeep.known_groups import Counted
+from services.trainer.upkeep.remembered import numbered
 from services.trainer.upkeep.strangers import refuse_strangers
 from services.trainer.upkeep.swallowing import known_scores, refuse_to_swallow
 from shared.bank.bundle import Bundle, make_bundle
@@ -211,12 +212,11 @@ def _refuse_unknown_groups(bundle: Path, upkeep: Upkeep, asked: Asked) -> None:
 
 
 def _remembered(upkeep: Upkeep, normals: HeldOut, peaks: NDArray[np.float32]) -> Upkeep:
-    groups = sorted(set(normals.groups)) if normals.groups else None
-    group_of = np.searchsorted(groups, normals.groups) if groups and normals.groups else np.zeros(len(normals.scores))
-    figures = replace(upkeep.figures, groups=tuple(groups) if groups else None)
+    groups, group_of = numbered(normals.groups, len(normals.scores))
+    figures = replace(upkeep.figures, groups=groups)
     if groups and not upkeep.figures.groups:  # the first groups: until now each defect stood for itself
         figures = replace(figures, defect_groups=tuple(f"file {name}" for name in figures.defects))
-    return Upkeep(figures, normals.scores, peaks, group_of.astype(np.int32), upkeep.layers)
+    return Upkeep(figures, normals.scores, peaks, group_of, upkeep.layers)
 
 
 def _warnings(upkeep: Upkeep, unreadable: Sequence[Unreadable]) -> list[str]:

@@ -39,8 +39,7 @@ def remember(
         kinds: of them.
         defect_groups: each defect's, where the normals have groups.
     """
-    numbers = sorted(set(groups)) if groups else None
-    group_of = np.searchsorted(numbers, groups) if numbers and groups else np.zeros(len(scores))
+    names_of_groups, group_of = numbered(groups, len(scores))
     remembered = [
         _most_anomalous(LayerPatches.of(defects, layer), bank, calibration, normality.recipe, index)
         for index, (layer, bank, calibration) in enumerate(
@@ -49,14 +48,22 @@ def remember(
         if defects
     ]
     figures = UpkeepFigures(
-        groups=tuple(numbers) if numbers else None,
+        groups=names_of_groups,
         defects=tuple(names),
         kinds=tuple(kinds),
         grids=tuple(grid for _, grid in remembered),
         defect_groups=defect_groups,
     )
     layers = tuple(patches for patches, _ in remembered)
-    return Upkeep(figures, scores, normality.peaks, group_of.astype(np.int32), layers)
+    return Upkeep(figures, scores, normality.peaks, group_of, layers)
+
+
+def numbered(groups: Sequence[str] | None, count: int) -> tuple[tuple[str, ...] | None, NDArray[np.int32]]:
+    """As `Upkeep` has them: the names of `count` pictures' groups, each once, and (count,) which of them each is of."""
+    if groups is None:
+        return None, np.zeros(count, np.int32)
+    names = sorted(set(groups))
+    return tuple(names), np.searchsorted(names, groups).astype(np.int32)
 
 
 def anomaly_scores(
