@@ -111,7 +111,7 @@ class Threshold:
 
 
 def choose_threshold(
-    normals: HeldOut, abnormals: HeldOut | None, asked: Asked, *, rejected: NDArray[np.bool_] | None = None
+    normals: HeldOut, abnormals: HeldOut, asked: Asked, *, rejected: NDArray[np.bool_] | None = None
 ) -> Threshold:
     """The lowest threshold that keeps the promised false-reject rate: it lets as few defects escape as can be.
 
@@ -120,7 +120,7 @@ def choose_threshold(
 
     Args:
         normals: their held-out scores.
-        abnormals: theirs, needed for a limit on escapes alone.
+        abnormals: theirs; none is fine but for a limit on escapes.
         asked: what is to be kept.
         rejected: (A,) which abnormals have been rejected until now: of thresholds with about the best F1, one is taken
             that goes on rejecting them. None where that is not known.
@@ -128,7 +128,7 @@ def choose_threshold(
     Raises:
         PromiseRefused: what was asked for by name cannot be promised, and best effort was not asked for.
     """
-    if abnormals is None or not len(abnormals.scores):
+    if not len(abnormals.scores):
         asked.refuse_without_defects("give --abnormal")
     elif not asked.names_anything:
         return _best_f1(normals, abnormals, asked.level, rejected)
@@ -136,7 +136,7 @@ def choose_threshold(
     refused = [] if promise.kept or not asked.names_rejects else [promise.complaint]
     warned = [] if promise.kept else [str(promise)]
     escapes = None
-    if asked.max_escape_rate is not None and abnormals is not None:
+    if asked.max_escape_rate is not None:
         escapes = _escapes(abnormals, value, asked.max_escape_rate, asked.level)
         if not escapes.kept:
             conflict = _conflict(escapes, normals, abnormals, value, asked)

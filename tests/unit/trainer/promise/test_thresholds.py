@@ -5,13 +5,14 @@ from scipy.special import ndtr
 from services.trainer.errors import PromiseRefused
 from services.trainer.promise.thresholds import Asked, HeldOut, choose_mask_threshold, choose_threshold
 
+NONE = HeldOut(np.empty(0, np.float32), None)
 NORMALS = HeldOut(np.random.default_rng(0).standard_normal(400).astype(np.float32), None)
 FAR = HeldOut(np.random.default_rng(1).normal(8, 1, 100).astype(np.float32), None)
 NEAR = HeldOut(np.random.default_rng(1).normal(1, 1, 100).astype(np.float32), None)
 
 
 def test_what_is_asked_for_by_name_and_can_be_carried_is_kept() -> None:
-    threshold = choose_threshold(NORMALS, None, Asked(false_reject_rate=0.05, confidence=0.9))
+    threshold = choose_threshold(NORMALS, NONE, Asked(false_reject_rate=0.05, confidence=0.9))
     assert threshold.promise.kept
     assert threshold.promise.promised_rate == 0.05
     assert not threshold.warnings
@@ -19,18 +20,18 @@ def test_what_is_asked_for_by_name_and_can_be_carried_is_kept() -> None:
 
 def test_what_is_asked_for_by_name_and_cannot_be_carried_is_refused_with_what_could_be() -> None:
     with pytest.raises(PromiseRefused, match=r"400 normal pictures are too few .* at best; about 2995 pictures"):
-        choose_threshold(NORMALS, None, Asked(false_reject_rate=0.001))
+        choose_threshold(NORMALS, NONE, Asked(false_reject_rate=0.001))
 
 
 def test_a_confidence_alone_is_asked_for_by_name_too() -> None:
     with pytest.raises(PromiseRefused):
-        choose_threshold(NORMALS, None, Asked(confidence=0.999))
+        choose_threshold(NORMALS, NONE, Asked(confidence=0.999))
 
 
 @pytest.mark.parametrize("asked", [Asked(), Asked(false_reject_rate=0.001, best_effort=True)])
 def test_what_is_not_asked_for_by_name_or_at_best_effort_is_warned_of(asked: Asked) -> None:
     few = HeldOut(NORMALS.scores[:50], None)
-    threshold = choose_threshold(few, None, asked)
+    threshold = choose_threshold(few, NONE, asked)
     assert not threshold.promise.kept
     assert "too few to promise" in threshold.warnings[0]
 
@@ -75,10 +76,10 @@ def test_where_defects_are_enough_but_the_threshold_is_not_low_enough_they_are_n
 @pytest.mark.parametrize(("confidence", "said"), [(0.975, "97.5%"), (0.999, "99.9%"), (0.9999, "99.99%"), (0.9, "90%")])
 def test_no_more_confidence_is_said_than_was_asked_for(confidence: float, said: str) -> None:
     asked = Asked(false_reject_rate=0.2, confidence=confidence)
-    assert f"with {said} confidence" in str(choose_threshold(NORMALS, None, asked).promise)
+    assert f"with {said} confidence" in str(choose_threshold(NORMALS, NONE, asked).promise)
     asked = Asked(false_reject_rate=0.0001, confidence=confidence)
     with pytest.raises(PromiseRefused, match=rf"with {said} confidence"):
-        choose_threshold(NORMALS, None, asked)
+        choose_threshold(NORMALS, NONE, asked)
     with pytest.raises(PromiseRefused, match=rf"with {said} confidence"):
         asked.refuse_early(10, None)
 
@@ -99,7 +100,7 @@ def test_a_limit_on_escapes_alone_asks_for_no_rate_of_false_rejects_by_name() ->
 
 def test_a_limit_on_escapes_needs_defects() -> None:
     with pytest.raises(PromiseRefused, match="give --abnormal"):
-        choose_threshold(NORMALS, None, Asked(max_escape_rate=0.05))
+        choose_threshold(NORMALS, NONE, Asked(max_escape_rate=0.05))
 
 
 def test_where_nothing_is_asked_for_and_defects_are_known_they_are_caught() -> None:
