@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ChipsieveError
+from shared.own_process import last_words
 
 LOCK = Path(__file__).parents[2] / "requirements" / "peers.lock"
 PROGRAM = Path(__file__).with_name("anomalib_program.py")
@@ -79,6 +80,5 @@ def _run(command: Sequence[str], cwd: Path | None = None) -> str:
     except OSError as error:
         raise PeerFailed(f"{command[0]} cannot be started: {error}; run `make install`") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-        raise PeerFailed(f"{' '.join(command[:4])} … failed: {said[-1]}")
+        raise PeerFailed(f"{' '.join(command[:4])} … failed: {last_words(done.stderr, done.returncode)}")
     return done.stdout

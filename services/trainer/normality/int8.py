@@ -5,9 +5,7 @@ feature is a little wrong, and what is told apart by little may be told apart no
 learnt again in int8, on the same folds, and the two are compared on held-out pictures.
 """
 
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-import services
 from services.trainer.errors import QuantisationFailed
 from services.trainer.evaluation.metrics import auroc
 from services.trainer.material.pictures import PictureFile
 from services.trainer.progress import Progress
+from shared import own_process
 from shared.vision.cache import default_cache_dir
 from shared.vision.engines.conversion import converted_graphs
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
@@ -123,29 +121,11 @@ def _quantised(graph: Path, pictures: NDArray[np.uint8]) -> Int8Graph:
     with tempfile.TemporaryDirectory(prefix="chipsieve-int8-") as folder:
         shown, written = Path(folder) / "pictures.npy", Path(folder) / "int8.xml"
         np.save(shown, pictures)
-        command = [
-            sys.executable,
-            "-m",
-            "services.trainer.normality.int8_program",
-            str(graph),
-            str(shown),
-            str(written),
-        ]
-        root = str(Path(services.__file__).parents[1])
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        program, files = "services.trainer.normality.int8_program", map(str, (graph, shown, written))
         try:
-            done = subprocess.run(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
+            why = own_process.run(program, *files, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired as late:
             raise QuantisationFailed(f"{graph} was not quantised within {TIMEOUT_S:.0f} s: {REMEDY}") from late
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-            raise QuantisationFailed(f"{graph} could not be quantised: {said[-1]}; {REMEDY}")
+        if why:
+            raise QuantisationFailed(f"{graph} could not be quantised: {why}; {REMEDY}")
         return Int8Graph(written.read_bytes(), written.with_suffix(".bin").read_bytes())

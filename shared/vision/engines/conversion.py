@@ -3,13 +3,11 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-import shared
+from shared import own_process
 from shared.vision.backbone_weights import backbone_weights_sha256
 from shared.vision.engine import output_names
 from shared.vision.errors import ConversionFailed
@@ -71,18 +69,14 @@ def _key(recipe: Recipe, input_size: int) -> str:
 
 
 def _convert(recipe: Recipe, paths: dict[int, Path]) -> None:
-    command = [sys.executable, "-m", "shared.vision.engines.convert", json.dumps(recipe.to_json())]
-    command += [f"{size}={path}" for size, path in paths.items()]
-    root = str(Path(shared.__file__).parents[1])
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-        "CUDA_VISIBLE_DEVICES": "-1",  # a graph is made, not run
-    }
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    why = own_process.run(
+        "shared.vision.engines.convert",
+        json.dumps(recipe.to_json()),
+        *(f"{size}={path}" for size, path in paths.items()),
+        timeout=TIMEOUT,
+        CUDA_VISIBLE_DEVICES="-1",  # a graph is made, not run
     )
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+    if why:
         raise ConversionFailed(
-            f"{recipe.backbone} could not be converted to OpenVINO: {said[-1]}; mend the recipe or the installation"
+            f"{recipe.backbone} could not be converted to OpenVINO: {why}; mend the recipe or the installation"
         )

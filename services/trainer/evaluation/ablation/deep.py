@@ -1,7 +1,6 @@
 """Runs the deep rows, each in a process of its own, two at a time, within the time that is left."""
 
 import math
-import os
 import queue
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-import shared
 from services.trainer.errors import TrainingError
 from services.trainer.evaluation.ablation.deep_job import DeepAnswer, DeepJob
 from services.trainer.evaluation.ablation.features import PIXELS, Features
 from services.trainer.evaluation.ablation.results import Outcome
 from services.trainer.evaluation.ablation.rows import Row
 from services.trainer.evaluation.ablation.splits import Split
+from shared import own_process
 from shared.vision.engines.openvino import usable_cpus
 from shared.vision.keras_applications import APPLICATIONS, cached_weights
 
@@ -184,20 +183,15 @@ class _Lanes:
                     self._take(task.row, splits.pop(answer.split), _outcome(answer))
             process.wait()
             said.seek(0)
-            last = (said.read().strip().splitlines() or [f"it ended with status {process.returncode}"])[-1]
+            last = own_process.last_words(said.read(), process.returncode)
         if splits and not self._stopped:
             self.failures.append(f"{task.row.name} could not be trained on {', '.join(splits)}: {last}")
 
     def _start(self, said: IO[str]) -> "subprocess.Popen[str]":
-        root = str(Path(shared.__file__).parents[1])
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # two processes share a GPU
-        }
         with self._one_at_a_time:
             process = subprocess.Popen(
                 [sys.executable, "-m", _WORKER],
-                env=environment,
+                env=own_process.environment(TF_FORCE_GPU_ALLOW_GROWTH="true"),  # two processes share a GPU
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
