@@ -16,7 +16,6 @@ from shared.vision.int8_graphs import Int8Graphs
 from shared.vision.openvino_quietly import ov
 from shared.vision.recipe import Recipe
 
-PRECISIONS = ("f32", "bf16", "int8")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -29,10 +28,6 @@ class OpenVinoEngine:
     """
 
     def __init__(self, recipe: Recipe, *, threads: int | None, cache_dir: Path, graphs: Int8Graphs | None) -> None:
-        if recipe.precision not in PRECISIONS:
-            raise UnsupportedPrecision(
-                f"OpenVINO does not compute features in {recipe.precision}; choose one of {', '.join(PRECISIONS)}"
-            )
         if (recipe.precision == "int8") != (graphs is not None):
             raise UnsupportedPrecision(
                 f"a recipe in {recipe.precision} {'with' if graphs else 'without'} int8 graphs: those are made from "
