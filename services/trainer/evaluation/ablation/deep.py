@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -97,7 +97,7 @@ def run_deep(
     lanes = _Lanes(
         waiting=waiting,
         features=features,
-        defective=defective,
+        truth=defective.tolist(),
         seed=seed,
         effort=effort,
         deadline=deadline,
@@ -114,61 +114,51 @@ def run_deep(
         raise TrainingError("; ".join(lanes.failures) + ". What was measured is kept: run the study again to go on")
 
 
+@dataclass(kw_only=True)
 class _Lanes:
     """What the lanes share."""
 
-    def __init__(
-        self,
-        *,
-        waiting: "queue.SimpleQueue[DeepTask]",
-        features: Features,
-        defective: NDArray[np.bool_],
-        seed: int,
-        effort: Effort,
-        deadline: float,
-        take: Callable[[Row, Split, Outcome], None],
-    ) -> None:
-        self.failures: list[str] = []
-        self._waiting = waiting
-        self._features = features
-        self._truth: list[bool] = defective.tolist()
-        self._seed = seed
-        self._effort = effort
-        self._deadline = deadline
-        self._take = take
-        self._one_at_a_time = threading.Lock()
-        self._processes: list[subprocess.Popen[str]] = []
-        self._stopped = False
+    waiting: "queue.SimpleQueue[DeepTask]"
+    features: Features
+    truth: list[bool]
+    seed: int
+    effort: Effort
+    deadline: float
+    take: Callable[[Row, Split, Outcome], None]
+    failures: list[str] = field(default_factory=list)
+    processes: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    stopped: bool = False
 
     def run(self) -> None:
         """Measure task after task."""
-        while not self._stopped:
-            rows_left = self._waiting.qsize()
+        while not self.stopped:
+            rows_left = self.waiting.qsize()
             try:
-                task = self._waiting.get_nowait()
+                task = self.waiting.get_nowait()
             except queue.Empty:
                 return
-            seconds = (self._deadline - time.monotonic()) / max(1, math.ceil(rows_left / LANES))
+            seconds = (self.deadline - time.monotonic()) / max(1, math.ceil(rows_left / LANES))
             self._measure(task, seconds)
 
     def stop(self) -> None:
         """End what is still running, as after Ctrl-C."""
-        with self._one_at_a_time:
-            self._stopped = True
-            for process in self._processes:
+        with self.one_at_a_time:
+            self.stopped = True
+            for process in self.processes:
                 process.kill()
 
     def _measure(self, task: DeepTask, seconds: float) -> None:
         job = DeepJob(
             row=task.row.name,
-            features=self._features.folder.absolute(),
-            truth=self._truth,
+            features=self.features.folder.absolute(),
+            truth=self.truth,
             splits=[(split.name, split.train.tolist(), split.test.tolist()) for split in task.splits],
-            seed=self._seed,
-            size=self._effort.size(task.row),
-            epochs=self._effort.epochs,
+            seed=self.seed,
+            size=self.effort.size(task.row),
+            epochs=self.effort.epochs,
             seconds=seconds,
-            seconds_a_split=self._effort.seconds,
+            seconds_a_split=self.effort.seconds,
             threads=max(1, usable_cpus() // LANES),
         )
         splits = {split.name: split for split in task.splits}
@@ -179,16 +169,16 @@ class _Lanes:
             process.stdin.close()
             for line in process.stdout:
                 answer = DeepAnswer.from_json(line)
-                with self._one_at_a_time:
-                    self._take(task.row, splits.pop(answer.split), _outcome(answer))
+                with self.one_at_a_time:
+                    self.take(task.row, splits.pop(answer.split), _outcome(answer))
             process.wait()
             said.seek(0)
             last = own_process.last_words(said.read(), process.returncode)
-        if splits and not self._stopped:
+        if splits and not self.stopped:
             self.failures.append(f"{task.row.name} could not be trained on {', '.join(splits)}: {last}")
 
     def _start(self, said: IO[str]) -> "subprocess.Popen[str]":
-        with self._one_at_a_time:
+        with self.one_at_a_time:
             process = subprocess.Popen(
                 [sys.executable, "-m", _WORKER],
                 env=own_process.environment(TF_FORCE_GPU_ALLOW_GROWTH="true"),  # two processes share a GPU
@@ -197,7 +187,7 @@ class _Lanes:
                 stderr=said,
                 text=True,
             )
-            self._processes.append(process)
+            self.processes.append(process)
         return process
 
 
