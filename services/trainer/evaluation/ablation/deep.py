@@ -52,7 +52,7 @@ FULL, QUICK = Effort(seconds=100, epochs=40, quick=False), Effort(seconds=8, epo
 
 
 @dataclass(frozen=True, slots=True)
-class DeepTask:
+class Task:
     """One row and the splits that are still to be measured."""
 
     row: Row
@@ -66,7 +66,7 @@ def cached_weights_of(row: Row) -> Path | None:
 
 
 def run_deep(
-    tasks: Sequence[DeepTask],
+    tasks: Sequence[Task],
     features: Features,
     defective: NDArray[np.bool_],
     *,
@@ -91,7 +91,7 @@ def run_deep(
     Raises:
         TrainingError: a row's process ended without all its outcomes.
     """
-    waiting: queue.SimpleQueue[DeepTask] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
     lanes = _Lanes(
@@ -118,7 +118,7 @@ def run_deep(
 class _Lanes:
     """What the lanes share."""
 
-    waiting: "queue.SimpleQueue[DeepTask]"
+    waiting: "queue.SimpleQueue[Task]"
     features: Features
     truth: list[bool]
     seed: int
@@ -148,7 +148,7 @@ class _Lanes:
             for process in self.processes:
                 process.kill()
 
-    def _measure(self, task: DeepTask, seconds: float) -> None:
+    def _measure(self, task: Task, seconds: float) -> None:
         job = DeepJob(
             row=task.row.name,
             features=self.features.folder.absolute(),

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from services.trainer.evaluation.ablation.classical import Classical
 from services.trainer.evaluation.ablation.dataset import Dataset, find_dataset, require_both, sample
-from services.trainer.evaluation.ablation.deep import FULL, QUICK, DeepTask, cached_weights_of, run_deep
+from services.trainer.evaluation.ablation.deep import FULL, QUICK, Task, cached_weights_of, run_deep
 from services.trainer.evaluation.ablation.detectors import Detectors
 from services.trainer.evaluation.ablation.features import Features, compute_features
 from services.trainer.evaluation.ablation.origin import Origin
@@ -164,8 +164,8 @@ class _Study:
                     lines.append(Line(row=row, kind=kind, results=results))
         return tuple(lines)
 
-    def _missing(self, rows: Sequence[Row]) -> list[DeepTask]:
-        tasks = [DeepTask(row, tuple(split for split in self.splits if not self._kept(row, split))) for row in rows]
+    def _missing(self, rows: Sequence[Row]) -> list[Task]:
+        tasks = [Task(row, tuple(split for split in self.splits if not self._kept(row, split))) for row in rows]
         return [task for task in tasks if task.splits]
 
     def _kept(self, row: Row, split: Split) -> Result | None:
