@@ -125,7 +125,7 @@ def update(
         **promised(bank.calibration),
         "on_abnormals": on_held_out(normals, defects, threshold.value),
         "lost_defects": lost.names,
-        "head": {"joined": bool(bank.head or bank.patch_head)} if upkeep.figures.defects else None,
+        "head": {"joined": _joined(bank)} if upkeep.figures.defects else None,
         "warnings": [
             *threshold.warnings,
             *lapsed,
@@ -174,6 +174,11 @@ def _bank(before: Bank, grown: Grown, threshold: Threshold, peaks: HeldOut, aske
             escape_promise=threshold.escapes,
         ),
     )
+
+
+def _joined(bank: Bank) -> bool:
+    """Whether what defects taught adds to the score; a head without weight names their kinds and no more."""
+    return any(head.figures.weight > 0 for head in (bank.head, bank.patch_head) if head)
 
 
 def _asked(asked: Asked, was: Mapping[str, Any]) -> Asked:

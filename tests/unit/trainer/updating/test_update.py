@@ -29,6 +29,7 @@ from shared.bank.bundle_folder import read_bundle, write_bundle
 from shared.bank.errors import UnwritableBundle
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import Spread
+from shared.vision.head import Head, HeadFigures
 from shared.vision.inspection import layer_patches, picture_scores
 from shared.vision.memory_bank import MAX_VECTORS, LayerBank
 from shared.vision.patch_head import PatchHead, PatchHeadFigures
@@ -226,6 +227,24 @@ def test_an_updated_bundle_tells_of_itself_not_of_what_it_was(folder: Path) -> N
     assert training["head"] == {"joined": bool(manifest.head or manifest.patch_head)}
     assert upkeep is not None
     assert upkeep.figures.defect_groups == tuple(f"file blot/{index}.png" for index in range(8))
+
+
+def test_a_head_that_names_kinds_and_no_more_has_not_joined_the_score(folder: Path) -> None:
+    bundle = read_bundle(folder / "bundle")
+    described = 2 * sum(layer.values.shape[1] for layer in bundle.bank.layers if isinstance(layer, LayerBank))
+    head = Head(
+        HeadFigures(weight=0, spread=Spread(mean=0, std=1), gamma=1, offsets=(0, 0, 0), kinds=("blot", "crack")),
+        centre=np.zeros(described, np.float32),
+        scale=np.ones(described, np.float32),
+        support=np.zeros((40 + len(SPOTS), described), np.float16),
+        coefficients=np.zeros((40 + len(SPOTS), 3), np.float32),
+    )
+    bank = replace(bundle.bank, head=head, patch_head=None)
+    naming = make_bundle(bank, weights_sha256=bundle.manifest.weights_sha256, training={}, upkeep=bundle.upkeep)
+    write_bundle(folder / "naming", naming)
+    manifest = update(bundle=folder / "naming", normal=folder / "stamped", out=folder / "updated")
+    assert manifest.head is not None
+    assert manifest.training["head"] == {"joined": False}
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(folder: Path) -> None:
