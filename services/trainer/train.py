@@ -97,7 +97,7 @@ def train(
         PromiseRefused: what was asked for by name cannot be promised.
         NothingAffordable: no recipe keeps `max_ms`.
         UnsupportedPrecision: the engine or this CPU cannot compute in the precision asked for.
-        NotABundle: `out` holds something else.
+        NotABundle, UnwritableBundle: nothing can be written to `out`.
         VisionConfigurationError: the recipe cannot be computed.
     """
     refuse_unusable_name(product)

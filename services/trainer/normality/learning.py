@@ -54,7 +54,7 @@ def learn(
 
     Args:
         normals: N good pictures, as the engine sees them.
-        abnormals: defective ones, which teach nothing here.
+        abnormals: defective ones, which are scored and teach nothing here.
         recipe: which features, compared how.
         engine: made for the recipe.
         fold_of: (N,) fold in which each normal is held out.
