@@ -161,6 +161,8 @@ class _Door:
 def _identity(query: QueryParams) -> Identity:
     if unknown := sorted(set(query) - PARAMETERS):
         raise InvalidIdentity(f"no such parameter: {', '.join(unknown)}; there are {', '.join(sorted(PARAMETERS))}")
+    if repeated := sorted(name for name in set(query) if len(query.getlist(name)) > 1):
+        raise InvalidIdentity(f"given more than once: {', '.join(repeated)}; give each parameter once")
     if missing := [name for name in ("line", "product", "chip") if name not in query]:
         raise InvalidIdentity(f"missing in the query: {', '.join(missing)}; add ?line=…&product=…&chip=…")
     return identify(

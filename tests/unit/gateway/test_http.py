@@ -98,6 +98,15 @@ def test_a_misspelt_parameter_is_refused_by_name(door: TestClient) -> None:
     refused(post(door, dead_line="5"), 400, "INVALID_IDENTITY", "no such parameter: dead_line")
 
 
+@pytest.mark.parametrize("second", ["c2", "c1"])
+def test_a_parameter_that_is_given_twice_is_refused_by_name(
+    door: TestClient, producer: FakeProducer, second: str
+) -> None:
+    answer = door.post("/v1/images", params=[*CHIP.items(), ("chip", second)], content=PICTURE)
+    refused(answer, 400, "INVALID_IDENTITY", "given more than once: chip")
+    assert producer.published == []
+
+
 def test_times_are_taken_in_iso_8601_and_in_milliseconds(door: TestClient, producer: FakeProducer) -> None:
     post(door, captured_at="2026-01-01T01:00:00.250+01:00", verdict_by="1767225601000")
     (event,) = producer.published
