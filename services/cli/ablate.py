@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 TABLE_WIDTH = 170  # columns where standard output is no terminal: narrower, figures would break
 
+MOST_MINUTES = 7 * 24 * 60
+MOST_SEED = 2**31 - 1  # scikit-learn and Keras take 32 bits, and a split adds its number
+
 NAMED = 3  # files that could not be read
 
 messages = Console(stderr=True, highlight=False)
@@ -46,9 +49,12 @@ def ablate(
     ] = False,
     splits: Annotated[int | None, typer.Option(min=1, help="Splits of each kind; 3, or 2 with --quick.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Time after which networks stop training; 55, or 4.5 with --quick.")
+        float | None,
+        typer.Option(
+            min=0.1, max=MOST_MINUTES, help="Time after which networks stop training; 55, or 4.5 with --quick."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of splits and of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of splits and of all that is drawn.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare classifiers, networks and detectors on pictures whose truth is known.

@@ -60,7 +60,7 @@ def deadlines(
     load: Annotated[
         float, typer.Option(min=0.05, max=0.9, help="Share of the line's throughput to send all the time.")
     ] = 0.5,
-    outage: Annotated[float, typer.Option(min=1, help="Seconds without an extractor.")] = 30.0,
+    outage: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds without an extractor.")] = 30.0,
     deadline: Deadline = 2000,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +82,7 @@ def soak(
     images: SentPictures,
     bundle: JudgingBundle = None,
     load: Annotated[float, typer.Option(min=0.1, max=20, help="What is sent, in multiples of the throughput.")] = 2.0,
-    seconds: Annotated[float, typer.Option(min=20, help="For how long.")] = 600.0,
+    seconds: Annotated[float, typer.Option(min=20, max=7 * 86_400, help="For how long.")] = 600.0,
     deadline: Deadline = 2000,
     as_json: Json = False,
 ) -> None:

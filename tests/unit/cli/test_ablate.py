@@ -46,3 +46,12 @@ def test_what_cannot_be_written_is_shown_all_the_same(tmp_path: Path, monkeypatc
         assert isinstance(shown.exception, UnwritableOutput)
         assert said in shown.stdout
     assert json.loads(shown.stdout)["rows"]
+
+
+@pytest.mark.parametrize("beyond", [("--seed", str(2**32)), ("--minutes", "inf")])
+def test_a_number_that_a_study_cannot_go_by_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beyond: tuple[str, str]
+) -> None:
+    refused = run(tmp_path, monkeypatch, *beyond)
+    assert refused.exit_code == 2
+    assert beyond[0] in refused.stderr
