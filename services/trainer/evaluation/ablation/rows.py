@@ -46,7 +46,7 @@ def choose_rows(only: Sequence[str], skip: Sequence[str]) -> tuple[Row, ...]:
     """The rows that are asked for, in the study's order.
 
     Args:
-        only: names, families or patterns (``eff*``); nothing asks for all.
+        only: names, families or patterns (``eff*``), in any case; nothing asks for all.
         skip: likewise, to leave out.
 
     Raises:
@@ -69,4 +69,5 @@ def choose_rows(only: Sequence[str], skip: Sequence[str]) -> tuple[Row, ...]:
 
 
 def _fits(row: Row, wanted: str) -> bool:
-    return wanted == row.family or fnmatchcase(row.name, wanted.lower())
+    wanted = wanted.lower()
+    return wanted == row.family or fnmatchcase(row.name, wanted)

@@ -12,6 +12,12 @@ def test_rows_are_chosen_by_name_pattern_and_family() -> None:
     ]
 
 
+def test_names_patterns_and_families_are_taken_in_any_case() -> None:
+    assert choose_rows(["Classical", "EFF*"], ["LDA", "Random-*"]) == choose_rows(
+        ["classical", "eff*"], ["lda", "random-*"]
+    )
+
+
 def test_an_unknown_row_is_refused_with_the_choices() -> None:
     with pytest.raises(TrainingError, match=r"no row 'resnet'.*resnet50"):
         choose_rows(["resnet"], [])
