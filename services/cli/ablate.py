@@ -61,9 +61,14 @@ def ablate(
 
     Writes ablation.html, .csv, .json and the plots to --out. An interrupted study goes on where it stopped.
     """
-    from services.trainer.evaluation.ablation.files import PAGE, write_files  # noqa: PLC0415 - needs scikit-learn
+    from services.trainer.evaluation.ablation.files import (  # noqa: PLC0415 - needs scikit-learn
+        PAGE,
+        refuse_another,
+        write_files,
+    )
     from services.trainer.evaluation.ablation.study import ablate as study  # noqa: PLC0415 - needs scikit-learn
 
+    refuse_another(out, normal, abnormal)
     with bars(messages) as progress:
         report = study(
             normal=normal,

@@ -23,7 +23,7 @@ ODD = LeftOut(
 
 def run(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Result:
     monkeypatch.setattr(study, "ablate", lambda **_: replace(report(line({}, {})), left_out=ODD))
-    arguments = ["ablate", "--normal", "good", "--abnormal", "bad", "--out", str(out), *more]
+    arguments = ["ablate", "--normal", "/line/good", "--abnormal", "/line/bad", "--out", str(out), *more]
     return CliRunner().invoke(app, arguments)
 
 
@@ -46,6 +46,16 @@ def test_what_cannot_be_written_is_shown_all_the_same(tmp_path: Path, monkeypatc
         assert isinstance(shown.exception, UnwritableOutput)
         assert said in shown.stdout
     assert json.loads(shown.stdout)["rows"]
+
+
+def test_a_study_of_other_pictures_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path, monkeypatch).exit_code == 0
+    before = (tmp_path / "ablation.json").read_bytes()
+    refused = run(tmp_path, monkeypatch, "--abnormal", "/other/bad")
+    assert isinstance(refused.exception, UnwritableOutput)
+    assert "/line/good, /line/bad" in str(refused.exception)
+    assert (tmp_path / "ablation.json").read_bytes() == before
+    assert run(tmp_path, monkeypatch).exit_code == 0
 
 
 @pytest.mark.parametrize("beyond", [("--seed", str(2**32)), ("--minutes", "inf")])

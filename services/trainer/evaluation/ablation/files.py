@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from services.trainer.evaluation.ablation.results import MEASURES
 from services.trainer.evaluation.ablation.table import PAPER
 from services.trainer.evaluation.outputs import write_whole
 
-PAGE = "ablation.html"
+PAGE, DOCUMENT = "ablation.html", "ablation.json"
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -47,8 +47,26 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
+def refuse_another(out: Path, normal: Sequence[Path], abnormal: Path) -> None:
+    """Raise where `out` has the report of a study of other folders, which this one's would replace.
+
+    Raises:
+        UnwritableOutput: naming the folders.
+    """
+    try:
+        known = json.loads((out / DOCUMENT).read_text(encoding="utf-8"))
+        before = [*known["normal_folders"], known["abnormal_folder"]]
+    except (OSError, ValueError, TypeError, KeyError):  # none that could be lost
+        return
+    if {Path(name).resolve() for name in before} != {Path(legible(name)).resolve() for name in (*normal, abnormal)}:
+        raise UnwritableOutput(
+            f"{out} has the report of a study of {', '.join(before)}: name another --out, or remove its {DOCUMENT} "
+            "where that may be replaced"
+        )
+
+
 def write_files(report: Report, out: Path) -> None:
-    """Write ``ablation.json``, ``ablation.csv``, ``ablation.html`` and the plots.
+    """Write `DOCUMENT`, ``ablation.csv``, `PAGE` and the plots.
 
     Raises:
         UnwritableOutput: some could not be written: which, and why. All others are.
@@ -65,7 +83,7 @@ def write_files(report: Report, out: Path) -> None:
             failures[name] = error
         return text
 
-    attempt("ablation.json", lambda: json.dumps(document(report), indent=1))
+    attempt(DOCUMENT, lambda: json.dumps(document(report), indent=1))
     attempt("ablation.csv", partial(_csv, report))
     plots = [
         attempt("auroc.svg", partial(measure_plot, report.lines, "auroc", "AUROC")),
