@@ -65,6 +65,7 @@ def test_a_documented_consumer_reads_the_lines_records(
 
     def has_said() -> bool:
         # Again and again: the gate begins with what comes after it has joined its group.
+        producer.produce(topic.name, value, event.line_id)  # somebody else's, without headers
         producer.produce(topic.name, value, event.line_id, headers=headers_of(event))
         assert producer.flush(30) == 0
         return says in (tmp_path / "output").read_text().splitlines()
