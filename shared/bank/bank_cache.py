@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 
+import structlog
 from typing_extensions import override
 
 from shared import metrics
@@ -18,6 +19,8 @@ MAX_BANKS: Final = 64
 MAX_BYTES: Final = 1 << 30
 # Matching keeps a float32 copy beside the int8 vectors.
 BYTES_IN_MEMORY: Final = 5
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class BankCache(Follower):
         for layer, memory in zip(bank.recipe.layers, bank.layers, strict=True):
             if isinstance(memory, LayerBank):  # other memories derive nothing
                 memory.warm_up(layer.metric)
+        dropped: list[Bank] = []
         with self._lock:
             self._banks[bank.product, bank.feature_space] = _Held(bank, BYTES_IN_MEMORY * bundle.manifest.size)
             if active:
@@ -123,10 +127,21 @@ class BankCache(Follower):
             while len(self._banks) > 1 and (
                 len(self._banks) > self._max_banks or sum(held.size for held in self._banks.values()) > self._max_bytes
             ):
-                self._banks.popitem(last=False)
+                dropped.append(self._banks.popitem(last=False)[1].bank)
             for product in self._versions.keys() - {product for product, _ in self._banks}:
                 del self._versions[product]
                 metrics.BANK.remove(product)  # else it would name a version that is not followed any more
+        for each in dropped:
+            # Where all of them are needed in turns, every batch waits for one to be loaded.
+            log.warning(
+                "bank_dropped",
+                product=each.product,
+                version=each.version,
+                feature_space=each.feature_space,
+                held=self._max_banks,
+                held_bytes=self._max_bytes,
+                remedy="run more matchers: each has the products of fewer lines then",
+            )
         return bank
 
     @override

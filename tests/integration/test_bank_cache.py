@@ -223,14 +223,19 @@ def test_the_memory_of_unknown_products_is_bounded(
 @pytest.mark.parametrize(
     "limit", [{"max_banks": 2}, {"max_bytes": 2 * 5 * make().manifest.size}], ids=["count", "bytes"]
 )
-def test_the_least_recently_used_bank_makes_room(
+def test_the_least_recently_used_bank_makes_room_and_is_told_of(
     shared_valkey: Valkey, namespace: str, store: BankStore, limit: dict[str, int]
 ) -> None:
     for product in ("a", "b", "c"):
         store.publish(make(product))
     with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=NEVER, **limit) as banks:
-        for product in ("a", "b", "a", "c"):
-            banks.get(product, SPACE)
+        with capture_logs() as logs:
+            for product in ("a", "b", "a"):
+                banks.get(product, SPACE)
+            assert logs == []
+            banks.get("c", SPACE)
+        [told] = logs
+        assert (told["event"], told["product"], told["version"]) == ("bank_dropped", "b", version_of(make("b")))
         assert [bank.product for bank in banks.held()] == ["a", "c"]
         banks.refresh()
         assert [bank.product for bank in banks.held()] == ["a", "c"]
