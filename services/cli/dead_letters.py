@@ -189,10 +189,10 @@ def list_(
 ) -> None:
     """List the dead letters, oldest first within a partition."""
     selection = select(stage=stage, cause=cause, line=line, since=since, until=until, ids=ids)
-    shown = []
+    shown, found_any = [], False
     with opened() as mailbox:
         for found in mailbox.letters(selection):
-            letter, replayed = found.letter, mailbox.ledger.has(found)
+            letter, replayed, found_any = found.letter, mailbox.ledger.has(found), True
             if as_json:
                 shown.append({**plain(letter), "replayed": replayed})
                 continue
@@ -202,7 +202,10 @@ def list_(
             )
     if as_json:
         typer.echo(json.dumps({"dead_letters": shown, "malformed": mailbox.malformed}))
-    elif mailbox.malformed:
+        return
+    if not found_any:
+        typer.echo("no dead letters" if selection == Selection() else "no dead letters of these", err=True)
+    if mailbox.malformed:
         typer.echo(f"{mailbox.malformed} records of {mailbox.topic.name} are no dead letters", err=True)
 
 

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import DeadLetter
 from shared.identity import REPLAY_OF, ChipEvent
-from shared.kafka import ADMIN_TIMEOUT_S, unavailable
+from shared.kafka import ADMIN_TIMEOUT_S, REFUSALS, remedy, unavailable
 from shared.settings import KafkaSettings
 from shared.stream.transaction import FENCED
 from shared.topics import Topic, Topics
@@ -62,7 +62,10 @@ class Ledger:
 
     @classmethod
     def read(cls, consumer: Consumer, settings: KafkaSettings, topic: Topic, partitions: Sequence[int]) -> Self:
-        """The ledger as the consumer's group has it. Raises `BrokerUnavailable`."""
+        """The ledger as the consumer's group has it.
+
+        Raises `BrokerUnavailable`, and `ConfigurationError` where the user may not ask for the group's offsets.
+        """
         places = [TopicPartition(topic.name, partition) for partition in partitions]
         deadline = time.monotonic() + ADMIN_TIMEOUT_S
         while True:
@@ -70,7 +73,7 @@ class Ledger:
                 committed = consumer.committed(places, timeout=ADMIN_TIMEOUT_S)
             except KafkaException as error:
                 if error.args[0].code() not in COORDINATOR_MOVES or time.monotonic() > deadline:
-                    raise unavailable(settings, error) from error
+                    raise _refused(consumer, settings) or unavailable(settings, error) from error
                 time.sleep(COORDINATOR_WAIT_S)  # the client asks once and leaves it to us
             else:
                 return cls({place.partition: parse_ranges(place.metadata or "") for place in committed})
@@ -103,6 +106,17 @@ class Ledger:
                 )
             places.append(TopicPartition(topic.name, partition, max(remembered) + 1, ranges))
         return places
+
+
+def _refused(consumer: Consumer, settings: KafkaSettings) -> ConfigurationError | None:
+    """What the broker has against this user's asking for the group; a poll tells it, a call waits in vain."""
+    message = consumer.poll(0)
+    refusal = None if message is None else message.error()
+    if refusal is None or refusal.code() not in REFUSALS:
+        return None
+    return ConfigurationError(
+        f"which dead letters were sent back cannot be read: {refusal.str()}; {remedy(settings, refusal, '')}"
+    )
 
 
 def format_ranges(offsets: set[int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
 from services.cli import dead_letters
 from services.cli.replay import Ledger, ReplayFenced, send_back
@@ -16,7 +17,7 @@ from shared.settings import Settings
 from shared.topics import Topics
 from shared.wire.codec import Codec
 from tests.contract.examples import EXAMPLES
-from tests.integration.commands.conftest import FLUSH_S, documents, run
+from tests.integration.commands.conftest import FLUSH_S, app, documents, run
 from tests.kafka_records import Records
 from tests.raw_producer import send_raw
 
@@ -71,6 +72,12 @@ class TestDeadLetters:
             for option in ("--since", "--until")
         }
         assert (len(of_time["--since"]), len(of_time["--until"])) == (len(letters), 0)
+
+    def test_are_listed_where_there_are_none_by_saying_so_to_a_person(self, topics: Topics):
+        assert documents("dead-letters", "list") == [{"dead_letters": [], "malformed": 0}]
+        for chosen, said in (((), "no dead letters\n"), (("--since", "1h"), "no dead letters of these\n")):
+            listed = CliRunner().invoke(app, ["dead-letters", "list", *chosen])
+            assert (listed.exit_code, listed.stdout, listed.stderr) == (0, "", said)
 
     def test_go_back_as_they_were_each_once(self, letters: list[DeadLetter], images: Callable[[int], list[Any]]):
         (unknown,) = documents("dead-letters", "replay", "--cause", "UNKNOWN_PRODUCT")

@@ -1,5 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -117,8 +119,12 @@ LETTERS = TOPICS.topic_of(DeadLetter)
 class Broker:
     """Answers a consumer that asks for its group's offsets, at first by these errors."""
 
-    def __init__(self, *errors: int) -> None:
+    def __init__(self, *errors: int, refusal: KafkaError | None = None) -> None:
         self.errors = list(errors)
+        self.refusal = refusal
+
+    def poll(self, _timeout_s: float) -> Any:
+        return SimpleNamespace(error=lambda: self.refusal) if self.refusal else None
 
     def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self.errors:
@@ -132,6 +138,14 @@ def test_the_ledger_is_read_once_the_group_has_a_coordinator_that_knows_it():
     ledger = Ledger.read(Broker(*moving), KafkaSettings(), LETTERS, [0])  # type: ignore[arg-type]  # a double of its consumer
 
     assert ledger.replayed == {0: {7, 8}}
+
+
+def test_a_user_who_may_not_ask_for_the_ledger_is_told_so_though_the_client_only_waits():
+    refusal = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED, "Group authorization failed")
+    broker = Broker(KafkaError._TIMED_OUT, refusal=refusal)
+
+    with pytest.raises(ConfigurationError, match=r"Group authorization failed.*the user mes may not.*access\.yaml"):
+        Ledger.read(broker, KafkaSettings(sasl_username="mes"), LETTERS, [0])  # type: ignore[arg-type]  # a double of its consumer
 
 
 def test_a_broker_that_does_not_answer_for_the_ledger_is_told_at_once():
