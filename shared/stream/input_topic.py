@@ -29,21 +29,22 @@ class InputTopic:
         self._admin: AdminClient | None = None
         self._id: str | None = None
 
-    def check(self) -> None:
-        """Compare it with what it was at the first call; where it cannot be asked for now, nothing is said.
+    def check(self) -> bool:
+        """Whether it is there and may be seen now, and the one that it was at the first call.
 
         Raises:
             ClientFailed: it is another.
         """
         found = self._ask()
         if found is None:
-            return
+            return False
         if self._id not in (None, found):
             raise ClientFailed(
                 f"topic {self._topic} was deleted and created anew while this process ran (its id was {self._id} and "
                 f"is {found}), of which the client may read nothing: start this process again"
             )
         self._id = found
+        return True
 
     def _ask(self) -> str | None:
         """Its id, None where that is not known: the broker is away, or the topic is."""

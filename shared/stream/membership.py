@@ -45,11 +45,19 @@ class Membership:
 
     Args:
         ask: what the coordinator has for this worker, None where it does not know it; raises `KafkaException`.
+        known: told each time that the coordinator knows it.
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, ask: Callable[[], Given | None], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], Given | None],
+        *,
+        known: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ask = ask
+        self._known = known
         self._clock = clock
         self._worker = Worker("membership")
         self._asked: Future[Given | None] | None = None
@@ -82,13 +90,15 @@ class Membership:
         """Ask no more."""
         self._worker.close(0.0)
 
-    @staticmethod
-    def _answer(asked: "Future[Given | None]", owned: Collection[int]) -> frozenset[int]:
+    def _answer(self, asked: "Future[Given | None]", owned: Collection[int]) -> frozenset[int]:
         try:
             given = asked.result()
         except KafkaException:  # the broker is away: there is nothing to compare with
             return frozenset()
-        return given.untold(owned) if given else frozenset()
+        if given is None:
+            return frozenset()
+        self._known()
+        return given.untold(owned)
 
 
 class Coordinator:

@@ -67,5 +67,5 @@ class Rebalances:
         self._vitals.partitions = frozenset(owned)
         if owned:
             self._vitals.group_up = True
-            self._vitals.no_subscription_because = None
+            self._vitals.subscribed()
         report.rebalanced(self._stage, change, partitions, owned)

@@ -223,10 +223,9 @@ class Service(Generic[E]):
         input_topic = InputTopic(new_admin, topic)
 
         def look() -> Given | None:
-            input_topic.check()
-            return coordinator.given()
+            return coordinator.given() if input_topic.check() else None
 
-        membership = Membership(look)
+        membership = Membership(look, known=self.vitals.subscribed)
         pasts = PastReader(
             lambda: Consumer(past_reader, logger=CLIENT_LOG),
             new_admin,

@@ -49,6 +49,10 @@ class Vitals:
         """The loop has gone round with no commit under way, or the commit that is goes on; from either's thread."""
         self._progress = self._clock()
 
+    def subscribed(self) -> None:
+        """The coordinator has taken this worker's subscription, though it may give it no partitions."""
+        self.no_subscription_because = None
+
     def dead_because(self) -> str | None:
         """Why the process should be restarted, or None."""
         now = self._clock()

@@ -50,6 +50,13 @@ def test_a_stage_that_cannot_judge_says_why(attribute):
     assert because(readyz(vitals, "toy")) == (503, "no bank of soic-8")
 
 
+def test_a_worker_whose_subscription_was_taken_after_all_is_ready_though_it_has_no_partitions():
+    vitals = ready_vitals()
+    vitals.no_subscription_because = "TOPIC_AUTHORIZATION_FAILED"
+    vitals.subscribed()
+    assert because(readyz(vitals, "toy")) == (200, None)
+
+
 def test_a_partition_whose_past_cannot_be_read_says_why():
     vitals = ready_vitals()
     vitals.beginning = frozenset({7, 6})

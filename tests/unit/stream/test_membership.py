@@ -16,7 +16,8 @@ class Group:
         self.fails = False
         self.now = 0.0
         self.asked = 0
-        self.membership = Membership(self._ask, clock=lambda: self.now)
+        self.knows_us = 0
+        self.membership = Membership(self._ask, known=self._note, clock=lambda: self.now)
         # At once, in this thread.
         self.membership._worker = self
 
@@ -27,6 +28,9 @@ class Group:
         except KafkaException as error:
             future.set_exception(error)
         return future
+
+    def _note(self) -> None:
+        self.knows_us += 1
 
     def _ask(self) -> Given | None:
         self.asked += 1
@@ -92,3 +96,13 @@ def test_the_coordinator_is_asked_every_few_seconds_and_no_more_often(group: Gro
         group.now += CHECK_S / 10
         group.membership.is_out_of_touch({0})
     assert group.asked <= 6
+
+
+def test_a_member_that_the_coordinator_knows_is_told_so_also_where_it_has_no_partitions(group: Group):
+    group.check(set())
+    group.fails = True
+    group.check(set())
+    assert group.knows_us == 0
+    group.fails, group.given = False, given(set(), set())
+    assert not group.check(set())
+    assert group.knows_us == 1
