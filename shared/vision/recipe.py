@@ -20,6 +20,9 @@ DARK_LINES, BRIGHT_LINES = "dark-lines", "bright-lines"
 LINE_TAPS = (DARK_LINES, BRIGHT_LINES)
 """Taps that every backbone has, since they look at its pixels (`shared.vision.thin_lines`)."""
 
+MOST_PIXELS = 4096
+"""Of an input's side: the backbone takes gigabytes for it already."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -46,8 +49,8 @@ class Layer:
     def __post_init__(self) -> None:
         for field, is_sound, wanted in (
             ("tap", _is_name(self.tap), "the name of one of the backbone's taps"),
-            ("input_size", _is_count(self.input_size), "a whole number of pixels, 1 or more"),
-            ("pool", _is_count(self.pool), "a whole number of patches, 1 or more"),
+            ("input_size", _is_count(self.input_size), f"a whole number of pixels, 1 to {MOST_PIXELS}"),
+            ("pool", _is_count(self.pool), f"a whole number of patches, 1 to {MOST_PIXELS}"),
             ("metric", self.metric in get_args(Metric), f"one of {', '.join(get_args(Metric))}"),
             ("top_fraction", _is_number(self.top_fraction, most=1), "a number from 0 to 1"),
             ("weight", _is_number(self.weight), "a number, 0 or more"),
@@ -139,7 +142,7 @@ def _is_name(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_PIXELS
 
 
 def _is_number(value: object, most: float = sys.float_info.max) -> bool:
