@@ -115,6 +115,8 @@ class RoutedChip:
     verdict: Verdict
     seen_at: datetime
     """When the router saw it: a backlog that is being worked off is not a silence."""
+    heard: float = 0.0
+    """The same in seconds by a clock that never jumps: of this process alone, and not written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,13 +160,13 @@ def observe(before: LineState | None, line_id: str, chip: RoutedChip, rules: Rul
     return after_streak, bursts + streaks
 
 
-def observe_silence(before: LineState, line_id: str, now: datetime, rules: Rules) -> Observation:
-    """What the time leads to on a line from which no chip came since `before`."""
+def observe_silence(before: LineState, line_id: str, now: datetime, rules: Rules, *, steady: float) -> Observation:
+    """What the time leads to on a line from which no chip came since `before`; `steady` is `now` as of `heard`."""
     chip = before.latest
     rule, origin = rules.line_silent(line_id, chip.product)
     if rule is None or not is_awaited(before, line_id, rules):
         return before, ()
-    if now - chip.seen_at < timedelta(seconds=rule.seconds):
+    if steady - chip.heard < rule.seconds:
         return before, ()
     alert = AlertRaised(
         alert_id=_alert_id(AlertKind.LINE_SILENT, line_id, chip),

@@ -1,5 +1,6 @@
 """ChipInspected → ChipRejected for what must leave the line, AlertRaised for what people should look at."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ class RouterStep(Step[ChipInspected]):
     Args:
         rules: when an alert is raised.
         clock: the time (UTC).
+        steady: seconds by a clock that is never set: how long lines are silent must not hang on the other.
     """
 
     name = "router"
@@ -32,9 +34,16 @@ class RouterStep(Step[ChipInspected]):
     # A verdict that comes late is still a verdict: the reject must go out, and it costs no work.
     sheds_late_chips = False
 
-    def __init__(self, rules: Rules, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._rules = rules
         self._clock = clock
+        self._steady = steady
         self._lines: dict[int, dict[str, LineState]] = {}  # by partition and line
         self._changed: dict[int, set[str]] = {}  # lines to be written down or off, by partition
         self._observed: dict[Source, Sequence[AlertRaised]] = {}  # the records of this batch, and what they set off
@@ -67,9 +76,10 @@ class RouterStep(Step[ChipInspected]):
     def tick(self, now: datetime) -> EventsByPartition:
         """Alerts for the lines that have fallen silent; lines that have been for a day are forgotten."""
         raised: dict[int, list[Event]] = {}
+        steady = self._steady()
         for partition, lines in self._lines.items():
             for line_id, before in list(lines.items()):
-                after, alerts = observe_silence(before, line_id, now, self._rules)
+                after, alerts = observe_silence(before, line_id, now, self._rules, steady=steady)
                 if alerts:
                     self._change(partition, line_id, after)
                     raised.setdefault(partition, []).extend(alerts)
@@ -95,12 +105,12 @@ class RouterStep(Step[ChipInspected]):
         Where a line's silence was told before, or means nothing, it goes on: else no line would be forgotten where
         routers change daily.
         """
-        now = self._clock()
+        now, steady = self._clock(), self._steady()
         for event in kept:
             assert isinstance(event, LineObserved)  # noqa: S101 - what this step recalls
             state = from_event(event)
             if is_awaited(state, event.line_id, self._rules):
-                state = replace(state, latest=replace(state.latest, seen_at=now))
+                state = replace(state, latest=replace(state.latest, seen_at=now, heard=steady))
             self._lines.setdefault(partition, {})[event.line_id] = state
 
     @override
@@ -129,6 +139,7 @@ class RouterStep(Step[ChipInspected]):
             product=identity.product,
             verdict=verdict,
             seen_at=now,
+            heard=self._steady(),
         )
         before = self._lines.get(source.partition, {}).get(identity.line_id)
         after, alerts = observe(before, identity.line_id, chip, self._rules)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.rules import LineState, RoutedChip, Rules, observe, observe_silence
+from services.router.rules import LineState, Observation, RoutedChip, Rules, observe, observe_silence
 from shared.events import AlertKind, AlertRaised, Verdict
 from shared.identity import UNKNOWN
 
@@ -23,6 +23,7 @@ def chip(number: int, verdict: Verdict, product: str = "qfn32") -> RoutedChip:
         product=product,
         verdict=verdict,
         seen_at=START + timedelta(seconds=number),
+        heard=number,
     )
 
 
@@ -107,7 +108,7 @@ def test_an_alert_of_a_products_rule_names_the_product() -> None:
     in_force = Rules.model_validate({"products": {"qfn32": BURST | STREAK | SILENCE}})
     raised = alerts_after(spelled("uu"), in_force)
     state, _ = observe(None, "line-1", chip(0, Verdict.PASS), in_force)
-    _, silent = observe_silence(state, "line-1", START + timedelta(seconds=10), in_force)
+    _, silent = silence(state, "line-1", 10, in_force)
     assert {(alert.kind, alert.product, alert.rule) for alert in (*raised, *silent)} == {
         (AlertKind.REJECT_BURST, "qfn32", "products.qfn32.reject_burst"),
         (AlertKind.UNINSPECTED_STREAK, "qfn32", "products.qfn32.uninspected_streak"),
@@ -125,11 +126,16 @@ def test_a_rule_that_is_switched_off_never_fires() -> None:
     assert fired_at("rrrruuuu", {"reject_burst": None}) == []
 
 
+def silence(state: LineState, line_id: str, seconds: float, in_force: Rules) -> Observation:
+    """What so many seconds after `START` lead to."""
+    return observe_silence(state, line_id, START + timedelta(seconds=seconds), in_force, steady=seconds)
+
+
 def silences(plain: dict[str, object], seconds: Sequence[float], line_id: str = "line-1") -> list[AlertRaised]:
     state, _ = observe(None, line_id, chip(0, Verdict.PASS), rules(plain))
     raised: list[AlertRaised] = []
     for second in seconds:
-        state, alerts = observe_silence(state, line_id, START + timedelta(seconds=second), rules(plain))
+        state, alerts = silence(state, line_id, second, rules(plain))
         raised += alerts
     return raised
 
@@ -149,10 +155,10 @@ def test_a_silence_fires_once() -> None:
 def test_the_next_chip_ends_a_silence_and_the_next_silence_fires_again() -> None:
     in_force = rules(SILENCE)
     state, _ = observe(None, "line-1", chip(0, Verdict.PASS), in_force)
-    state, first = observe_silence(state, "line-1", START + timedelta(seconds=20), in_force)
+    state, first = silence(state, "line-1", 20, in_force)
     state, _ = observe(state, "line-1", chip(30, Verdict.PASS), in_force)
-    state, quiet = observe_silence(state, "line-1", START + timedelta(seconds=39), in_force)
-    _, second = observe_silence(state, "line-1", START + timedelta(seconds=40), in_force)
+    state, quiet = silence(state, "line-1", 39, in_force)
+    _, second = silence(state, "line-1", 40, in_force)
     assert [len(first), len(quiet), len(second)] == [1, 0, 1]
     assert first[0].alert_id != second[0].alert_id
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from services.router.rules import Rules
 from services.router.step import RouterStep
@@ -21,7 +22,7 @@ from shared.events import (
     Verdict,
 )
 from shared.identity import UNKNOWN, Identity, identity_of
-from shared.stream.step import Forgotten, Record, Source
+from shared.stream.step import EventsByPartition, Forgotten, Record, Source
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = Rules.model_validate(
@@ -42,6 +43,26 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+class Router(RouterStep):
+    """Both of whose clocks go alike: by `clock`, and in a tick by the time that it is given."""
+
+    def __init__(self, rules: Rules, clock: Clock) -> None:
+        self._ticks_at: datetime | None = None
+        self._chips_at = clock
+        super().__init__(rules, clock=clock, steady=self._seconds)
+
+    def _seconds(self) -> float:
+        return ((self._ticks_at or self._chips_at()) - START).total_seconds()
+
+    @override
+    def tick(self, now: datetime) -> EventsByPartition:
+        self._ticks_at = now
+        try:
+            return super().tick(now)
+        finally:
+            self._ticks_at = None
 
 
 def inspected(number: int, verdict: Verdict, *, line_id: str = "line-1", partition: int = 0) -> Record[ChipInspected]:
@@ -81,7 +102,7 @@ def alerts(found: Sequence[Event]) -> list[tuple[AlertKind, str | None]]:
 
 
 def router(clock: Clock | None = None) -> RouterStep:
-    return RouterStep(RULES, clock=clock or Clock())
+    return Router(RULES, clock or Clock())
 
 
 def test_a_chip_that_passed_leads_to_nothing() -> None:
@@ -148,6 +169,19 @@ def test_a_line_that_falls_silent_is_told_once_by_the_clock() -> None:
     assert isinstance(alert, AlertRaised)
     assert alert.alert_id == "LINE_SILENT:line-1:e0"
     assert step.tick(START + timedelta(seconds=31)) == {}
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_jumps_neither_makes_a_silence_nor_hides_one(jump: timedelta) -> None:
+    steady = [1000.0]
+    step = RouterStep(RULES, clock=Clock(), steady=lambda: steady[0])
+    events(step, [inspected(0, Verdict.PASS)])
+    steady[0] += 29.9
+    assert step.tick(START + jump) == {}
+    steady[0] += 0.1
+    ((alert,),) = step.tick(START + jump).values()
+    assert isinstance(alert, AlertRaised)
+    assert alert.raised_at == START + jump
 
 
 def test_a_backlog_that_is_worked_off_is_no_silence() -> None:
@@ -268,7 +302,7 @@ def test_a_line_that_was_told_of_and_stays_silent_for_a_day_is_forgotten() -> No
 
 def test_a_line_is_not_forgotten_before_its_silence_is_told() -> None:
     rules = Rules.model_validate({"defaults": {"line_silent": {"seconds": 48 * 3600}}})
-    step = RouterStep(rules, clock=Clock())
+    step = Router(rules, Clock())
     events(step, [inspected(0, Verdict.PASS)])
     assert step.tick(START + DAY) == {}
     assert len(step.tick(START + 2 * DAY)[0]) == 1
@@ -278,7 +312,7 @@ def test_a_line_is_not_forgotten_before_its_silence_is_told() -> None:
 
 
 def test_a_line_whose_silence_means_nothing_is_forgotten_too() -> None:
-    step = RouterStep(Rules(), clock=Clock())
+    step = Router(Rules(), Clock())
     events(step, [inspected(0, Verdict.PASS)])
     step.to_keep()
     step.tick(START + DAY)
@@ -288,7 +322,7 @@ def test_a_line_whose_silence_means_nothing_is_forgotten_too() -> None:
 @pytest.mark.parametrize(("rules", "line_id"), [(Rules(), "line-1"), (RULES, UNKNOWN)])
 def test_a_line_whose_silence_means_nothing_is_forgotten_though_routers_change(rules: Rules, line_id: str) -> None:
     clock = Clock()
-    step = RouterStep(rules, clock=clock)
+    step = Router(rules, clock)
     events(step, [inspected(0, Verdict.PASS, line_id=line_id)])
     kept = step.to_keep()[0]
     clock.now = START + DAY / 2
