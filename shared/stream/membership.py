@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from confluent_kafka import KafkaException
@@ -44,19 +45,22 @@ class Membership:
     """Looks at the group from outside every few seconds. Used by the main thread; asks on a thread of its own.
 
     Args:
-        ask: what the coordinator has for this worker, None where it does not know it; raises `KafkaException`.
+        ask: what the coordinator has for the member of that id, None where it knows none; raises `KafkaException`.
+        member_id: the worker's own, None where it has none.
         known: told each time that the coordinator knows it.
         clock: monotonic time in seconds.
     """
 
     def __init__(
         self,
-        ask: Callable[[], Given | None],
+        ask: Callable[[str | None], Given | None],
+        member_id: Callable[[], str | None],
         *,
         known: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
+        self._member_id = member_id
         self._known = known
         self._clock = clock
         self._worker = Worker("membership")
@@ -72,7 +76,8 @@ class Membership:
         """
         if self._asked is None:
             if self._clock() >= self._ask_at:
-                self._asked = self._worker.submit(self._ask)
+                # Here, between polls: another thread gets no answer of the client while it waits for records.
+                self._asked = self._worker.submit(partial(self._ask, self._member_id()))
             return False
         if not self._asked.done():
             return False
@@ -106,22 +111,18 @@ class Coordinator:
 
     Args:
         new_admin: makes the client to ask with.
-        member_id: the worker's own, None where it has none.
         group: the group.
         topic: the stage's input topic, as Kafka names it.
     """
 
-    def __init__(
-        self, new_admin: Callable[[], AdminClient], member_id: Callable[[], str | None], *, group: str, topic: str
-    ) -> None:
+    def __init__(self, new_admin: Callable[[], AdminClient], *, group: str, topic: str) -> None:
         self._new_admin = new_admin
-        self._member_id = member_id
         self._group = group
         self._topic = topic
         self._admin: AdminClient | None = None
 
-    def given(self) -> Given | None:
-        """What it has for this worker, None where it does not know it. Raises `KafkaException`."""
+    def given(self, member_id: str | None) -> Given | None:
+        """What it has for the member, None where it does not know it. Raises `KafkaException`."""
         if self._admin is None:
             self._admin = self._new_admin()
         try:
@@ -130,9 +131,8 @@ class Coordinator:
         except KafkaException:
             self._admin = None  # after a broker's restart, a client may go on with what it knew before
             raise
-        mine = self._member_id()
         for member in group.members:
-            if member.member_id == mine and member.target_assignment is not None:
+            if member.member_id == member_id and member.target_assignment is not None:
                 return Given(self._partitions(member.assignment), self._partitions(member.target_assignment))
         return None
 

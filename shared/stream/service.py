@@ -219,13 +219,13 @@ class Service(Generic[E]):
             patience_s=min(BROKER_PATIENCE_S, stream.transaction_timeout_ms / 1000),
         )
 
-        coordinator = Coordinator(new_admin, consumer.memberid, group=self.group, topic=topic)
+        coordinator = Coordinator(new_admin, group=self.group, topic=topic)
         input_topic = InputTopic(new_admin, topic)
 
-        def look() -> Given | None:
-            return coordinator.given() if input_topic.check() else None
+        def look(member_id: str | None) -> Given | None:
+            return coordinator.given(member_id) if input_topic.check() else None
 
-        membership = Membership(look, known=self.vitals.subscribed)
+        membership = Membership(look, consumer.memberid, known=self.vitals.subscribed)
         pasts = PastReader(
             lambda: Consumer(past_reader, logger=CLIENT_LOG),
             new_admin,

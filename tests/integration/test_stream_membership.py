@@ -27,9 +27,29 @@ def test_the_coordinator_tells_what_a_worker_has(start, topics: Topics):
     admin = new_admin()  # its answers do not outlive it
     (member,) = admin.describe_consumer_groups([group])[group].result().members
     everything = frozenset(range(6))
-    coordinator = Coordinator(new_admin, lambda: member.member_id, group=group, topic=topic)
-    wait_for(lambda: coordinator.given() == Given(everything, everything), "all partitions to be told of")
-    assert Coordinator(new_admin, lambda: "a stranger", group=group, topic=topic).given() is None
+    coordinator = Coordinator(new_admin, group=group, topic=topic)
+    wait_for(lambda: coordinator.given(member.member_id) == Given(everything, everything), "all to be told of")
+    assert coordinator.given("a stranger") is None
+
+
+def test_a_worker_that_has_nothing_to_do_asks_for_what_it_has_all_the_same(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its client waited for records, it told nobody by which id to ask."""
+    monkeypatch.setattr("shared.stream.membership.CHECK_S", 0.1)
+    answers: list[Given | None] = []
+    given = Coordinator.given
+
+    def note(coordinator: Coordinator, member_id: str | None) -> Given | None:
+        answers.append(given(coordinator, member_id))
+        return answers[-1]
+
+    monkeypatch.setattr(Coordinator, "given", note)
+    start().wait_until_it_owns(6)
+    begun = len(answers)
+    wait_for(lambda: len(answers) >= begun + 10, "ten answers", patience_s=15.0)
+    everything = frozenset(range(6))
+    assert answers[-1] == Given(everything, everything)
 
 
 def test_a_worker_that_joins_its_group_anew_under_load_loses_and_repeats_nothing(
@@ -64,9 +84,10 @@ def test_a_stage_whose_topic_is_created_anew_ends_and_reads_the_new_one_when_it_
     monkeypatch.setattr("shared.stream.membership.CHECK_S", 0.2)
     asked, check = Flag(), InputTopic.check
 
-    def check_and_tell(topic: InputTopic) -> None:
-        check(topic)
+    def check_and_tell(topic: InputTopic) -> bool:
+        is_there = check(topic)
         asked.set()
+        return is_there
 
     monkeypatch.setattr(InputTopic, "check", check_and_tell)
     stage = start()

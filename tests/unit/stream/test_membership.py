@@ -17,7 +17,7 @@ class Group:
         self.now = 0.0
         self.asked = 0
         self.knows_us = 0
-        self.membership = Membership(self._ask, known=self._note, clock=lambda: self.now)
+        self.membership = Membership(self._ask, lambda: "ours", known=self._note, clock=lambda: self.now)
         # At once, in this thread.
         self.membership._worker = self
 
@@ -32,7 +32,8 @@ class Group:
     def _note(self) -> None:
         self.knows_us += 1
 
-    def _ask(self) -> Given | None:
+    def _ask(self, member_id: str | None) -> Given | None:
+        assert member_id == "ours"
         self.asked += 1
         if self.fails:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
