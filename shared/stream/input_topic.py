@@ -8,7 +8,7 @@ for as long as it was watched (docs/decisions/0008). A new process reads the new
 from collections.abc import Callable
 
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AclOperation, AdminClient, TopicDescription
 
 from shared.stream.errors import ClientFailed
 
@@ -30,7 +30,7 @@ class InputTopic:
         self._id: str | None = None
 
     def check(self) -> bool:
-        """Whether it is there and may be seen now, and the one that it was at the first call.
+        """Whether it is there now and may be read, and is the one that it was at the first call.
 
         Raises:
             ClientFailed: it is another.
@@ -38,21 +38,25 @@ class InputTopic:
         found = self._ask()
         if found is None:
             return False
-        if self._id not in (None, found):
+        found_id = str(found.topic_id)
+        if self._id not in (None, found_id):
             raise ClientFailed(
                 f"topic {self._topic} was deleted and created anew while this process ran (its id was {self._id} and "
-                f"is {found}), of which the client may read nothing: start this process again"
+                f"is {found_id}), of which the client may read nothing: start this process again"
             )
-        self._id = found
-        return True
+        self._id = found_id
+        allowed = found.authorized_operations  # nothing where a broker does not tell: it shows the topic at least
+        return not allowed or AclOperation.READ in allowed
 
-    def _ask(self) -> str | None:
-        """Its id, None where that is not known: the broker is away, or the topic is."""
+    def _ask(self) -> TopicDescription | None:
+        """What it is, None where that is not known: the broker is away, or the topic is."""
         if self._admin is None:
             self._admin = self._new_admin()
         try:
-            asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=CALL_TIMEOUT_S)
-            return str(asked[self._topic].result().topic_id)
+            asked = self._admin.describe_topics(
+                TopicCollection([self._topic]), include_authorized_operations=True, request_timeout=CALL_TIMEOUT_S
+            )
+            return asked[self._topic].result()
         except KafkaException:
             self._admin = None  # after a broker's restart, a client may go on with what it knew before
             return None

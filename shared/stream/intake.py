@@ -31,11 +31,7 @@ PAUSE_AFTER_S = 0.5
 CLIENT_TICK_S = 0.001
 
 # Errors that the client reports once and then goes on asking in silence.
-NO_SUBSCRIPTION = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-}
+REFUSED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
 
 log = structlog.get_logger()
 
@@ -111,7 +107,9 @@ class Intake:
         """An error that the client reports and goes on from by itself, unless it says that it cannot."""
         if error.fatal():
             raise ClientFailed(f"the Kafka client cannot go on: {explained(error)}")
-        if error.code() in NO_SUBSCRIPTION:
+        # Of a topic of which it has partitions, a broker that starts may say so in passing.
+        missing = error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and not self._partitions.owned
+        if missing or error.code() in REFUSED:
             self._vitals.no_subscription_because = explained(error)
         log.warning("kafka_error", error=error.name(), detail=error.str())
 

@@ -32,7 +32,7 @@ class Vitals:
         self.group_up = False
         """Whether the group's coordinator answers this worker, which may have no partitions for now."""
         self.no_subscription_because: str | None = None
-        """Why there can be no partitions."""
+        """Why there can be no partitions, or nothing can be read of them."""
         self.partitions: frozenset[int] = frozenset()
         """Those assigned to this worker."""
         self.beginning: frozenset[int] = frozenset()
@@ -50,7 +50,7 @@ class Vitals:
         self._progress = self._clock()
 
     def subscribed(self) -> None:
-        """The coordinator has taken this worker's subscription, though it may give it no partitions."""
+        """The coordinator has taken this worker's subscription to what it may read, whatever partitions it gives it."""
         self.no_subscription_because = None
 
     def dead_because(self) -> str | None:
@@ -66,7 +66,7 @@ class Vitals:
         """Why chips could not be judged here now, of one partition at least, or None."""
         if self.draining or self.opening:
             return "draining: told to stop" if self.draining else self.opening
-        if not self.partitions and self.no_subscription_because:
+        if self.no_subscription_because:
             return self.no_subscription_because
         if not self.group_up:
             return "not in the consumer group; is the broker reachable?"

@@ -50,6 +50,13 @@ def test_a_stage_that_cannot_judge_says_why(attribute):
     assert because(readyz(vitals, "toy")) == (503, "no bank of soic-8")
 
 
+def test_a_worker_that_may_not_read_what_it_was_given_is_not_ready():
+    vitals = ready_vitals()
+    vitals.partitions = frozenset({0})
+    vitals.no_subscription_because = "TOPIC_AUTHORIZATION_FAILED"
+    assert because(readyz(vitals, "toy")) == (503, "TOPIC_AUTHORIZATION_FAILED")
+
+
 def test_a_worker_whose_subscription_was_taken_after_all_is_ready_though_it_has_no_partitions():
     vitals = ready_vitals()
     vitals.no_subscription_because = "TOPIC_AUTHORIZATION_FAILED"

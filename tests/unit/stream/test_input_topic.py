@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AclOperation
 
 from shared.stream.errors import ClientFailed
 from shared.stream.input_topic import InputTopic
@@ -16,6 +17,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.id: str | None = "first"
+        self.allows: list[AclOperation] | None = [AclOperation.READ, AclOperation.DESCRIBE]
         self.clients = 0
 
     def new_admin(self) -> Any:
@@ -27,7 +29,7 @@ class Broker:
         if self.id is None:
             described.set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
         else:
-            described.set_result(SimpleNamespace(topic_id=self.id))
+            described.set_result(SimpleNamespace(topic_id=self.id, authorized_operations=self.allows))
         return {"images": described}
 
 
@@ -40,6 +42,15 @@ def test_a_topic_that_was_created_anew_ends_the_stage() -> None:
     broker.id = "second"
     with pytest.raises(ClientFailed, match=r"images was deleted and created anew.*first.*second.*start this process"):
         topic.check()
+
+
+def test_a_topic_that_may_not_be_read_is_not_taken_for_one_that_is_read() -> None:
+    broker = Broker()
+    topic = InputTopic(broker.new_admin, "images")
+    broker.allows = [AclOperation.DESCRIBE]
+    assert not topic.check()
+    for broker.allows in ([AclOperation.READ, AclOperation.DESCRIBE], None):
+        assert topic.check()
 
 
 def test_a_topic_that_could_not_be_asked_for_at_first_is_known_from_its_first_answer() -> None:

@@ -69,6 +69,8 @@ def test_a_topic_that_may_not_be_read_keeps_the_stage_unready_and_another_error_
     intake = intake_of(consumer, 0.01, vitals)
     consumer.error = KafkaError(KafkaError._TRANSPORT, "connection lost")
     intake.receive([], held_until=0.0, quick=False)
+    consumer.error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, "while a broker starts")
+    intake.receive([], held_until=0.0, quick=False)
     assert vitals.no_subscription_because is None
     consumer.error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied")
     intake.receive([], held_until=0.0, quick=False)
