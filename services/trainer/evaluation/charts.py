@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 460, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 44
 NORMAL, DEFECTIVE, INK, FAINT, ACCENT = "#3b7dd8", "#d8433b", "#222", "#ddd", "#222"
 BINS = 48
-MAX_POINTS = 400  # of a curve: finer than the eye
+FINEST = 1.0  # pixels between points of a curve: finer than the eye
 TICKS = 5
 
 Points = Sequence[tuple[float, float]]
@@ -33,8 +33,7 @@ def precision_recall(scores: NDArray[np.float32], defective: NDArray[np.bool_]) 
 
 def curve(points: Points, *, across: str, up: str, here: tuple[float, float] | None, chance: bool = False) -> str:
     """A curve over the unit square; `here` marks where the threshold lies, `chance` draws the diagonal."""
-    thinned = [points[index] for index in np.unique(np.linspace(0, len(points) - 1, MAX_POINTS).astype(int))]
-    path = " ".join(f"{_x(x):.1f},{_y(y):.1f}" for x, y in thinned)
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned([(_x(x), _y(y)) for x, y in points]))
     parts = [*_axes(across, up, [(tick, f"{tick:.1f}") for tick in np.linspace(0, 1, TICKS + 1)])]
     if chance:
         parts.append(
@@ -88,6 +87,15 @@ def _counts(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> tuple[
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)  # of equal scores, all or none are rejected
     return np.cumsum(defective[order])[last], np.cumsum(~defective[order])[last]
+
+
+def _thinned(pixels: Points) -> list[tuple[float, float]]:
+    """Without those that add nothing to see. Not by their number: a few defective pictures are the first of many."""
+    kept = [pixels[0]]
+    for x, y in pixels[1:]:
+        if max(abs(x - kept[-1][0]), abs(y - kept[-1][1])) >= FINEST:
+            kept.append((x, y))
+    return kept if kept[-1] == pixels[-1] else [*kept, pixels[-1]]
 
 
 def _axes(across: str, up: str, ticks: Iterable[tuple[float, str]], tallest: float = 1.0) -> list[str]:
