@@ -1,6 +1,7 @@
 """Curves and histograms as inline SVG: a report must open anywhere, without a network and in ten years."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -11,9 +12,11 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 44
 NORMAL, DEFECTIVE, INK, FAINT, ACCENT = "#3b7dd8", "#d8433b", "#222", "#ddd", "#222"
 BINS = 48
 FINEST = 1.0  # pixels between points of a curve: finer than the eye
-TICKS = 5
+TICKS = 5  # of an axis, about
 
 Points = Sequence[tuple[float, float]]
+Ticks = Sequence[tuple[float, str]]
+"""Where along an axis, from 0 to 1, and what stands there."""
 
 
 def roc(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> list[tuple[float, float]]:
@@ -34,7 +37,7 @@ def precision_recall(scores: NDArray[np.float32], defective: NDArray[np.bool_]) 
 def curve(points: Points, *, across: str, up: str, here: tuple[float, float] | None, chance: bool = False) -> str:
     """A curve over the unit square; `here` marks where the threshold lies, `chance` draws the diagonal."""
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thinned([(_x(x), _y(y)) for x, y in points]))
-    parts = [*_axes(across, up, [(tick, f"{tick:.1f}") for tick in np.linspace(0, 1, TICKS + 1)])]
+    parts = _axes(across, up, *(2 * [_round_ticks(0, 1)]))
     if chance:
         parts.append(
             f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="{FAINT}" stroke-dasharray="4"/>'
@@ -47,9 +50,9 @@ def curve(points: Points, *, across: str, up: str, here: tuple[float, float] | N
 
 def histogram(normal: NDArray[np.float32], abnormal: NDArray[np.float32], threshold: float) -> str:
     """Both classes' scores, each as shares of its own, with the threshold; the farthest are drawn at the ends."""
-    everything = np.concatenate([normal, abnormal, [threshold]])
-    low, high = np.quantile(everything, [0.001, 0.98])
-    low, high = min(low, threshold), max(high, threshold)
+    # By class: of all scores together, a few defective pictures beside many good ones would be the farthest.
+    ends = [threshold, *(q for scores in (normal, abnormal) if len(scores) for q in np.quantile(scores, [0.001, 0.98]))]
+    low, high = min(ends), max(ends)
     margin = 0.04 * (high - low or 1.0)
     edges = np.linspace(low - margin, high + margin, BINS + 1)
     shares = [
@@ -57,15 +60,8 @@ def histogram(normal: NDArray[np.float32], abnormal: NDArray[np.float32], thresh
         for scores in (normal, abnormal)
     ]
     tallest = max(float(share.max()) for share in shares) or 1.0
-    span = float(edges[-1] - edges[0])
-    parts = [
-        *_axes(
-            "score",
-            "share of pictures",
-            [((t - edges[0]) / span, f"{t:.3g}") for t in np.linspace(low, high, TICKS)],
-            tallest,
-        )
-    ]
+    axes = _round_ticks(float(edges[0]), float(edges[-1])), _round_ticks(0, tallest)
+    parts = _axes("score", "share of pictures", *axes)
     for share, colour in zip(shares, (NORMAL, DEFECTIVE), strict=True):
         for index, value in enumerate(share):
             if value:
@@ -74,12 +70,24 @@ def histogram(normal: NDArray[np.float32], abnormal: NDArray[np.float32], thresh
                     f'<rect x="{_x(index / BINS):.1f}" y="{top:.1f}" width="{(_x(1) - _x(0)) / BINS:.1f}" '
                     f'height="{_y(0) - top:.1f}" fill="{colour}" fill-opacity="0.55"/>'
                 )
-    at = _x((threshold - float(edges[0])) / span)
+    along = (threshold - float(edges[0])) / float(edges[-1] - edges[0])
+    at, anchor = _x(along), "start" if along < 0.5 else "end"  # towards the middle, where there is room
     parts.append(
         f'<line x1="{at:.1f}" y1="{_y(1)}" x2="{at:.1f}" y2="{_y(0)}" stroke="{ACCENT}" stroke-dasharray="5 3"/>'
     )
-    parts.append(f'<text x="{at + 4:.1f}" y="{_y(1) + 10}" fill="{ACCENT}">threshold {threshold:.4g}</text>')
+    parts.append(
+        f'<text x="{at:.1f}" y="{_y(1) - 4}" text-anchor="{anchor}" fill="{ACCENT}">threshold {threshold:.4g}</text>'
+    )
     return _svg(parts, "distribution of scores")
+
+
+def _round_ticks(low: float, high: float) -> Ticks:
+    """Some `TICKS` round numbers from `low` to `high`, and the share of the way at which each lies."""
+    rough = (high - low) / TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * digit for digit in (1, 2, 5, 10) if power * digit >= rough)
+    numbers = [step * count for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [((number - low) / (high - low), f"{number:.6g}") for number in numbers]
 
 
 def _counts(scores: NDArray[np.float32], defective: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -98,14 +106,14 @@ def _thinned(pixels: Points) -> list[tuple[float, float]]:
     return kept if kept[-1] == pixels[-1] else [*kept, pixels[-1]]
 
 
-def _axes(across: str, up: str, ticks: Iterable[tuple[float, str]], tallest: float = 1.0) -> list[str]:
+def _axes(across: str, up: str, ticks: Ticks, rungs: Ticks) -> list[str]:
     parts = []
     for place, text in ticks:
         parts.append(f'<line x1="{_x(place):.1f}" y1="{_y(0)}" x2="{_x(place):.1f}" y2="{_y(0) + 4}" stroke="{INK}"/>')
         parts.append(f'<text x="{_x(place):.1f}" y="{_y(0) + 16}" text-anchor="middle">{text}</text>')
-    for place in np.linspace(0, 1, TICKS + 1):
+    for place, text in rungs:
         parts.append(f'<line x1="{_x(0)}" y1="{_y(place):.1f}" x2="{_x(1)}" y2="{_y(place):.1f}" stroke="{FAINT}"/>')
-        parts.append(f'<text x="{_x(0) - 6}" y="{_y(place) + 4:.1f}" text-anchor="end">{place * tallest:.2g}</text>')
+        parts.append(f'<text x="{_x(0) - 6}" y="{_y(place) + 4:.1f}" text-anchor="end">{text}</text>')
     parts.append(f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(0)}" stroke="{INK}"/>')
     parts.append(f'<text x="{_x(0.5):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(across)}</text>')
     middle = f"{_y(0.5):.1f}"

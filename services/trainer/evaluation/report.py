@@ -176,7 +176,9 @@ def _threshold(evaluated: Evaluated, chart: str) -> str:
     measured = f"Here {rate:.3%} of the normal pictures were rejected." if rate is not None else ""
     return (
         _charts([chart])
-        + _note("Blue: normal pictures; red: defective ones; dashed: the threshold.")
+        + _note(
+            "Blue: normal pictures; red: defective ones; dashed: the threshold. Scores beyond the axis are at its ends."
+        )
         + f"<p>A picture is rejected above a score of {manifest.threshold:.4g}. Promised in training:</p>"
         + f"<ul>{said}</ul>"
         + f"<p>{measured}</p>"
