@@ -13,7 +13,7 @@ from shared.vision.picture import Picture
 
 SIDE = 280  # pixels of the longer side in the page
 HOT_SHARE = 0.55  # of the map's colour where it is largest; what is below stays visible
-FOUND, TRUE = (255, 40, 60), (20, 220, 60)
+FOUND, TRUE = (255, 40, 60), (0, 220, 255)
 QUALITY = 82  # of the JPEG: about 15 KB a picture
 
 
@@ -25,7 +25,7 @@ def plain(picture: Picture) -> str:
 def overlaid(
     picture: Picture, inspection: Inspection, truth: NDArray[np.bool_] | None, threshold: float, highest: float
 ) -> str:
-    """The picture with the anomaly map as heat, what was found outlined in red and what is defective in green.
+    """The picture with the anomaly map as heat, what was found outlined in red and what is defective in cyan.
 
     Args:
         picture: (H, W, 3) RGB.

@@ -228,7 +228,7 @@ def _worst(evaluated: Evaluated, inspected: Inspected, *, missed: bool) -> str:
         return _note("None.")
     figures = [_figure(evaluated, inspected, index, missed=missed) for index in wrong[:WORST]]
     note = f"{len(wrong)} in all; {len(figures)} shown, the farthest from the threshold first. "
-    return _note(note + "Heat: the anomaly map; red: what was found; green: what is defective.") + (
+    return _note(note + "Heat: the anomaly map; red: what was found; cyan: what is defective.") + (
         f"<div class=worst>{''.join(figures)}</div>"
     )
 
