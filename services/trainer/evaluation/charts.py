@@ -40,7 +40,7 @@ def curve(points: Points, *, across: str, up: str, here: tuple[float, float] | N
     parts = _axes(across, up, *(2 * [_round_ticks(0, 1)]))
     if chance:
         parts.append(
-            f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="{FAINT}" stroke-dasharray="4"/>'
+            f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="{INK}" stroke-dasharray="2 4"/>'
         )
     parts.append(f'<polyline points="{path}" fill="none" stroke="{NORMAL}" stroke-width="2"/>')
     if here:

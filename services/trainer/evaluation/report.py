@@ -27,25 +27,35 @@ PAGE = "index.html"
 NO_INTERVAL = "none: too few pictures"
 WORST = 8  # pictures shown of either kind of mistake
 FIGURES = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "au_pro": "AU-PRO (to 30 % false positives)",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "false_reject_rate": "false-reject rate",
-    "escape_rate": "escape rate",
+    "image_auroc": (
+        "image AUROC",
+        "the chance that a defective picture scores above a good one, whatever the threshold; 0.5 is guessing",
+    ),
+    "pixel_auroc": ("pixel AUROC", "the same of pixels, by the anomaly map"),
+    "au_pro": (
+        "AU-PRO (to 30 % false positives)",
+        "the share of each defect's area that is found, on average while up to 30 % of good pixels are marked as well",
+    ),
+    "accuracy": ("accuracy", "right verdicts among all"),
+    "precision": ("precision", "defective pictures among the rejected"),
+    "recall": ("recall", "rejected pictures among the defective"),
+    "f1": ("F1", "the harmonic mean of precision and recall"),
+    "false_reject_rate": ("false-reject rate", "rejected pictures among the good"),
+    "escape_rate": ("escape rate", "passed pictures among the defective"),
 }
+"""What each figure is called, and what it means."""
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse } td, th { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums } .note { color: #666 } .warn { color: #a33 }
+th { overflow-wrap: normal }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+.note { color: #666 } .warn { color: #a33 }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem }
 .charts figure { flex: 1 1 26rem; max-width: 34rem; margin: 0 } svg { width: 100% }
 .worst { display: flex; flex-wrap: wrap; gap: 1rem } .worst figure { margin: 0; max-width: 18rem }
-.worst img { display: block; max-width: 100% } figcaption { font-size: .85rem; overflow-wrap: anywhere }
+.worst img { display: block; max-width: 100% } figcaption { font-size: .85rem }
 @media print { h2 { break-after: avoid } figure { break-inside: avoid } }
 """
 
@@ -86,7 +96,11 @@ def write_report(folder: Path, evaluated: Evaluated) -> None:
             curve(roc(scores, defective), across="false-reject rate", up="recall", here=dots[0], chance=True),
             curve(precision_recall(scores, defective), across="recall", up="precision", here=dots[1]),
         )
-        sections.append(_section("ROC and precision-recall curves", _charts(charts) + _note("Red: the threshold.")))
+        sections.append(
+            _section(
+                "ROC and precision-recall curves", _charts(charts) + _note("Red: the threshold; dashed: guessing.")
+            )
+        )
     sections += [
         _section("Verdicts against the truth", _confusion(Confusion.of(scores > manifest.threshold, defective))),
         _section("Kinds of defect", _kinds(evaluated)),
@@ -95,7 +109,7 @@ def write_report(folder: Path, evaluated: Evaluated) -> None:
     ]
     if unreadable := (*evaluated.normals.unreadable, *evaluated.abnormals.unreadable):
         rows = [(escape(each.name), escape(each.why)) for each in unreadable]
-        sections.append(_section("Files that could not be inspected", _table(("file", "why"), rows)))
+        sections.append(_section("Files that could not be inspected", _table(("file", "why"), rows, numbers=False)))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(
         folder / PAGE,
@@ -150,18 +164,20 @@ def _split_note(evaluated: Evaluated) -> str:
 
 
 def _figures(figures: dict[str, Any]) -> str:
-    rows = []
-    for name, label in FIGURES.items():
+    rows, meanings = [], []
+    for name, (label, meaning) in FIGURES.items():
         if figures[name] is None:
             continue
         ends = figures["ci95"].get(name)
         between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
         rows.append((escape(label), f"{figures[name]:.4f}", between))
-    return _table(("figure", "value", "95 % interval"), rows) + _note(
+        meanings.append(f"<li>{escape(f'{label}: {meaning}')}</li>")
+    intervals = _note(
         "Intervals of rates (accuracy, precision, recall, false rejects, escapes) are exact binomial ones, with groups "
         "over as many independent pictures as theirs are worth; all others are by bootstrap. Where drawing pictures "
         "again changes nothing, as with an AUROC of 1, they hold what so many independent pictures can tell."
     )
+    return _table(("figure", "value", "95 % interval"), rows) + intervals + f"<ul class=note>{''.join(meanings)}</ul>"
 
 
 def _warnings(figures: dict[str, Any]) -> str:
@@ -267,10 +283,9 @@ def _rows(rows: dict[str, str]) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML already."""
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
+    """Cells are HTML already; `numbers` says that all but the first hold figures."""
     head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join(
-        f"<tr><td>{row[0]}</td>{''.join(f'<td class=number>{cell}</td>' for cell in row[1:])}</tr>" for row in rows
-    )
+    cell_tag = "<td class=number>" if numbers else "<td>"
+    body = "".join(f"<tr><td>{row[0]}</td>{''.join(f'{cell_tag}{cell}</td>' for cell in row[1:])}</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

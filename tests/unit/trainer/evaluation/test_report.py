@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from services.trainer.errors import TrainingError
 from services.trainer.evaluation.evaluate import evaluate
+from services.trainer.evaluation.report import FIGURES
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
 
@@ -127,3 +128,18 @@ def test_a_file_is_not_taken_for_the_reports_folder(material: dict[str, Any], tm
     with pytest.raises(TrainingError, match="which is a file"):
         evaluate(**material, report=tmp_path / "report")
     assert (tmp_path / "report").read_text() == "mine"
+
+
+def test_every_figure_that_is_shown_is_explained(material: dict[str, Any], tmp_path: Path) -> None:
+    evaluate(**material, report=tmp_path / "report")
+    text = " ".join(Page((tmp_path / "report" / "index.html").read_text()).text)
+    for label, meaning in FIGURES.values():
+        assert f"{label}: {meaning}" in text
+    assert "dashed: guessing" in text
+
+
+def test_why_a_file_was_not_inspected_is_text_and_no_number(material: dict[str, Any], tmp_path: Path) -> None:
+    (material["normal"] / "no.png").write_text("no picture")
+    evaluate(**material, report=tmp_path / "report")
+    source = (tmp_path / "report" / "index.html").read_text()
+    assert "<td>no.png</td><td>no picture in 10 bytes" in source
