@@ -10,12 +10,18 @@ from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_ce
 _STYLE = """
 body { font: 15px/1.5 sans-serif; color: #222; max-width: 1240px; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
-th:first-child, td:first-child, td.note, .facts td { text-align: left }
-td.note, .facts td { white-space: normal; color: #555; overflow-wrap: anywhere }
+th, td { padding: .25rem .45rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap }
+th:first-child, td:first-child, .wide th:last-child, td.note, .facts td { text-align: left }
+th:first-child, td:first-child, td.note, .facts td { white-space: normal }
+th:first-child { min-width: 9rem } td.note { min-width: 11rem } td.note, .facts td { color: #555 }
+.facts td, li { overflow-wrap: anywhere } .wide { overflow-x: auto }
 tr.paper td { border-top: 2px solid #222; font-style: italic }
 h2 { margin-top: 2.5rem } svg { max-width: 100%; height: auto } .warn { color: #a33 }
-@media print { h2 { break-after: avoid } svg { break-inside: avoid } body { max-width: none } }
+@media print {
+  @page { size: landscape } body { max-width: none } .wide { overflow: visible } h2 { break-after: avoid }
+  svg, tr { break-inside: avoid } .wide table { font-size: 10px } .wide th, .wide td { padding: .15rem .3rem }
+  th:first-child, td.note { min-width: 0 }
+}
 """
 
 
@@ -39,7 +45,8 @@ def page(report: Report, plots: Iterable[str]) -> str:
         "<p>Ways of telling good pictures from defective ones, learnt and tested on the same splits.</p>"
         f'<table class="facts">{about_it}</table>'
         f"<h2>Figures</h2><ul>{_items(about(report))}</ul>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        '<div class="wide" role="region" aria-label="Figures" tabindex="0">'  # keys reach what must be scrolled to
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         f"<h2>What the figures mean</h2><ul>{_items(definitions(report))}</ul>"
         "<h2>Plots</h2><p>Dots are means; bars reach a standard deviation to either side, within 0 and 1. "
         f"Times are on a logarithmic axis.</p>{drawn}"

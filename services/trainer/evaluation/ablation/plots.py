@@ -46,7 +46,7 @@ def measure_plot(lines: Sequence[Line], measure: str, title: str) -> str:
     lows = [line.mean(measure) - (line.deviation(measure) or 0.0) for line in lines]
     axis = _Axis.of_measure([low for low in lows if math.isfinite(low)], LABELS, WIDTH - RIGHT)
     bottom = TOP + STEP * len(rows)
-    parts = [_heading(title), _legend(lines)]
+    parts = [_legend(lines)]
     for x, tenth in axis.tenths():
         parts += [_line((x, TOP - 6), (x, bottom), _GRID), _text(x, bottom + 18, tenth, "middle")]
     for index, row in enumerate(rows):
@@ -55,7 +55,7 @@ def measure_plot(lines: Sequence[Line], measure: str, title: str) -> str:
         for line in (line for line in lines if line.row == row):
             dodge = 0 if len({line.kind for line in lines}) == 1 else -4 if line.kind == "random" else 4
             parts += _mark(line, measure, axis, y + dodge)
-    return _svg(bottom + 40, parts)
+    return _svg(title, bottom + 40, parts)
 
 
 def _mark(line: Line, measure: str, axis: _Axis, y: float) -> list[str]:
@@ -83,7 +83,7 @@ def time_plot(lines: Sequence[Line], kind: str) -> str:
     ends = min(times.values(), default=0.0), max(times.values(), default=0.0)
     across = _Axis(math.floor(ends[0]), math.ceil(ends[1] + 0.3), LABELS, WIDTH - RIGHT)
     up = _Axis.of_measure([line.mean("auroc") for line in shown], base, ceiling)
-    parts = [_heading(f"AUROC against time, {kind} splits")]
+    parts = []
     for power in range(round(across.low), round(across.high) + 1):
         x = across.at(power)
         parts += [_line((x, ceiling), (x, base), _GRID), _text(x, base + 18, f"{10**power:g} ms", "middle")]
@@ -93,11 +93,11 @@ def time_plot(lines: Sequence[Line], kind: str) -> str:
     for line in shown:
         x, y = across.at(times[line.row]), up.at(line.mean("auroc"))
         parts.append(_dot(x, y, COLOURS[kind], f"{line.row.title}: {line.mean('auroc'):.3f}"))
-        parts.append(_label(x, y, line.row.name, labels))
+        parts.append(_label(x, y, line.row.title, labels))
     if len(shown) < len(of_kind):
-        missing = ", ".join(line.row.name for line in of_kind if line not in shown)
+        missing = ", ".join(line.row.title for line in of_kind if line not in shown)
         parts.append(_text(12, height - 8, f"not defined: {missing}", "start", SMALL))
-    return _svg(height, parts)
+    return _svg(f"AUROC against time, {kind} splits", height, parts)
 
 
 def _label(x: float, y: float, name: str, taken: list[tuple[float, float, float]]) -> str:
@@ -111,17 +111,13 @@ def _label(x: float, y: float, name: str, taken: list[tuple[float, float, float]
     return _text(left, height, name, "start", SMALL)
 
 
-def _svg(height: float, parts: Sequence[str]) -> str:
+def _svg(title: str, height: float, parts: Sequence[str]) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'font-family="sans-serif" font-size="13" role="img"><rect width="100%" height="100%" fill="#fff"/>'
-        + "".join(parts)
-        + "</svg>"
+        f'font-family="sans-serif" font-size="13" role="img" aria-label="{escape(title)}">'
+        f'<rect width="100%" height="100%" fill="#fff"/>'
+        f'<text x="12" y="22" font-size="16" fill="{_INK}">{escape(title)}</text>' + "".join(parts) + "</svg>"
     )
-
-
-def _heading(title: str) -> str:
-    return f'<text x="12" y="22" font-size="16" fill="{_INK}">{escape(title)}</text>'
 
 
 def _legend(lines: Sequence[Line]) -> str:

@@ -65,7 +65,7 @@ def test_a_figure_that_is_not_defined_is_said_so_and_keeps_no_other_from_being_d
     assert "not defined" in plot
     timed = time_plot(lines, "random")
     assert [told for told, _, _ in dots(timed)] == ["SVM, linear: 0.900"]
-    assert "not defined: logistic-regression, rbf-svm" in timed
+    assert "not defined: Logistic regression, SVM, RBF" in timed
 
 
 def test_plots_of_nothing_that_is_defined_can_be_drawn() -> None:
@@ -78,3 +78,11 @@ def test_labels_of_dots_in_one_place_are_below_each_other() -> None:
     plot = time_plot([line(ALL_RIGHT, row=row) for row in range(8)], "random")
     places = re.findall(r'y="([\d.]+)" text-anchor="start" font-size="11"', plot)
     assert len(set(places)) == 8
+
+
+def test_both_kinds_of_plot_call_a_row_what_the_table_calls_it_and_say_what_they_are() -> None:
+    ours = line({}, {}, row=8)
+    for svg in (measure_plot([ours], "auroc", "AUROC"), time_plot([ours], "random")):
+        root = ElementTree.fromstring(svg)
+        assert ours.row.title in [text.text for text in root.iter(f"{SVG}text")]
+        assert root.attrib["aria-label"].startswith("AUROC")
