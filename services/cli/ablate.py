@@ -1,6 +1,7 @@
 """`chipsieve ablate`: the paper's study on any folders of good and defective pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from services.cli.progress import bars
 if TYPE_CHECKING:
     from services.trainer.evaluation.ablation.report import Report
 
-TABLE_WIDTH = 170  # columns where standard output is no terminal: narrower, figures would break
+TABLE_WIDTH = 170  # columns of the whole table: narrower, figures would break
 
 MOST_MINUTES = 7 * 24 * 60
 MOST_SEED = 2**31 - 1  # scikit-learn and Keras take 32 bits, and a split adds its number
@@ -109,22 +110,37 @@ def _show(report: "Report", *, as_json: bool) -> None:
 
 def _print(report: "Report") -> None:
     from services.trainer.evaluation.ablation.explained import about  # noqa: PLC0415 - needs scikit-learn
-    from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_cells  # noqa: PLC0415 - needs scikit-learn
 
-    table = Table()
-    for heading in HEADINGS[:-1]:  # notes are too long for a cell: they follow
-        is_text = heading in {"row", "split"}
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
-    for line in report.lines:
-        table.add_row(*cells(line)[:-1])
-    table.add_section()
-    table.add_row(*paper_cells()[:-1], style="italic")
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=TABLE_WIDTH)
-    console.print(table)
+    is_whole = console.width >= TABLE_WIDTH
+    console.print(_table(report, is_whole=is_whole))
+    if not is_whole:
+        console.print("Standard deviations, parameters and times: in a wider terminal, or on the page.")
     for line in report.lines:
         if line.row.family == "deep":
             console.print(f"{line.row.title}, {line.kind}: {line.note}", markup=False)
     for said in about(report):
         console.print(said, markup=False)
+
+
+def _table(report: "Report", *, is_whole: bool) -> Table:
+    """All figures; or, for a narrow terminal, means alone."""
+    from services.trainer.evaluation.ablation.results import MEASURES  # noqa: PLC0415 - needs scikit-learn
+    from services.trainer.evaluation.ablation.table import HEADINGS, cells, paper_cells  # noqa: PLC0415 - needs scikit-learn
+
+    table = Table() if is_whole else Table(box=None, padding=(0, 2, 0, 0))
+    shown = HEADINGS[:-1] if is_whole else HEADINGS[: 2 + len(MEASURES)]  # notes are too long for a cell: they follow
+    for heading in shown:
+        is_text = heading in {"row", "split"}
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=is_whole and not is_text)
+
+    def of(texts: Sequence[str]) -> list[str]:
+        return [text if is_whole else text.partition(" ±")[0] for text in texts[: len(shown)]]
+
+    for line in report.lines:
+        table.add_row(*of(cells(line)))
+    table.add_section()
+    table.add_row(*of(paper_cells()), style="italic")
+    return table

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 from typer.testing import CliRunner, Result
 
 from services.cli.__main__ import app
@@ -65,3 +66,21 @@ def test_a_number_that_a_study_cannot_go_by_is_refused(
     refused = run(tmp_path, monkeypatch, *beyond)
     assert refused.exit_code == 2
     assert beyond[0] in refused.stderr
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_a_terminal_shows_what_row_has_which_figures(
+    columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = run(tmp_path, monkeypatch)
+    assert all(len(line) <= columns for line in Text.from_ansi(shown.stdout).plain.splitlines())
+    assert "Logistic" in shown.stdout
+    assert "regression" in shown.stdout
+    for heading in ("split", "accuracy", "precision", "recall", "F1", "AUROC", "rejects"):
+        assert heading in shown.stdout
+    assert shown.stdout.count("0.900") == 5
+    assert "…" not in shown.stdout
+    assert ("± 0.000" in shown.stdout) == (columns == 200)
+    assert ("in a wider terminal" in shown.stdout) == (columns != 200)
