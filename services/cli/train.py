@@ -179,6 +179,7 @@ def evaluate(
 ) -> None:
     """Judge pictures whose truth is known; positive means defective."""
     from services.trainer.evaluation.evaluate import evaluate as judge  # noqa: PLC0415 - the other commands need no arithmetic
+    from services.trainer.evaluation.report import FIGURES  # noqa: PLC0415 - the other commands need no arithmetic
 
     with bars(messages) as progress:
         figures = judge(
@@ -204,6 +205,7 @@ def evaluate(
         if figures[name] is not None:
             between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
             shown[name] = f"{figures[name]:.4f}  ({between})"
+    shown = {FIGURES[name][0] if name in FIGURES else name: figure for name, figure in shown.items()}
     if figures["unreadable"]:
         shown["not inspected"] = f"{len(figures['unreadable'])}: in no figure, the line would reject them"
     _print_table(str(bundle), shown)

@@ -33,7 +33,7 @@ FIGURES = {
     ),
     "pixel_auroc": ("pixel AUROC", "the same of pixels, by the anomaly map"),
     "au_pro": (
-        "AU-PRO (to 30 % false positives)",
+        "AU-PRO",
         "the share of each defect's area that is found, on average while up to 30 % of good pixels are marked as well",
     ),
     "accuracy": ("accuracy", "right verdicts among all"),

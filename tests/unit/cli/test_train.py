@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from services.cli.__main__ import app, main
 from services.cli.train import _print_search
+from services.trainer.evaluation.report import FIGURES
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
 
@@ -158,3 +159,11 @@ def test_the_table_of_what_was_tried_says_on_which_defects(capsys: pytest.Captur
     row = {"candidate": "b12@256", "auroc": 0.9, "auroc_on_real": None, "given_up": False, "weight": 0.5}
     _print_search({"abnormals": 0, "tried": [row]})
     assert "on defects drawn into the good pictures" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_table_calls_figures_what_the_report_calls_them(folder: Path) -> None:
+    chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    judged = ("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal")
+    out, _ = chipsieve(*judged, "--abnormal", folder / "abnormal", "--masks", folder / "masks")
+    for label, _ in FIGURES.values():
+        assert f"│ {label} " in out
