@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +59,11 @@ def list_products(*, as_json: Json = False) -> None:
         typer.echo("no bank is published; `chipsieve train`, then `chipsieve bank publish`")
         return
     table = Table(
-        Column("product", overflow="fold"), _whole("active version"), "versions", _whole("feature space"), "threshold"
+        Column("product", overflow="fold"),
+        _whole("active version"),
+        "versions",
+        _whole("feature space"),
+        _whole("threshold", 9),
     )
     for row in rows:
         table.add_row(
@@ -70,6 +74,7 @@ def list_products(*, as_json: Json = False) -> None:
             "-" if row["threshold"] is None else f"{row['threshold']:.4f}",
         )
     _print(table)
+    _tell_damage(rows)
 
 
 @app.command()
@@ -95,13 +100,15 @@ def show(
         typer.echo(json.dumps({"product": product, "active": active, "versions": rows, "history": history}))
         return
     table = Table(
-        "",
+        _whole("", 7),
         _whole("version"),
         _whole("feature space"),
-        "threshold",
+        _whole("threshold", 9),
         Column("layers", overflow="fold"),
-        "MB",
+        _whole("MB", 2),
         title=escape(product),
+        box=None,  # its lines would take the room for the layers from a terminal of 80 columns
+        pad_edge=False,
     )
     for row in rows:
         if "damaged" in row:
@@ -116,9 +123,7 @@ def show(
             f"{row['bytes'] / 1e6:.1f}",
         )
     _print(table)
-    for row in rows:
-        if "damaged" in row:
-            typer.echo(row["damaged"])
+    _tell_damage(rows)
 
 
 @app.command()
@@ -176,9 +181,15 @@ def remove(
     )
 
 
-def _whole(title: str) -> Column:
+def _whole(title: str, width: int = 16) -> Column:
     """A column that people copy from: never cut, however narrow the terminal."""
-    return Column(title, no_wrap=True, min_width=16)
+    return Column(title, no_wrap=True, min_width=width)
+
+
+def _tell_damage(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        if "damaged" in row:
+            typer.echo(row["damaged"])
 
 
 def _print(table: Table) -> None:

@@ -140,10 +140,24 @@ def test_damage_is_shown_and_hides_nothing_else(valkey: Valkey, bundles: list[tu
     with valkey.client() as client:
         client.hset("chipsieve:bank:manifests:chip", new.manifest.version, b"damaged")
     assert "damaged" in run_json("list")["products"][0]
+    assert "is not a JSON document" in run("list")
     with valkey.client() as client:
         client.hdel("chipsieve:bank:manifests:chip", new.manifest.version)
     assert "damaged" in run_json("list")["products"][0]
     assert new.manifest.version in run("list")
+
+
+def test_a_terminal_of_80_columns_shows_versions_and_thresholds_whole(
+    bundles: list[tuple[Path, Bundle]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, old), _ = bundles
+    run("publish", first)
+    monkeypatch.setattr("services.cli.bank.PIPE_WIDTH", 80)
+    for shown in (run("list"), run("show", "chip")):
+        assert f" {old.manifest.threshold:.4f} " in shown
+        assert old.manifest.version in shown
+        assert "…" not in shown
+        assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_errors_say_what_was_wrong(valkey: Valkey, bundles: list[tuple[Path, Bundle]], tmp_path: Path) -> None:
