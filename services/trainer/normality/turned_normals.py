@@ -17,7 +17,7 @@ from services.trainer.evaluation.metrics import auroc
 from services.trainer.material.picture_features import Looked
 from services.trainer.material.turned import TURN_NAMES, look_at_turned
 from services.trainer.normality.cross_fit import LayerPatches, held_out_distances, remember_patches
-from services.trainer.progress import Progress, silent
+from services.trainer.progress import Progress
 from shared.events import FeatureGrid
 from shared.vision.bank import LayerMemory
 from shared.vision.calibration import LayerCalibration
@@ -64,7 +64,7 @@ def turned_normals(
         engine: made for the recipe.
         fold_of: (N,) fold in which each normal is held out, and its copies with it.
         seed: of the coresets.
-        progress: told how many copies have been looked at.
+        progress: told how many copies have been looked at, and compared.
     """
     recipe = replace(recipe, layers=tuple(layer for layer in recipe.layers if layer.metric in BANKS))
     count = len(normals.files)
@@ -74,7 +74,7 @@ def turned_normals(
     turns = np.repeat(np.arange(len(TURN_NAMES)), count)
     look = look_at_turned(normals.files, recipe, engine, progress)
     copies = [grids for batch in look(base, turns) for grids in batch]
-    oddness = _oddness(normals.grids, copies, recipe, fold_of, seed)
+    oddness = _oddness(normals.grids, copies, recipe, fold_of, seed=seed, progress=progress)
     alike = [odd <= ALIKE for odd in oddness]
     taken = np.flatnonzero(np.asarray(alike)[turns])
     of_taken = [copies[index] for index in taken]
@@ -93,7 +93,9 @@ def _oddness(
     copies: Sequence[tuple[FeatureGrid, ...]],
     recipe: Recipe,
     fold_of: NDArray[np.intp],
+    *,
     seed: int,
+    progress: Progress,
 ) -> list[float]:
     """Of each turn: AUROC of its copies against the pictures, by banks of the pictures of other folds.
 
@@ -110,7 +112,7 @@ def _oddness(
         recipe,
         np.tile(fold_of, 1 + len(TURN_NAMES)),
         seed=seed,
-        progress=silent,
+        progress=lambda _, done, folds: progress("comparing turned pictures", done, folds),
         remember=pictures_alone,
     )
     calibrations = [

@@ -123,3 +123,19 @@ def test_training_says_which_copies_joined(tmp_path: Path, slope: bool) -> None:
     assert isinstance(bank, LayerBank)
     slopes = bank.values[:, 0].astype(np.int32)
     assert (slopes > 0).all() if slope else (slopes < 0).any()
+
+
+def test_comparing_copies_with_pictures_takes_long_and_says_how_far_it_is(tmp_path: Path) -> None:
+    looked = plates(tmp_path, slope=False)
+    fold_of = split_into_folds([file.name for file in looked.files])
+    told: dict[str, tuple[int, int]] = {}
+    turned_normals(
+        looked,
+        RECIPE,
+        SlopeEngine(),
+        fold_of,
+        seed=0,
+        progress=lambda stage, done, total: told.update({stage: (done, total)}),
+    )
+    folds = int(fold_of.max()) + 1
+    assert told["comparing turned pictures"] == (folds, folds)
