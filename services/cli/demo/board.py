@@ -52,9 +52,13 @@ class Board:
 def board_table(lines: Mapping[str, Tally], expected: int, seconds: float) -> Table:
     """A row a line."""
     judged = sum(each.verdicts for each in lines.values())
-    table = Table(title=f"{judged} of {expected} chips judged, {judged / max(seconds, MOMENT):.1f} a second")
+    table = Table(
+        title=f"{judged} of {expected} chips judged, {judged / max(seconds, MOMENT):.1f} a second",
+        box=None,  # its lines would take the room for headings from a terminal of 80 columns
+        pad_edge=False,
+    )
     table.add_column("line")
-    for column in ("chips", "verdicts", "pass", "reject", "uninspected", "latency p50", "p99", "chips/s"):
+    for column in ("chips", "verdicts", "pass", "reject", "uninspected", "latency\np50", "p99", "chips/s"):
         table.add_column(column, justify="right")
     for line, each in lines.items():
         passed = each.sent - each.lost - each.rejected - each.uninspected

@@ -1,4 +1,6 @@
 import io
+import re
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -28,7 +30,7 @@ def text_of(renderable: object) -> str:
 def test_the_board_has_a_row_a_line_with_its_figures() -> None:
     shown = text_of(board_table({"line-1": LINE}, 20, 3.0))
     assert "9 of 20 chips judged, 3.0 a second" in shown
-    assert [cell.strip() for cell in shown.splitlines()[4].split("│")[1:-1]] == [
+    assert re.split(" {2,}", shown.splitlines()[-1].strip()) == [
         "line-1", "10", "9", "6", "2", "1", "42 ms", "80 ms", "3.0",
     ]  # fmt: skip
 
@@ -39,3 +41,12 @@ def test_where_nobody_sees_a_table_a_line_tells_how_far_it_is() -> None:
         board.show({"line-1": LINE})
         board.show({"line-1": LINE})
     assert console.file.getvalue() == "line-1: 9 of 10 judged, 3 rejected (20 chips in all)\n"
+
+
+def test_the_board_fits_a_terminal_of_80_columns() -> None:
+    busy = replace(LINE, sent=12345, verdicts=12340, rejected=1234, p50_ms=141.6, p99_ms=11_180)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(board_table({"line-1": busy, "line-2": busy}, 24690, 300))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert "uninspected" in shown
