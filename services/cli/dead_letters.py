@@ -197,7 +197,7 @@ def list_(
                 shown.append({**plain(letter), "replayed": replayed})
                 continue
             typer.echo(
-                f"{letter.failed_at:%Y-%m-%d %H:%M:%S} {letter.dead_letter_id} {letter.line_id} {letter.chip_id} "
+                f"{letter.failed_at:%Y-%m-%d %H:%M:%SZ} {letter.dead_letter_id} {letter.line_id} {letter.chip_id} "
                 f"{letter.reason} {letter.error}: {letter.detail}{' (replayed)' if replayed else ''}"
             )
     if as_json:

@@ -1,6 +1,7 @@
 """What `chipsieve dead-letters` lists and sends back."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -95,6 +96,7 @@ class TestDeadLetters:
             [("chip_id", b"c"), ("verdict_by", b"1"), ("n", None), ("replay_of", b"extractor:images:2:%d" % offset)]
             for offset in (1, 3, 0, 2)
         ]
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ ", run("dead-letters", "list"))
         (listed,) = documents("dead-letters", "list")
         assert [entry["replayed"] for entry in listed["dead_letters"]] == [True, True, True, True, False]
 
