@@ -145,3 +145,12 @@ def test_every_panel_asks_the_prometheus_that_is_provided() -> None:
 def test_the_schema_is_of_the_grafana_that_compose_starts() -> None:
     image = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]["image"]
     assert f"@grafana/schema {image.rpartition(':')[2]} " in SCHEMA["$comment"]
+
+
+def test_what_is_told_of_each_process_names_its_service() -> None:
+    told = [
+        *(target["legendFormat"] for _, panel in panels() for target in panel["targets"]),
+        *(rule["annotations"]["summary"] for group in RULES["groups"] for rule in group["rules"]),
+    ]
+    for text in told:
+        assert "instance" not in text or "job" in text or "stage" in text, text  # which is an address
