@@ -24,7 +24,8 @@ from shared.errors import ChipsieveError
 from shared.logs import configure_logs
 from shared.settings import LogSettings, ServiceSettings
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+# Markdown joins a paragraph's lines: as they stand in the source, a terminal of 80 columns breaks each once more.
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 app.add_typer(local.app, name="local")
 app.add_typer(topics.app, name="topics")
 app.command()(train)

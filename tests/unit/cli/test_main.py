@@ -56,3 +56,9 @@ def test_a_misspelt_variable_is_told_on_standard_error(tmp_path: Path) -> None:
 
 def test_the_version_is_told_as_the_package_has_it() -> None:
     assert chipsieve("--version").stdout == f"chipsieve {version('chipsieve')}\n"
+
+
+def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
+    shown = chipsieve("explain", "--help", COLUMNS="80").stdout
+    paragraph = shown[shown.index("Finds the verdict") : shown.index("Arguments")].splitlines()
+    assert min(map(len, map(str.strip, paragraph[:3]))) > 60
