@@ -152,8 +152,8 @@ def train(
             "promise": summary["promise"],
             "mask promise": summary["mask_promise"],
             "escape promise": summary["escape_promise"],
-            **(summary["on_abnormals"] or {}),
-            "head": summary["head"],
+            **{f"{name} held out": figure for name, figure in (summary["on_abnormals"] or {}).items()},
+            "from defects": _from_defects(summary["head"]),
         },
     )
 
@@ -237,6 +237,21 @@ def _print_search(report: dict[str, Any]) -> None:
 def _turns(report: list[dict[str, Any]] | None) -> str:
     """Which copies of the normals joined the banks."""
     return ", ".join(each["turn"] for each in report or () if each["taken"]) or "none"
+
+
+def _from_defects(report: dict[str, Any] | None) -> str | None:
+    """What pictures of defects have taught, in words."""
+    if report is None:
+        return None
+    if "why" in report:
+        return str(report["why"])
+    said = "joined the score" if report["joined"] else "adds nothing to the score"
+    if report["joined"] and "auroc_joined" in report:  # an update tells no more than that
+        said += f": AUROC {report['auroc_joined']:.4f} instead of {report['auroc_normals_only']:.4f}"
+    whole = report.get("by_whole_pictures", {})
+    if whole.get("kinds_right") is not None:
+        said += f"; held out, {whole['kinds_right']:.0%} are called by the right one of {len(whole['kinds'])} kinds"
+    return said
 
 
 def _print_table(title: str, rows: dict[str, Any]) -> None:
