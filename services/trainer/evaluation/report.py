@@ -56,7 +56,9 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 .charts figure { flex: 1 1 26rem; max-width: 34rem; margin: 0 } svg { width: 100% }
 .worst { display: flex; flex-wrap: wrap; gap: 1rem } .worst figure { margin: 0; max-width: 18rem }
 .worst img { display: block; max-width: 100% } figcaption { font-size: .85rem }
-@media print { h2 { break-after: avoid } figure { break-inside: avoid } }
+@media print {
+  h2, .note { break-after: avoid } figure, table { break-inside: avoid } .worst figure { max-width: 10rem }
+}
 """
 
 
