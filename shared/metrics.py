@@ -83,8 +83,8 @@ REBALANCES = Counter("chipsieve_rebalances", "Partitions gained, revoked or lost
 # Records received that wait for the worker.
 BUFFERED = Gauge("chipsieve_buffered_records", "Records waiting for the worker", ["stage"])
 
-# Records of the input topic that this process has not taken yet, over its partitions. Transactions end in markers that
-# count as one each: an idle stage shows up to one a partition.
+# Records of the input topic that this process has not taken yet, over its partitions. The markers in which transactions
+# end count as long as they have not been passed over.
 LAG = Gauge("chipsieve_lag_records", "Records of the input topic not taken yet", ["stage"])
 
 # The bank version that a product is judged by, as a label.

@@ -46,10 +46,15 @@ class Lag:
         self._hear()
         self._ask(sorted(following.keys() & set(paused)))
         ends = {partition: end for partition, end in self._ends.items() if partition in paused}
+        taken = dict(following)
         of_topic = statistics["topics"].get(self._topic, {"partitions": {}})["partitions"]
-        for number, partition in of_topic.items():
-            ends[int(number)] = max(partition["ls_offset"], ends.get(int(number), 0))  # negative: not known yet
-        return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in following.items())
+        for number, told in of_topic.items():
+            partition = int(number)
+            ends[partition] = max(told["ls_offset"], ends.get(partition, 0))  # negative: not known yet
+            if partition in taken and partition not in paused:
+                # Markers of transactions are passed over, and no record tells of them where none follows.
+                taken[partition] = max(told["app_offset"], taken[partition])
+        return sum(max(0, ends.get(partition, 0) - offset) for partition, offset in taken.items())
 
     def _ask(self, partitions: Collection[int]) -> None:
         now = self._clock()

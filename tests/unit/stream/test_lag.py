@@ -12,8 +12,8 @@ TOPIC = "images"
 
 def statistics(**ends: int) -> dict[str, Any]:
     """What the client tells of partitions, by `of_0` and so on; of the unknown one as well, as it does."""
-    partitions = {name.removeprefix("of_"): {"ls_offset": end} for name, end in ends.items()}
-    return {"topics": {TOPIC: {"partitions": partitions | {"-1": {"ls_offset": -1001}}}}}
+    partitions = {name.removeprefix("of_"): {"ls_offset": end, "app_offset": -1001} for name, end in ends.items()}
+    return {"topics": {TOPIC: {"partitions": partitions | {"-1": {"ls_offset": -1001, "app_offset": -1001}}}}}
 
 
 class Broker:
@@ -50,6 +50,13 @@ def test_lag_is_what_is_committed_and_not_taken_in_the_partitions_that_are_read(
     assert broker.lag.measured(told, {0: 90, 1: 100, 2: 7}, ()) == 10
     assert broker.lag.measured({"topics": {}}, {0: 0}, ()) == 0
     assert broker.clients == 0, "what is fetched tells its end"
+
+
+def test_markers_that_the_client_has_passed_over_do_not_wait(broker: Broker) -> None:
+    told = statistics(of_0=108, of_1=108)
+    told["topics"][TOPIC]["partitions"]["0"]["app_offset"] = 108
+    assert broker.lag.measured(told, {0: 90, 1: 100}, ()) == 8
+    assert broker.lag.measured(told, {0: 90, 1: 100}, {0}) == 26, "what is paused was given back"
 
 
 def test_the_broker_is_asked_for_the_ends_of_what_is_paused_and_never_waited_for(broker: Broker) -> None:
