@@ -195,7 +195,8 @@ def _threshold(evaluated: Evaluated, chart: str) -> str:
     return (
         _charts([chart])
         + _note(
-            "Blue: normal pictures; red: defective ones; dashed: the threshold. Scores beyond the axis are at its ends."
+            "Blue: normal pictures; red: defective ones, each as shares of their own number; dashed: the threshold. "
+            "Scores beyond the axis are at its ends."
         )
         + f"<p>A picture is rejected above a score of {manifest.threshold:.4g}. Promised in training:</p>"
         + f"<ul>{said}</ul>"

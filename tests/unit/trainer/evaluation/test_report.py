@@ -136,6 +136,7 @@ def test_every_figure_that_is_shown_is_explained(material: dict[str, Any], tmp_p
     for label, meaning in FIGURES.values():
         assert f"{label}: {meaning}" in text
     assert "dashed: guessing" in text
+    assert "each as shares of their own number" in text
 
 
 def test_why_a_file_was_not_inspected_is_text_and_no_number(material: dict[str, Any], tmp_path: Path) -> None:
