@@ -82,6 +82,8 @@ def write_report(folder: Path, evaluated: Evaluated) -> None:
     manifest, figures = evaluated.manifest, evaluated.figures
     normal, abnormal = evaluated.normals.scores, evaluated.abnormals.scores
     scores, defective = np.concatenate([normal, abnormal]), np.arange(len(normal) + len(abnormal)) >= len(normal)
+    inspections = (*evaluated.normals.inspections, *evaluated.abnormals.inspections)
+    rejected = np.array([each.rejected for each in inspections], np.bool_)
     title = f"{manifest.product}: evaluation of {manifest.version}"
     sections = [
         f"<h1>{escape(title)}</h1><p class=note>{datetime.now(UTC):%Y-%m-%d %H:%M} UTC</p>",
@@ -104,7 +106,7 @@ def write_report(folder: Path, evaluated: Evaluated) -> None:
             )
         )
     sections += [
-        _section("Verdicts against the truth", _confusion(Confusion.of(scores > manifest.threshold, defective))),
+        _section("Verdicts against the truth", _confusion(Confusion.of(rejected, defective))),
         _section("Kinds of defect", _kinds(evaluated)),
         _section("Worst misses", _worst(evaluated, evaluated.abnormals, missed=True)),
         _section("Worst false rejects", _worst(evaluated, evaluated.normals, missed=False)),

@@ -1,15 +1,17 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from typing_extensions import override
 
 from services.trainer.errors import TrainingError
 from services.trainer.evaluation.evaluate import evaluate
-from services.trainer.evaluation.report import FIGURES
+from services.trainer.evaluation.report import FIGURES, Evaluated, write_report
 from services.trainer.train import train
 from tests.unit.trainer.conftest import RECIPE, colour_engine, draw, draw_mask
 
@@ -144,3 +146,19 @@ def test_why_a_file_was_not_inspected_is_text_and_no_number(material: dict[str, 
     evaluate(**material, report=tmp_path / "report")
     source = (tmp_path / "report" / "index.html").read_text()
     assert "<td>no.png</td><td>no picture in 10 bytes" in source
+
+
+def test_verdicts_in_the_table_are_those_that_were_counted(material: dict[str, Any], tmp_path: Path) -> None:
+    """A score just above a threshold is no 32-bit number above it."""
+    evaluated: list[Evaluated] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.trainer.evaluation.evaluate.write_report", lambda _, each: evaluated.append(each))
+        evaluate(**material, report=tmp_path / "report")
+    (judged,) = evaluated
+    lowest = min(each.score for each in judged.normals.inspections)
+    manifest = judged.manifest.model_copy(update={"threshold": float(np.nextafter(lowest, -np.inf))})
+    rejected = tuple(replace(each, rejected=each.score > manifest.threshold) for each in judged.normals.inspections)
+    normals = replace(judged.normals, inspections=rejected)
+    source = write_report(tmp_path / "page", replace(judged, manifest=manifest, normals=normals)).read_text()
+    count = len(rejected)
+    assert f"<td>normal</td><td class=number>0</td><td class=number>{count}</td>" in source
