@@ -1,5 +1,6 @@
 """The `chipsieve` command: every part of it, in one place."""
 
+import io
 import logging
 import os
 import sys
@@ -62,6 +63,8 @@ def chipsieve(
 
 def main() -> None:
     """Run the command; what Chipsieve itself raises ends it with one line on standard error and status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale has no letters for is escaped, and ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Standard output belongs to the command's own answer; what libraries have to say goes to standard error.
     configure_logs(LogSettings(level="WARNING"))
     # Not what librdkafka has to say of each connection: a command tells by itself, once, that nobody answered.

@@ -62,3 +62,9 @@ def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
     shown = chipsieve("explain", "--help", COLUMNS="80").stdout
     paragraph = shown[shown.index("Finds the verdict") : shown.index("Arguments")].splitlines()
     assert min(map(len, map(str.strip, paragraph[:3]))) > 60
+
+
+def test_what_the_locale_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
+    done = chipsieve("token", "Linie ラ", PYTHONIOENCODING="latin-1", HOME=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"Linie \\u30e9"' in done.stdout
