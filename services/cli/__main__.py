@@ -62,7 +62,7 @@ def chipsieve(
 
 
 def main() -> None:
-    """Run the command; what Chipsieve itself raises ends it with one line on standard error and status 1."""
+    """Run the command; what Chipsieve or the system refuses ends it with one line on standard error and status 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale has no letters for is escaped, and ends no command
         sys.stdout.reconfigure(errors="backslashreplace")
     # Standard output belongs to the command's own answer; what libraries have to say goes to standard error.
@@ -73,7 +73,10 @@ def main() -> None:
         typer.echo(f"chipsieve: {variable} sets nothing{f': is {meant} meant?' if meant else ''}", err=True)
     try:
         app()
-    except ChipsieveError as error:
+    except (
+        ChipsieveError,
+        OSError,
+    ) as error:  # the system's names what may not be entered, or says that a disk is full
         typer.echo(f"chipsieve: {error}", err=True)
         sys.exit(1)
     except SystemExit as end:

@@ -76,7 +76,13 @@ class FolderWatch:
         self._unmoved: dict[tuple[Path, _Version], tuple[str, str]] = {}
         """Files that were dealt with and could not be moved → where to, and why not."""
         self._complaints = _Complaints()
-        if not folder.is_dir():
+        try:
+            is_there = folder.is_dir()
+        except OSError as error:
+            raise ConfigurationError(
+                f"CHIPSIEVE_GATEWAY__WATCH_DIR is {folder}, which cannot be looked at ({error.strerror}): allow it"
+            ) from error
+        if not is_there:
             raise ConfigurationError(f"{folder} is no folder: correct CHIPSIEVE_GATEWAY__WATCH_DIR")
         for name in (DONE, REFUSED):
             try:

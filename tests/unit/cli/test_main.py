@@ -68,3 +68,21 @@ def test_what_the_locale_has_no_letters_for_is_escaped(tmp_path: Path) -> None:
     done = chipsieve("token", "Linie ラ", PYTHONIOENCODING="latin-1", HOME=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert '"Linie \\u30e9"' in done.stdout
+
+
+def test_a_path_that_the_system_refuses_is_told_without_a_traceback() -> None:
+    done = chipsieve("feed", "--line", "line-1", "--product", "p", "n" * 256)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("chipsieve: [Errno 36] File name too long")
+
+
+def test_a_full_disk_below_standard_output_is_told_without_a_traceback() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "token", "line-1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "chipsieve: [Errno 28] No space left on device\n")

@@ -279,6 +279,11 @@ def test_a_folder_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> 
         watch(tmp_path / "nowhere", FakeProducer())
 
 
+def test_a_folder_that_the_system_does_not_show_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"WATCH_DIR is .* cannot be looked at \(File name too long\)"):
+        watch(tmp_path / ("n" * 256), FakeProducer())
+
+
 def test_the_watch_goes_on_after_an_outage_and_ends_when_told(tmp_path: Path) -> None:
     stopped = threading.Event()
     producer = StopsTheWatch(stopped)
