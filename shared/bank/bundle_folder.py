@@ -102,7 +102,7 @@ def _read(directory: Path) -> tuple[Manifest, dict[str, bytes]]:
 
 
 def _replace(directory: Path, files: Mapping[str, bytes]) -> None:
-    token = uuid.uuid4().hex
+    token = uuid.uuid4().hex[:8]  # the names are then as long as the one that `check_writable` tries
     new, old = (directory.with_name(f".{directory.name}.{kind}-{token}") for kind in ("new", "old"))
     new.mkdir()
     try:

@@ -315,6 +315,18 @@ def test_a_bundle_that_the_system_does_not_give_is_said(written: Path, monkeypat
         check_writable(written)
 
 
+def test_a_name_that_is_too_long_is_refused_before_the_work(tmp_path: Path) -> None:
+    for length in range(230, 256):
+        folder = tmp_path / ("n" * length)
+        try:
+            check_writable(folder)
+        except UnwritableBundle:
+            break
+        write_bundle(folder, make())
+    assert length < 255
+    assert folder.with_name("n" * (length - 1)).exists()
+
+
 def test_a_mounted_folder_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
     with pytest.raises(UnwritableBundle, match=r"where a file system is mounted.*name a folder in it"):
