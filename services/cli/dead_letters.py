@@ -1,6 +1,7 @@
 """`chipsieve dead-letters`: what could not be processed, and sending it back once the cause is repaired."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,7 +127,8 @@ def opened(*, to_send: bool = False) -> Iterator[Mailbox]:
 
 
 def _transactional_producer(settings: Settings, topics: Topics) -> Producer:
-    producer = Producer(transactional_producer_config(settings.kafka, topics, replay_group(settings)))
+    config = transactional_producer_config(settings.kafka, topics, replay_group(settings))
+    producer = Producer(config, logger=logging.getLogger("librdkafka"))
     try:
         producer.init_transactions(ADMIN_TIMEOUT_S)
     except KafkaException as error:

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.cli import dead_letters
 from services.cli.dead_letters import Selection, parse_time
 from services.cli.replay import (
     Ledger,
@@ -22,7 +23,7 @@ from services.cli.replay import (
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
 from shared.kafka import BrokerUnavailable
-from shared.settings import KafkaSettings
+from shared.settings import KafkaSettings, Settings
 from shared.topics import load_topics
 from shared.wire.codec import Codec
 from tests.registry_double import RegistryInMemory
@@ -253,3 +254,13 @@ def test_a_replay_whose_broker_went_away_leaves_no_transaction_open():
         send(producer)
 
     assert producer.calls[-1] == "abort_transaction"
+
+
+def test_a_replay_writes_nothing_of_its_clients_to_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dead_letters, "ADMIN_TIMEOUT_S", 0.5)
+    monkeypatch.setenv("CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")  # nothing listens there
+    with pytest.raises(BrokerUnavailable):
+        dead_letters._transactional_producer(Settings(), TOPICS)
+    assert capfd.readouterr().err == ""
