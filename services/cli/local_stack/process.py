@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from services.cli.local_stack import launch
-from services.cli.local_stack.errors import ServerFailed
+from services.cli.local_stack.errors import DirectoryUnusable, ServerFailed
 
 # The kernel counts starts in ticks since boot; boot time itself is known to the second and moves when the clock is set.
 START_TOLERANCE_S = 1.0
@@ -41,12 +41,16 @@ class Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record at `path`, or None where nothing was started."""
+    """The record at `path`, or None where nothing was started. Raises `DirectoryUnusable` where it is damaged."""
     try:
         content = json.loads(path.read_text())
         return Record(pid=int(content["pid"]), started=float(content["started"]))
     except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError) as error:  # a machine that lost its power may have kept an empty file
+        raise DirectoryUnusable(
+            f"{path} is damaged ({error}): end {path.stem} by hand if it still runs, remove the file, start again"
+        ) from error
 
 
 def start(

@@ -274,6 +274,11 @@ def _choose_ports(directory: Path, wanted: Mapping[str, int | None], running: Co
     remembered = _remembered_ports(directory)
     for name in set(NAMES) & set(running):
         port = wanted.get(name)
+        if name not in remembered:
+            raise DirectoryUnusable(
+                f"{directory / 'ports.json'} does not say on which port {name} runs: run `chipsieve local down`, "
+                "then start again"
+            )
         if port not in {None, remembered[name]}:
             raise PortTaken(f"{name} runs on port {remembered[name]}, not {port}: run `chipsieve local down` first")
     kept = {name: port for name, port in remembered.items() if not set(OWNERS[name]).isdisjoint(running)}

@@ -50,6 +50,25 @@ def test_a_running_server_is_not_moved_to_another_port(tmp_path: Path) -> None:
     assert (found["redis"].running, found["redis"].address) == (False, None)
 
 
+def test_a_running_server_whose_port_was_forgotten_is_told_with_what_to_do(tmp_path: Path) -> None:
+    """This very process stands in for a broker that runs."""
+    (tmp_path / "run").mkdir()
+    ours = psutil.Process()
+    (tmp_path / "run" / "kafka.json").write_text(json.dumps({"pid": ours.pid, "started": ours.create_time()}))
+    with pytest.raises(DirectoryUnusable, match=r"ports.json does not say on which port kafka runs: run `.* down`"):
+        stack.up(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pid": null, "started": 1}'])
+def test_a_damaged_record_of_a_server_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "lock").touch()
+    (tmp_path / "run" / "kafka.json").write_text(content)
+    for act in (stack.up, stack.down, stack.status):
+        with pytest.raises(DirectoryUnusable, match=r"kafka.json is damaged .*: end kafka by hand .*, remove the file"):
+            act(tmp_path)
+
+
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DirectoryUnusable, match=f"{tmp_path}/file/stack"):
