@@ -224,7 +224,9 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     trace: TraceSettings = TraceSettings()
     topic_prefix: str = Field(
-        default="", description="put before every topic name and consumer group; lets plants share a cluster"
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,200}$",  # as Kafka names topics, of 249 characters at most
+        description="put before every topic name and consumer group; lets plants share a cluster",
     )
 
     def __init__(self, **values: Any) -> None:

@@ -35,6 +35,15 @@ def test_a_wrong_value_is_named_with_its_variable_and_what_is_wanted(monkeypatch
     assert "CHIPSIEVE_LOG__FORMAT is 'xml': Input should be 'auto', 'json' or 'console'" in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", ["plant 1/", "größe-", "p" * 201])
+def test_a_prefix_by_which_kafka_would_name_no_topic_is_refused(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHIPSIEVE_TOPIC_PREFIX", "Plant_1.east-")
+    assert Settings().topic_prefix == "Plant_1.east-"
+    monkeypatch.setenv("CHIPSIEVE_TOPIC_PREFIX", prefix)
+    with pytest.raises(ConfigurationError, match=f"^CHIPSIEVE_TOPIC_PREFIX is '{prefix}': "):
+        Settings()
+
+
 @pytest.mark.parametrize(
     ("settings", "variable"),
     [(ExtractorSettings, "CHIPSIEVE_IMAGES__ROOT"), (GatewaySettings, "CHIPSIEVE_GATEWAY__WATCH_DIR")],
