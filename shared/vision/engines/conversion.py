@@ -35,7 +35,7 @@ def converted_graphs(recipe: Recipe, cache_dir: Path) -> dict[int, Path]:
             (cache_dir / "openvino").mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache_dir / "openvino", prefix=".converting-") as work:
                 made = {size: Path(work) / str(size) for size in missing}
-                _convert(recipe, {size: folder / GRAPH_FILE for size, folder in made.items()})
+                _convert(recipe, {size: folder / GRAPH_FILE for size, folder in made.items()}, cache_dir)
                 for size in missing:
                     _put(made[size], folders[size])
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -68,7 +68,7 @@ def _key(recipe: Recipe, input_size: int) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _convert(recipe: Recipe, paths: dict[int, Path]) -> None:
+def _convert(recipe: Recipe, paths: dict[int, Path], cache_dir: Path) -> None:
     why = own_process.run(
         "shared.vision.engines.convert",
         json.dumps(recipe.to_json()),
@@ -78,5 +78,6 @@ def _convert(recipe: Recipe, paths: dict[int, Path]) -> None:
     )
     if why:
         raise ConversionFailed(
-            f"{recipe.backbone} could not be converted to OpenVINO: {why}; mend the recipe or the installation"
+            f"{recipe.backbone} could not be converted to OpenVINO: {why}; make room in {cache_dir} "
+            "(CHIPSIEVE_CACHE_DIR), or mend the recipe or the installation"
         )

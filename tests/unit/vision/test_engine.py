@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shared.vision.backbone import load_backbone
 from shared.vision.cache import default_cache_dir
 from shared.vision.engine import Engine
-from shared.vision.engines import openvino, precision
+from shared.vision.engines import conversion, openvino, precision
 from shared.vision.engines.loading import load_engine
 from shared.vision.errors import ConversionFailed, UnknownBackbone, UnsupportedPrecision
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
@@ -178,6 +178,15 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(ConversionFailed, match="point CHIPSIEVE_CACHE_DIR to a folder that can be written"):
         load_engine("openvino", DEFAULT_RECIPE, cache_dir=tmp_path / "file")
+
+
+def test_a_graph_for_which_there_is_no_room_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "RuntimeError: basic_ios::clear: iostream error"  # all that OpenVINO says of a full disk
+    monkeypatch.setattr(conversion.own_process, "run", lambda *_, **__: said)
+    with pytest.raises(ConversionFailed, match=f"{said}; make room in {tmp_path} .CHIPSIEVE_CACHE_DIR., or mend"):
+        load_engine("openvino", DEFAULT_RECIPE, cache_dir=tmp_path)
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
