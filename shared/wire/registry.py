@@ -102,7 +102,10 @@ class SchemaRegistry:
         reason, and `RegistryUnavailable`.
         """
         # Before the first version: a registry's default may be NONE, and then nothing would ever be refused.
-        self._ask(lambda: self._client.set_compatibility(topic.subject, topic.compatibility))
+        try:
+            self._ask(lambda: self._client.set_compatibility(topic.subject, topic.compatibility))
+        except SchemaRegistryError:  # another set it for the first time at the same moment
+            self._ask(lambda: self._client.set_compatibility(topic.subject, topic.compatibility))
         schema = Schema(source or schema_source(topic.event), "AVRO")
         try:
             schema_id: int | None = self._ask(lambda: self._client.register_schema(topic.subject, schema))

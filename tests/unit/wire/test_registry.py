@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from shared.errors import ConfigurationError
 from shared.settings import RegistrySettings
@@ -189,6 +190,22 @@ def test_the_compatibility_is_set_before_the_schema_is_registered(played: Played
     ]
     assert played.asked[0][2]["compatibility"] == "FULL_TRANSITIVE"
     assert json.loads(played.asked[1][2]["schema"]) == json.loads(schema_source(IMAGES.event))
+
+
+def test_a_compatibility_that_another_sets_at_the_same_moment_is_set_again(
+    played: Played, registry: SchemaRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    played.answers["POST", "/subjects/images-value/versions"] = (200, {"id": 7})
+    answers = [SchemaRegistryError(409, 0, "A rule named 'COMPATIBILITY' already exists."), None]
+
+    def set_compatibility(*_: object) -> None:
+        if refused := answers.pop(0):
+            raise refused
+
+    monkeypatch.setattr(registry._client, "set_compatibility", set_compatibility)
+
+    assert registry.register(IMAGES).schema_id == 7
+    assert answers == []
 
 
 def test_a_refused_schema_is_incompatible_with_the_registrys_reason(played: Played, registry: SchemaRegistry):
