@@ -73,10 +73,8 @@ def main() -> None:
         typer.echo(f"chipsieve: {variable} sets nothing{f': is {meant} meant?' if meant else ''}", err=True)
     try:
         app()
-    except (
-        ChipsieveError,
-        OSError,
-    ) as error:  # the system's names what may not be entered, or says that a disk is full
+    # The system's own names what may not be entered, or says that a disk is full.
+    except (ChipsieveError, OSError) as error:
         typer.echo(f"chipsieve: {error}", err=True)
         sys.exit(1)
     except SystemExit as end:
