@@ -204,7 +204,7 @@ def test_a_compatibility_that_another_sets_at_the_same_moment_is_set_again(
 
     monkeypatch.setattr(registry._client, "set_compatibility", set_compatibility)
 
-    assert registry.register(IMAGES).schema_id == 7
+    assert registry.register(IMAGES) == 7
     assert answers == []
 
 
