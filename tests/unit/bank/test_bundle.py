@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from shared.bank.errors import CorruptBundle, NotABundle, UnreadableBundle, Unwr
 from shared.bank.manifest import ArrayEntry, Manifest, _canonical, content_hash
 from shared.vision.memory_bank import LayerBank
 from shared.vision.recipe import Layer, Recipe
-from tests.banks import EPOCH, assert_same, make, make_bank, make_graphs
+from tests.banks import EPOCH, assert_same, make, make_bank, make_graphs, make_head
 
 LAYERS = st.builds(
     Layer,
@@ -248,6 +249,8 @@ def test_a_bank_that_is_not_its_manifests_is_not_written(tmp_path: Path) -> None
     bundle = make()
     with pytest.raises(CorruptBundle, match="is not what its manifest"):
         write_bundle(tmp_path / "bundle", Bundle(bundle.manifest, make_bank(threshold=1.0)))
+    with pytest.raises(CorruptBundle, match="is not what its manifest"):
+        write_bundle(tmp_path / "bundle", Bundle(bundle.manifest, replace(bundle.bank, head=make_head())))
     with pytest.raises(CorruptBundle, match="are not those that its manifest lists"):
         write_bundle(tmp_path / "bundle", Bundle(bundle.manifest, make_bank(seed=9, version=bundle.manifest.version)))
     assert list(tmp_path.iterdir()) == []
@@ -274,7 +277,7 @@ def test_a_bundle_is_written_into_an_empty_folder_and_through_a_link(tmp_path: P
 @pytest.mark.parametrize("others", [["holiday.jpg"], ["manifest.json"], ["holiday.jpg", "manifest.json", "layer0.npy"]])
 def test_a_folder_that_is_no_bundle_is_never_overwritten(tmp_path: Path, others: list[str]) -> None:
     for name in others:
-        (tmp_path / name).write_text("{}")
+        (tmp_path / name).write_text('{"manifest_version": 1}')
     with pytest.raises(NotABundle, match="holds something other than a bundle"):
         write_bundle(tmp_path, make())
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
@@ -286,11 +289,12 @@ def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
         write_bundle(tmp_path / "bundle", make())
 
 
-def test_a_bundle_with_something_of_the_users_in_it_is_not_overwritten(written: Path) -> None:
-    (written / "notes.txt").write_text("do not lose")
+@pytest.mark.parametrize("name", ["notes.txt", "layer0.png", "embeddings.npy"])
+def test_a_bundle_with_something_of_the_users_in_it_is_not_overwritten(written: Path, name: str) -> None:
+    (written / name).write_text("do not lose")
     with pytest.raises(NotABundle):
         write_bundle(written, make(seed=1))
-    assert (written / "notes.txt").read_text() == "do not lose"
+    assert (written / name).read_text() == "do not lose"
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,6 +303,23 @@ def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkey
 
     monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(UnwritableBundle, match="no space"):
+        write_bundle(written, make(seed=1))
+    assert read_bundle(written).manifest == make().manifest
+    assert [path.name for path in written.parent.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_that_cannot_be_put_into_its_place_leaves_the_old_one(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def rename_no_new_bundle(path: Path, target: Path) -> Path:
+        if ".new-" in path.name:
+            raise OSError("no such device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_no_new_bundle)
+    with pytest.raises(UnwritableBundle, match="no such device"):
         write_bundle(written, make(seed=1))
     assert read_bundle(written).manifest == make().manifest
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]

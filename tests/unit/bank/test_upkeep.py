@@ -20,8 +20,10 @@ from tests.banks import UPKEEP_FIGURES as FIGURES
 from tests.banks import WEIGHTS, make_bank, make_head, make_patch_head, make_upkeep
 
 
-def negative_scales() -> DefectPatches:
-    return DefectPatches(np.ones((1, 2, 3), np.int8), -np.ones((1, 2), np.float32), np.zeros((1, 2), np.int32))
+def patches(scale: float = 1, place: int = 0) -> DefectPatches:
+    return DefectPatches(
+        np.ones((1, 2, 3), np.int8), np.full((1, 2), scale, np.float32), np.array([[0, place]], np.int32)
+    )
 
 
 def written(folder: Path, upkeep: Upkeep, head: Head | None = None, patch_head: PatchHead | None = None) -> Path:
@@ -89,7 +91,8 @@ def test_a_bundle_with_both_takes_the_place_of_itself(tmp_path: Path) -> None:
         ({"group_of": np.array([0, -1, 1], np.int32)}, "a group that has no name"),
         ({"figures": replace(FIGURES, grids=((8, 8), (3, 3)))}, "outside their grid"),
         ({"figures": replace(FIGURES, defects=("a.png", "b.png"))}, "outside their grid or their list"),
-        ({"layers": (negative_scales(), negative_scales())}, "scales and places do not fit"),
+        ({"layers": (patches(scale=-1), patches())}, "scales and places do not fit"),
+        ({"layers": (patches(), patches(place=-1))}, "outside their grid"),
         ({"figures": replace(FIGURES, grids=((8, 8), (4, 4), (2, 2)))}, "has no array 'upkeep.defects2"),
         ({"figures": replace(FIGURES, grids=())}, "belong to nothing that the manifest describes"),
     ],
