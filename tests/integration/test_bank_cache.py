@@ -142,6 +142,17 @@ def test_the_background_thread_follows_by_itself(shared_valkey: Valkey, namespac
         wait_until(lambda: {bank.version for bank in banks.held()} == {version_of(old), version_of(new)})
 
 
+def test_what_was_taken_before_the_first_chip_is_followed_too(
+    shared_valkey: Valkey, namespace: str, store: BankStore
+) -> None:
+    store.publish(make(seed=1))
+    new = make(seed=2, minute=1)
+    with BankCache(BankStore(shared_valkey.settings, namespace=namespace), poll_seconds=0.01) as banks:
+        banks.preload()
+        store.publish(new)
+        wait_until(lambda: [bank.version for bank in banks.held()] == [version_of(new)])
+
+
 def test_both_spaces_are_judged_during_a_change_over(store: BankStore, banks: BankCache) -> None:
     old, new = make(seed=1), make(recipe=OTHER_RECIPE, minute=1)
     store.publish(old)
