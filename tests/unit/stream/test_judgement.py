@@ -9,6 +9,7 @@ from shared.events import (
     AlertRaised,
     ChipsSettled,
     DeadLetter,
+    Event,
     FeaturesExtracted,
     ImageCaptured,
     SettledChip,
@@ -25,7 +26,7 @@ from shared.wire.codec import PREFIX, Codec
 from shared.wire.errors import RegistryUnavailable
 from tests.events_of_chips import NOON, image_captured
 from tests.registry_double import RegistryInMemory
-from tests.toy_stage import NoSuchProduct, ToyStep
+from tests.toy_stage import NoSuchProduct, OnceStep, ToyStep
 
 TOPICS = load_topics()
 REGISTRY = RegistryInMemory()
@@ -201,14 +202,14 @@ def test_a_step_that_is_not_ready_for_records_that_it_was_not_given_is_not_ready
     assert (judgement.remaining, judgement.waiting_for) == (tuple(batch), {0: "somebody else's"})
 
 
-def test_a_schema_that_cannot_be_looked_up_now_holds_up_its_partition_alone():
+@pytest.mark.parametrize("step", [ToyStep(), OnceStep()])
+def test_a_schema_that_cannot_be_looked_up_now_holds_up_its_partition_alone(step: ToyStep):
     class NewSchema(Codec):
         def decode(self, data: bytes | None, expect: type) -> object:
             if data == b"of a new schema":
                 raise RegistryUnavailable("down")
             return super().decode(data, expect)
 
-    step = ToyStep()
     here, behind = chips("p", "p")
     elsewhere = received(image_captured(b"picture", 5), 0, 1)
     batch = [replace(here, value=b"of a new schema"), behind, elsewhere]
@@ -223,6 +224,22 @@ def test_while_the_registry_is_away_nothing_is_given_up():
     batch = chips("p", "p")
     judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
     assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), {0: "down"})
+
+
+@pytest.mark.parametrize("product", ["p", "poison"])
+def test_a_registry_that_is_away_for_a_moment_changes_no_outcome(product: str):
+    class AwayAtFirst(Codec):
+        failures = iter([RegistryUnavailable("down")])
+
+        def encode(self, event: Event) -> bytes:
+            for failure in self.failures:
+                raise failure
+            return super().encode(event)
+
+    judging = judge(codec=AwayAtFirst(REGISTRY, TOPICS))
+    with pytest.raises(RegistryUnavailable):
+        judging.judge(chips(product))
+    assert judging.judge(chips(product)) == judge().judge(chips(product))
 
 
 def test_a_registry_that_is_away_is_asked_once_for_a_batch():
@@ -314,15 +331,22 @@ def test_a_record_keeps_the_time_it_was_produced():
     assert chips("p")[0].timestamp == datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-class OnceStep(ToyStep):
-    takes_each_chip_once = True
-
-
 def test_a_chip_that_comes_again_leads_to_nothing():
     judging = judge(OnceStep())
     judging.judge(chips("p"))
     (again,) = judging.judge([received(image_captured(b"picture", 0, product="p"), 7)]).settled
     assert (again.outputs, again.repeated, again.says_nothing) == ((), True, True)
+
+
+def test_a_chip_whose_outcome_was_not_committed_is_judged_when_it_is_read_again():
+    judging = judge(OnceStep())
+    batch = [*chips("p"), received(image_captured(b"picture", 1), 0, 1)]
+    kept = judging.judge(batch).kept
+    judging.forget([0])
+    assert [record.repeated for record in judging.judge(batch).settled] == [False, True]
+    judging.forget([0])
+    judging.recall(0, {ChipsSettled: [CODEC.decode(kept[0].value, ChipsSettled)]})
+    assert [record.repeated for record in judging.judge(batch).settled] == [True, True]
 
 
 def test_as_many_chips_are_read_back_as_are_remembered():

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.identity import headers_of
-from shared.stream import partitions
+from shared.stream import loop, partitions
 from shared.stream.deadline import NOTHING
 from shared.stream.errors import (
     ClientFailed,
@@ -171,15 +171,17 @@ def test_on_revocation_the_batch_in_flight_is_committed_and_the_rest_dropped():
     assert [event_id for event_id in committed if event_id not in of_revoked] == ids(*range(20, 30))
 
 
-def revoke_once_a_batch_is_in_flight(stage: Stage) -> None:
+def revoke_once_a_batch_is_in_flight(stage: Stage, *, goes_on_first: bool = True) -> None:
     stage.step.may_go_on.clear()
 
     def look() -> None:
         if not stage.step.batches:
             stage.consumer.between_polls.append(look)
             return
-        stage.step.may_go_on.set()
+        if goes_on_first:
+            stage.step.may_go_on.set()
         stage.consumer.revoke({0})
+        stage.step.may_go_on.set()
 
     stage.consumer.between_polls.append(look)
 
@@ -190,6 +192,13 @@ def test_the_batch_in_flight_is_committed_before_its_partition_goes():
     assert stage.run() == ids(*range(4))
     assert stage.vitals.partitions == frozenset()
     assert REGISTRY.get_sample_value("chipsieve_assigned_partitions", {"stage": "toy"}) == 0
+
+
+def test_a_batch_that_its_partition_cannot_wait_for_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "REVOKE_BUDGET_S", 0.0)
+    stage = Stage(log_of(range(10), range(20, 30)))
+    revoke_once_a_batch_is_in_flight(stage, goes_on_first=False)
+    assert stage.run() == ids(*range(20, 30))
 
 
 def test_what_fails_while_a_partition_goes_ends_the_stage():

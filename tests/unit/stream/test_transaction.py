@@ -20,19 +20,26 @@ TOO_LARGE = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large"
 
 
 class ProducerDouble:
-    """Notes the calls made, and fails the named ones with what is next in line for them."""
+    """Notes the calls made, and answers the named ones by what is next in line for them: a failure, or a number."""
 
-    def __init__(self, calls: list[str], failures: dict[str, deque]) -> None:
+    def __init__(self, calls: list[str], answers: dict[str, deque]) -> None:
         self._calls = calls
-        self._failures = failures
+        self._answers = answers
         self.arguments: dict[str, tuple[Any, ...]] = {}
+        self.named: dict[str, dict[str, Any]] = {}
+        self.report: KafkaError | None = None
+        """What is told of each record's delivery."""
 
     def __getattr__(self, name: str):
-        def call(*arguments: object, **named: object) -> None:
+        def call(*arguments: object, **named: Any) -> Any:
             self._calls.append(name)
-            self.arguments[name] = arguments
-            if failure := (self._failures.get(name) or deque([None])).popleft():
-                raise failure
+            self.arguments[name], self.named[name] = arguments, named
+            if "on_delivery" in named:
+                named["on_delivery"](self.report, None)
+            answer = (self._answers.get(name) or deque([None])).popleft()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer() if callable(answer) else answer
 
         return call
 
@@ -82,6 +89,15 @@ def test_a_transaction_is_outputs_then_offsets_then_commit():
     assert setup.calls == ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
 
 
+def test_a_record_goes_to_its_partition_with_its_headers():
+    setup = Setup()
+    output = Output("features", 5, b"line-1", b"value", [("chip_id", b"c")], None)
+    setup.transactions.commit([output], {}, {}, "membership")
+    assert setup.producer.arguments["produce"] == ("features", b"value", b"line-1")
+    named = setup.producer.named["produce"]
+    assert (named["partition"], named["headers"]) == (5, [("chip_id", b"c")])
+
+
 def test_a_note_is_committed_with_the_offset_of_its_partition():
     setup = Setup()
     setup.commit()
@@ -99,6 +115,31 @@ def test_a_slot_is_opened_by_ending_what_was_left_open_in_every_output_and_the_o
         "send_offsets_to_transaction",
         "abort_transaction",
     ]
+
+
+def open_again(**answers: list) -> Setup:
+    setup = Setup()
+    setup.failures |= {name: deque(of_call) for name, of_call in answers.items()}
+    assert setup.transactions.open("membership")
+    return setup
+
+
+def test_a_slot_is_opened_before_the_worker_is_a_member():
+    setup = open_again(send_offsets_to_transaction=[ABORTABLE])
+    assert (setup.producers, setup.calls[-1]) == (1, "abort_transaction")
+
+
+@pytest.mark.parametrize("answers", [{"flush": [1]}, {"send_offsets_to_transaction": [AWAY]}])
+def test_a_slot_is_not_open_until_the_broker_has_acknowledged_all_that_opens_it(answers: dict[str, list]):
+    setup = open_again(**answers)
+    assert (setup.producers, setup.calls.count("abort_transaction")) == (2, 1)
+
+
+def test_a_slot_that_the_broker_does_not_open_keeps_no_worker_that_is_told_to_stop():
+    setup = Setup(init_transactions=[AWAY] * 1000)
+    setup.stopping.set()
+    assert not setup.transactions.open("membership")
+    assert (setup.producers, setup.calls) == (1, ["init_transactions"])
 
 
 def test_a_full_queue_is_waited_for():
@@ -131,6 +172,14 @@ def test_a_record_too_large_is_named_by_its_source():
     setup.failures["commit_transaction"] = deque([ABORTABLE])
     with pytest.raises(TransactionAborted, match="not a member"):  # the next transaction's failure is its own
         setup.commit()
+
+
+def test_a_record_that_the_broker_finds_too_large_later_is_named_too():
+    setup = Setup(commit_transaction=[ABORTABLE])
+    setup.producer.report = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "too large")
+    with pytest.raises(OutputRefused) as refused:
+        setup.commit()
+    assert refused.value.sources == {Source("images", 0, 3)}
 
 
 def test_a_topic_that_the_user_may_not_write_to_is_named_with_the_remedy():
@@ -173,8 +222,11 @@ def test_so_it_is_where_a_slot_is_opened_again():
         setup.commit()
 
 
-def test_another_process_in_the_slot_ends_this_one():
-    setup = Setup(commit_transaction=[FENCED])
+@pytest.mark.parametrize(
+    "failures", [{"commit_transaction": [FENCED]}, {"commit_transaction": [ABORTABLE], "abort_transaction": [FENCED]}]
+)
+def test_another_process_in_the_slot_ends_this_one(failures: dict[str, list]):
+    setup = Setup(**failures)
     with pytest.raises(Fenced, match="toy-0"):
         setup.commit()
 
@@ -188,6 +240,16 @@ def test_a_commit_that_the_broker_does_not_answer_in_time_is_asked_for_again():
     setup = Setup(commit_transaction=[AWAY, AWAY, None])
     setup.commit()
     assert setup.calls.count("commit_transaction") == 3
+
+
+def test_offsets_that_are_never_answered_for_cost_the_producer_and_the_certainty(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(transaction, "SIGN_OF_LIFE_S", 0.01)
+    answered = Flag()
+    setup = Setup(send_offsets_to_transaction=[lambda: answered.wait(timeout=60)])
+    with pytest.raises(OutcomeUnknown, match="no answer to send_offsets_to_transaction"):
+        setup.commit()
+    answered.set()
+    assert (setup.producers, setup.calls.count("commit_transaction")) == (2, 0)
 
 
 def test_a_broker_that_stays_away_costs_the_producer_and_the_certainty():
