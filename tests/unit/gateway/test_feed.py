@@ -2,6 +2,7 @@ import hashlib
 import os
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,19 +128,42 @@ def test_a_deadline_counts_from_sending(folder: Path) -> None:
     assert event.verdict_by == event.captured_at + timedelta(milliseconds=100)
 
 
-def test_a_full_queue_makes_the_feed_wait_for_earlier_pictures(folder: Path) -> None:
-    class BusyOnceAPictureIsUnderWay(FakeProducer):
-        def publish(self, event: Any) -> Any:
-            if len(self.published) == 2 and not self.told:
-                self.told = True
-                raise GatewayBusy("full")
-            return super().publish(event)
+class AcknowledgesOnceWaitedFor(FakeProducer):
+    def publish(self, event: Any) -> Any:
+        acknowledged = super().publish(event)
+        acknowledged.done = lambda: False
+        return acknowledged
 
-        told = False
 
-    producer = BusyOnceAPictureIsUnderWay()
+def test_pictures_that_are_acknowledged_after_the_last_was_sent_count(folder: Path) -> None:
+    told: list[int] = []
+    producer = AcknowledgesOnceWaitedFor()
+    assert feed(order(folder), producer, told.append).sent == 4
+    assert told == [0, 0, 0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", [FakeProducer, AcknowledgesOnceWaitedFor])
+def test_a_full_queue_makes_the_feed_wait_for_earlier_pictures(folder: Path, kind: type[FakeProducer]) -> None:
+    producer = kind()
+    publish = producer.publish
+
+    def busy_once(event: Any) -> Any:
+        if len(producer.published) == 2:
+            producer.publish = publish  # type: ignore[method-assign]  # a double of it
+            raise GatewayBusy("full")
+        return publish(event)
+
+    producer.publish = busy_once  # type: ignore[method-assign]  # a double of it
     assert feed(order(folder), producer).sent == 4
     assert len(producer.published) == 4
+
+
+def test_a_rate_spreads_pictures_evenly_from_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    now = iter([100.0, 100.0, 100.1, 101.5, 101.6, 102.0])
+    monkeypatch.setattr("services.gateway.feed.time", SimpleNamespace(monotonic=lambda: next(now), sleep=slept.append))
+    feed(order(folder, rate=2), FakeProducer())
+    assert slept == pytest.approx([0, 0.4, 0, 0])
 
 
 def test_a_picture_that_kafka_did_not_take_ends_the_feed(folder: Path) -> None:
