@@ -120,14 +120,23 @@ def test_a_record_of_which_the_broker_takes_not_even_a_dead_letter_stops_the_sta
     assert stage.consumer.committed_offsets == {}
 
 
-def test_what_is_committed_is_counted():
-    def counted() -> float:
-        forwarded = {"stage": "toy", "verdict": "FORWARDED"}
-        return REGISTRY.get_sample_value("chipsieve_chips_total", forwarded) or 0
+def test_what_is_committed_and_what_takes_no_effect_is_counted():
+    def counted() -> list[float]:
+        return [
+            REGISTRY.get_sample_value(f"chipsieve_{name}", {"stage": "toy"} | more) or 0
+            for name, more in (
+                ("chips_total", {"verdict": "FORWARDED"}),
+                ("transaction_seconds_count", {}),
+                ("transactions_aborted_total", {}),
+                ("rebalances_total", {"change": "assigned"}),
+            )
+        ]
 
     before = counted()
-    Stage(log_of(range(10))).run()
-    assert counted() == before + 10
+    stage = Stage(log_of(range(10)), batch_size=10)
+    stage.transactions.failures.append(TransactionAborted("aborted"))
+    stage.run()
+    assert [now - was for now, was in zip(counted(), before, strict=True)] == [10, 1, 1, 1]
 
 
 def test_how_long_batches_take_is_learnt_from_them():

@@ -36,7 +36,7 @@ def value(name: str, **labels: str) -> float:
 
 def test_what_goes_wrong_stands_at_nought_from_the_start() -> None:
     report.begun("new")
-    for name in ("dead_letters", "repeated", "transactions_aborted"):
+    for name in ("dead_letters", "repeated", "transactions_aborted", "records_expired", "logs_cut_short"):
         assert REGISTRY.get_sample_value(f"chipsieve_{name}_total", {"stage": "new"}) == 0
     too_late = {"stage": "new", "reason": "TOO_LATE"}
     assert REGISTRY.get_sample_value("chipsieve_uninspected_total", too_late) == 0
@@ -49,6 +49,18 @@ def test_chips_are_counted_by_verdict_line_and_product() -> None:
     assert value("chipsieve_verdicts_total", verdict="REJECT", line="a", **said) == 1
     assert value("chipsieve_verdicts_total", verdict="PASS", line="b", **said) == 1
     assert value("chipsieve_verdicts_total", verdict="FORWARDED", line="a", **said) == 0
+
+
+def test_a_chip_that_was_sent_again_counts_as_that_and_as_nothing_else() -> None:
+    report.committed("again", [settled("a", "REPEATED", due_in_s=-1, repeated=True)], 0.01)
+    of_stage = {
+        sample.name: sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.labels.get("stage") == "again" and not sample.name.endswith("_created") and sample.value
+    }
+    assert of_stage.pop("chipsieve_repeated_total") == 1
+    assert {name for name in of_stage if not name.startswith("chipsieve_transaction_seconds")} == set()
 
 
 def test_a_missed_deadline_counts_whatever_was_said() -> None:

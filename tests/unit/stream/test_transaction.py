@@ -164,6 +164,14 @@ def test_a_worker_that_is_no_longer_a_member_aborts():
     assert setup.calls[-1] == "abort_transaction"
 
 
+def test_what_only_an_abort_can_mend_is_not_tried_again_before_it():
+    late = KafkaException(KafkaError(KafkaError._TIMED_OUT, "too late", retriable=True, txn_requires_abort=True))
+    setup = Setup(commit_transaction=[late])
+    with pytest.raises(TransactionAborted, match="too late"):
+        setup.commit()
+    assert setup.calls[-2:] == ["commit_transaction", "abort_transaction"]
+
+
 def test_a_record_too_large_is_named_by_its_source():
     setup = Setup(produce=[TOO_LARGE])
     with pytest.raises(OutputRefused) as refused:
