@@ -3,6 +3,8 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 
 from services.cli import dead_letters
 from services.cli.dead_letters import Selection, parse_time
+
+
+from services.cli.dead_letters import Mailbox, Selection, _waiting, parse_time
 from services.cli.replay import (
     Ledger,
     Letter,
@@ -20,6 +25,7 @@ from services.cli.replay import (
     send_back,
     without_deadline,
 )
+from services.cli.verdicts import Chip
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
 from shared.kafka import BrokerUnavailable
@@ -104,9 +110,10 @@ def test_neighbouring_offsets_share_a_range():
 def test_the_ledger_remembers_what_was_sent_back_and_forgets_what_the_topic_no_longer_keeps():
     ledger = Ledger()
     ledger.enter([Letter(LETTER, partition=1, offset=offset) for offset in (2, 7, 8)])
+    ledger.enter([Letter(LETTER, partition=3, offset=4)])
     topic = TOPICS.topic_of(DeadLetter)
 
-    (place,) = ledger.to_commit(topic, kept_from={1: 5})
+    (place,) = ledger.to_commit(topic, kept_from={1: 7, 3: 5})
 
     assert ledger.has(Letter(LETTER, 1, 7))
     assert not ledger.has(Letter(LETTER, 1, 3))
@@ -196,6 +203,36 @@ def test_a_payload_that_cannot_be_decoded_keeps_its_bytes():
     freed = without_deadline(LETTER, TOPICS, Codec(RegistryInMemory(), TOPICS))
 
     assert freed == replace(LETTER, headers=(Header(name="chip_id", value=b"c"),))
+
+
+@pytest.mark.parametrize(("again", "sent", "sent_before"), [(False, [3], 1), (True, [0, 3], 0)])
+def test_each_letter_is_sent_back_or_counted(again: bool, sent: list[int], sent_before: int):
+    judged = replace(LETTER, event_id="judged")
+    letters = [LETTER, replace(LETTER, value=None), judged, LETTER]
+    mailbox = SimpleNamespace(
+        letters=lambda _: [Letter(letter, 0, offset) for offset, letter in enumerate(letters)],
+        ledger=Ledger({0: {0}}),
+        topics=TOPICS,
+        judged_meanwhile=lambda _: {Chip.of(judged)},
+    )
+    done = {"already_replayed": 0, "skipped": 0, "already_judged": 0}
+
+    assert [found.offset for found in _waiting(mailbox, Selection(), done, again=again)] == sent
+
+    assert done == {"already_replayed": sent_before, "skipped": 1, "already_judged": 1}
+
+
+def test_verdicts_are_looked_for_from_the_first_failure_on(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(dead_letters, "judged", lambda chips, since, *_: asked.append((set(chips), since)))
+    later = replace(LETTER, event_id="later", failed_at=NOW + timedelta(days=1))
+    found = [Letter(letter, 0, 0) for letter in (LETTER, later)]
+
+    Mailbox.judged_meanwhile(
+        SimpleNamespace(letters=lambda _: found, settings=None, topics=None, codec=None), Selection()
+    )
+
+    assert asked == [({Chip.of(LETTER), Chip.of(later)}, NOW)]
 
 
 class FailingProducer:

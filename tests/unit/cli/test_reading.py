@@ -5,10 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from services.cli import reading
 from services.cli.reading import FAR, read, read_at
+
+
+from services.cli.reading import read
+from shared.errors import ConfigurationError
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings
 from shared.topics import load_topics
@@ -26,10 +30,14 @@ class Broker:
         self.moves_leader = False
         self.assigned: list[int] = []
 
+
+        self.errors: list[int] = []
+        """Of the next questions for ends, one each."""
+        self.begins_at: dict[int, int] = {}
+
     def get_watermark_offsets(self, _place: object, *, timeout: float) -> tuple[int, int]:
-        if self.moves_leader:
-            self.moves_leader = False
-            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+        if self.errors:
+            raise KafkaException(KafkaError(self.errors.pop(0)))
         return 0, self._end
 
     def list_topics(self, name: str, *, timeout: float) -> Any:
@@ -42,6 +50,9 @@ class Broker:
 
     def assign(self, places: list[Any]) -> None:
         self.assigned += [place.offset for place in places]
+
+
+        self.begins_at = {place.partition: place.offset for place in places}
 
     def poll(self, _timeout_s: float) -> Any:
         self.polls += 1
@@ -91,7 +102,7 @@ def test_a_partition_that_does_not_tell_where_a_time_begins_is_not_taken_for_one
 
 def test_a_partition_whose_leader_changes_is_asked_again() -> None:
     broker = Broker(message(0, is_end=True), message(1, is_end=True))
-    broker.moves_leader = True
+    broker.errors = [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE]
     assert everything(broker) == []
 
 
@@ -120,3 +131,48 @@ def test_what_is_not_kept_or_was_never_committed_is_none_and_the_others_come() -
 def test_a_partition_that_gives_nothing_at_a_place_is_named() -> None:
     with pytest.raises(BrokerUnavailable, match=r"partition 0 of alerts .*leader"):
         offsets_read(Broker(), 10)
+
+
+def test_a_partition_that_does_not_answer_for_its_end_is_told_at_once() -> None:
+    broker = Broker()
+    broker.errors = [KafkaError.TOPIC_AUTHORIZATION_FAILED]
+    with pytest.raises(
+        BrokerUnavailable, match=r"partition 0 of alerts .* does not tell its end .*schemas/access.yaml"
+    ):
+        everything(broker)
+
+
+class KnowsTimes(Broker):
+    def offsets_for_times(self, places: list[Any], *, timeout: float) -> list[Any]:
+        return [TopicPartition(place.topic, place.partition, place.offset) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("where", "offset"),
+    [
+        ({"from_beginning": True}, OFFSET_BEGINNING),
+        ({"from_beginning": False}, 1000),
+        ({"from_beginning": False, "since": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, 60_000),
+        ({"from_beginning": True, "since": datetime(1970, 1, 1, 0, 1, tzinfo=UTC)}, 60_000),
+        ({"from_beginning": False, "since": datetime(1969, 1, 1, tzinfo=UTC)}, 0),
+    ],
+)
+def test_reading_begins_at_the_beginning_at_a_time_or_now(where: dict[str, Any], offset: int) -> None:
+    broker = KnowsTimes()
+    for partition in (None, 1):
+        assert list(read(broker, KafkaSettings(), ALERTS, follow=True, partition=partition, timeout_s=0, **where)) == []  # type: ignore[arg-type]  # a double
+        assert broker.begins_at == dict.fromkeys([0, 1] if partition is None else [1], offset)
+
+
+def test_what_forbids_reading_is_told_and_what_passes_is_waited_for() -> None:
+    passing, denied = (
+        SimpleNamespace(error=lambda error=error: error)
+        for error in (
+            KafkaError(KafkaError._TRANSPORT, "gone for now", retriable=True),
+            KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "denied"),
+        )
+    )
+    rest = [message(0, is_end=True), message(1, is_end=True)]
+    assert everything(Broker(passing, *rest)) == []
+    with pytest.raises(ConfigurationError, match=r"alerts cannot be read: denied; .* schemas/access.yaml"):
+        everything(Broker(denied, *rest))
