@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.local_stack import certificates
 from shared.bank.bank_cache import BankCache
+from shared.bank.connection import Connection
 from shared.bank.errors import BankUnavailable
 from shared.bank.store import BankStore
 from shared.errors import ConfigurationError
@@ -65,3 +67,14 @@ def test_a_password_file_that_is_empty_from_the_beginning_is_a_configuration_err
     password.write_text("")
     with pytest.raises(ConfigurationError, match="PASSWORD_FILE"):
         BankStore(RedisSettings(password_file=password))
+
+
+@pytest.mark.parametrize(("scheme", "checked"), [("rediss", True), ("redis", False)])
+def test_a_certificates_authority_is_for_tls_alone(tmp_path: Path, scheme: str, checked: bool) -> None:
+    certificates.make_authority(tmp_path)
+    authority = tmp_path / "ca.crt"
+    connection = Connection(RedisSettings(url=f"{scheme}://localhost", ssl_ca_location=authority))
+    options = connection.redis.connection_pool.connection_kwargs
+    assert options.get("ssl_ca_certs") == (str(authority) if checked else None)
+    without = Connection(RedisSettings(url=f"{scheme}://localhost"))
+    assert "ssl_ca_certs" not in without.redis.connection_pool.connection_kwargs
