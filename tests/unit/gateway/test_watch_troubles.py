@@ -8,6 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from services.gateway.watch import FolderWatch
+from shared.kafka import BrokerUnavailable
 from shared.logs import configure_logs
 from shared.settings import LogSettings
 from shared.wire.errors import UnwritableEvent
@@ -213,3 +215,22 @@ def test_the_watch_goes_on_after_what_nobody_expected_and_logs_it_once_with_its_
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("folder_postponed", "error")
     assert isinstance(line["exc_info"], RuntimeError)
+
+
+def test_what_goes_wrong_again_after_it_went_well_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, gone = threading.Event(), BrokerUnavailable("gone")
+    outcomes = [None, gone, gone, None, gone]
+
+    def sweep(_watch: FolderWatch, stopped: threading.Event) -> None:
+        outcome = outcomes.pop(0)
+        if not outcomes:
+            stopped.set()
+        if outcome is not None:
+            raise outcome
+
+    monkeypatch.setattr(FolderWatch, "sweep", sweep)
+    with capture_logs() as logs:
+        watch(tmp_path, FakeProducer()).run(stopped, interval_s=0.001)
+    assert [line["event"] for line in logs] == ["folder_postponed"] * 2
