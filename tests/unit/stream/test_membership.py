@@ -1,11 +1,13 @@
 """Out of touch with the group: found where it lasts, and only there."""
 
 from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from shared.stream.membership import CHECK_S, CHECKS, Given, Membership
+from shared.stream.membership import CHECK_S, CHECKS, Coordinator, Given, Membership
 
 
 class Group:
@@ -107,3 +109,61 @@ def test_a_member_that_the_coordinator_knows_is_told_so_also_where_it_has_no_par
     group.fails, group.given = False, given(set(), set())
     assert not group.check(set())
     assert group.knows_us == 1
+
+
+def test_an_answer_that_takes_long_is_no_finding(group: Group):
+    answer: Future = Future()
+    group.submit = lambda _: answer
+    assert [group.check({0, 1, 2}) for _ in range(2 * CHECKS)] == [False] * 2 * CHECKS
+    answer.set_result(given({0, 1, 2}, {0}))
+    assert not group.membership.is_out_of_touch({0, 1, 2})
+
+
+class Cluster:
+    """Describes the group `g`, in which `me` reads `images`."""
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self.fails = False
+        self.members = [
+            SimpleNamespace(member_id="another", assignment=assigned(4), target_assignment=assigned(4, 5)),
+            SimpleNamespace(member_id="me", assignment=assigned(0, 1), target_assignment=assigned(0)),
+        ]
+        self.coordinator = Coordinator(self._new_admin, lambda: "me", group="g", topic="images")
+
+    def _new_admin(self) -> Any:
+        self.clients += 1
+        return self
+
+    def describe_consumer_groups(self, names: list[str], **_options: object) -> dict[str, Future]:
+        described: Future = Future()
+        if self.fails:
+            described.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            described.set_result(SimpleNamespace(members=self.members))
+        return {"g": described} if names == ["g"] else {}
+
+
+def assigned(*partitions: int) -> SimpleNamespace:
+    elsewhere = TopicPartition("another", 9)
+    return SimpleNamespace(topic_partitions=[elsewhere, *(TopicPartition("images", each) for each in partitions)])
+
+
+def test_the_coordinator_tells_what_the_worker_itself_has_of_its_topic():
+    cluster = Cluster()
+    assert cluster.coordinator.given() == given({0, 1}, {0})
+    cluster.members[1].target_assignment = None  # a broker that tells of no targets
+    assert cluster.coordinator.given() is None
+    del cluster.members[1]
+    assert cluster.coordinator.given() is None
+    assert cluster.clients == 1
+
+
+def test_a_client_whose_broker_did_not_answer_is_not_asked_again():
+    cluster = Cluster()
+    cluster.fails = True
+    with pytest.raises(KafkaException):
+        cluster.coordinator.given()
+    cluster.fails = False
+    assert cluster.coordinator.given() == given({0, 1}, {0})
+    assert cluster.clients == 2
