@@ -188,6 +188,12 @@ def test_where_a_record_cannot_be_read_a_partition_does_not_begin() -> None:
         kept.read(Recall("settled", ChipsSettled))
 
 
+def test_where_a_transaction_stays_open_a_partition_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.stream.recall.PATIENCE_S", 0.0)
+    with pytest.raises(KafkaException, match=r"settled:0 has open transactions before 8"):
+        Kept([(b"toy", 1, 0)], []).read(Recall("settled", ChipsSettled))
+
+
 def test_metadata_that_is_no_note_is_passed_over() -> None:
     kept = Kept([(b"toy", 2, 0)], [])
     kept.note = SimpleNamespace(of=lambda partition: "somebody else's")
