@@ -94,18 +94,28 @@ def after_reading_the_pointers(monkeypatch: pytest.MonkeyPatch, happens: Callabl
     monkeypatch.setattr(BankStore, "all_active", read_a_moment_too_early)
 
 
-def test_which_version_judges_is_a_metric(store: BankStore, banks: BankCache) -> None:
+def test_which_version_judges_is_a_metric(store: BankStore, banks: BankCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> list[str]:
+        return [
+            sample.labels["version"]
+            for family in REGISTRY.collect()
+            for sample in family.samples
+            if sample.name == "chipsieve_bank_info" and sample.labels["product"] == "chip"
+        ]
+
+    second, of_another_space = make(seed=2, minute=1), make(recipe=OTHER_RECIPE, minute=2)
     store.publish(make(seed=1))
-    banks.get("chip", make().bank.feature_space)
-    store.publish(make(seed=2, minute=1))
+    banks.get("chip", SPACE)
+    for bundle in (second, of_another_space):
+        store.publish(bundle)
+        banks.refresh()
+        assert shown() == [version_of(bundle)]
+    store.rollback("chip")
     banks.refresh()
-    shown = [
-        sample.labels["version"]
-        for family in REGISTRY.collect()
-        for sample in family.samples
-        if sample.name == "chipsieve_bank_info" and sample.labels["product"] == "chip"
-    ]
-    assert shown == [make(seed=2, minute=1).manifest.version]
+    assert shown() == [version_of(second)]
+    asked = count_calls(monkeypatch, "active")
+    banks.refresh()
+    assert asked == [], "it is known to be held"
 
 
 def test_a_bank_that_made_room_is_no_version_that_judges(
