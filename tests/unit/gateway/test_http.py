@@ -44,9 +44,15 @@ def refused(answer: httpx.Response, status: int, reason: str, detail: str = "") 
     assert detail in answer.json()["detail"]
 
 
+def count(metric: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"chipsieve_{metric}_total", labels) or 0.0
+
+
 def test_a_stored_picture_is_answered_with_where_it_lies(door: TestClient, producer: FakeProducer) -> None:
+    before = count("images", source="http", outcome="STORED")
     answer = post(door)
     assert answer.status_code == 201
+    assert count("images", source="http", outcome="STORED") == before + 1
     (event,) = producer.published
     assert answer.json() == {"event_id": event.event_id, "topic": "images", "partition": 0, "offset": 0}
     assert event.image_bytes == PICTURE
@@ -137,10 +143,6 @@ def test_a_picture_that_comes_after_its_deadline_is_taken_and_found_late(
     assert post(door, verdict_by="2026-01-01T00:00:00Z").status_code == 201
     (event,) = producer.published
     assert identity_of(event).is_late(event.captured_at)
-
-
-def count(metric: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(f"chipsieve_{metric}_total", labels) or 0.0
 
 
 def test_a_picture_from_the_future_is_taken_and_its_lines_clock_told(door: TestClient, producer: FakeProducer) -> None:

@@ -20,10 +20,14 @@ from tests.unit.gateway.watched import StopsTheWatch, files, put, watch
 
 
 def test_a_picture_is_taken_in_once_and_kept_among_the_done(tmp_path: Path) -> None:
-    producer = FakeProducer()
+    def stored() -> float:
+        return REGISTRY.get_sample_value("chipsieve_images_total", {"source": "folder", "outcome": "STORED"}) or 0.0
+
+    before, producer = stored(), FakeProducer()
     watched = watch(tmp_path, producer)
     put(tmp_path, "tray/1.png")
     assert [watched.sweep(), watched.sweep()] == [1, 0]
+    assert stored() == before + 1
     assert [event.chip_id for event in producer.published] == ["tray/1.png"]
     assert files(tmp_path) == ["done/tray/1.png"]
 

@@ -126,6 +126,8 @@ def test_what_is_committed_and_what_takes_no_effect_is_counted():
             REGISTRY.get_sample_value(f"chipsieve_{name}", {"stage": "toy"} | more) or 0
             for name, more in (
                 ("chips_total", {"verdict": "FORWARDED"}),
+                ("batch_size_sum", {}),
+                ("batch_seconds_count", {}),
                 ("transaction_seconds_count", {}),
                 ("transactions_aborted_total", {}),
                 ("rebalances_total", {"change": "assigned"}),
@@ -136,7 +138,7 @@ def test_what_is_committed_and_what_takes_no_effect_is_counted():
     stage = Stage(log_of(range(10)), batch_size=10)
     stage.transactions.failures.append(TransactionAborted("aborted"))
     stage.run()
-    assert [now - was for now, was in zip(counted(), before, strict=True)] == [10, 1, 1, 1]
+    assert [now - was for now, was in zip(counted(), before, strict=True)] == [10, 20, 2, 1, 1, 1]
 
 
 def test_how_long_batches_take_is_learnt_from_them():
