@@ -21,6 +21,7 @@ from services.cli.replay import (
     ReplayFenced,
     format_ranges,
     parse_ranges,
+    replay_headers,
     replayable,
     send_back,
     without_deadline,
@@ -28,6 +29,7 @@ from services.cli.replay import (
 from services.cli.verdicts import Chip
 from shared.errors import ConfigurationError
 from shared.events import DeadLetter, Header, ImageCaptured, UninspectedReason
+from shared.identity import REPLAY_OF
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings, Settings
 from shared.topics import load_topics
@@ -203,6 +205,16 @@ def test_a_payload_that_cannot_be_decoded_keeps_its_bytes():
     freed = without_deadline(LETTER, TOPICS, Codec(RegistryInMemory(), TOPICS))
 
     assert freed == replace(LETTER, headers=(Header(name="chip_id", value=b"c"),))
+
+
+def test_a_record_that_is_sent_back_again_names_the_latest_of_its_dead_letters():
+    of_a_replay = replace(LETTER, headers=(Header(name=REPLAY_OF, value=b"extractor:images:3:2"), *LETTER.headers))
+
+    assert replay_headers(of_a_replay) == [
+        ("chip_id", b"c"),
+        ("verdict_by", b"1"),
+        (REPLAY_OF, b"extractor:images:3:17"),
+    ]
 
 
 @pytest.mark.parametrize(("again", "sent", "sent_before"), [(False, [3], 1), (True, [0, 3], 0)])
