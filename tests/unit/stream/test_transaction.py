@@ -51,10 +51,11 @@ class Setup:
         self.calls: list[str] = []
         self.failures: dict[str, deque] = {}
         self.producers = 0
+        self.signs_of_life = 0
         self.stopping = Flag()
         self.transactions = Transactions(
             self._new_producer,
-            alive=lambda: None,
+            alive=self._alive,
             stopping=self.stopping,
             slot="toy-0",
             topic="images",
@@ -65,6 +66,9 @@ class Setup:
         self.opening = list(self.calls)
         self.calls.clear()
         self.failures |= {name: deque(of_call) for name, of_call in failures.items()}
+
+    def _alive(self) -> None:
+        self.signs_of_life += 1
 
     def _new_producer(self) -> ProducerDouble:
         self.producers += 1
@@ -146,6 +150,7 @@ def test_a_full_queue_is_waited_for():
     setup = Setup(produce=[BufferError(), None])
     setup.commit()
     assert setup.calls[:4] == ["begin_transaction", "produce", "poll", "produce"]
+    assert setup.signs_of_life == 1
 
 
 def test_a_full_queue_keeps_no_worker_that_is_told_to_stop(monkeypatch: pytest.MonkeyPatch):
@@ -247,7 +252,7 @@ def test_a_client_that_cannot_go_on_ends_the_stage():
 def test_a_commit_that_the_broker_does_not_answer_in_time_is_asked_for_again():
     setup = Setup(commit_transaction=[AWAY, AWAY, None])
     setup.commit()
-    assert setup.calls.count("commit_transaction") == 3
+    assert (setup.calls.count("commit_transaction"), setup.signs_of_life) == (3, 2)
 
 
 def test_offsets_that_are_never_answered_for_cost_the_producer_and_the_certainty(monkeypatch: pytest.MonkeyPatch):
@@ -257,6 +262,7 @@ def test_offsets_that_are_never_answered_for_cost_the_producer_and_the_certainty
     with pytest.raises(OutcomeUnknown, match="no answer to send_offsets_to_transaction"):
         setup.commit()
     answered.set()
+    assert setup.signs_of_life > 0
     assert (setup.producers, setup.calls.count("commit_transaction")) == (2, 0)
 
 
