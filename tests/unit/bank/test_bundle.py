@@ -4,6 +4,7 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,29 +298,19 @@ def test_a_bundle_with_something_of_the_users_in_it_is_not_overwritten(written: 
     assert (written / name).read_text() == "do not lose"
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_bundle(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(descriptor: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(UnwritableBundle, match="no space"):
-        write_bundle(written, make(seed=1))
-    assert read_bundle(written).manifest == make().manifest
-    assert [path.name for path in written.parent.iterdir()] == ["bundle"]
-
-
-def test_a_bundle_that_cannot_be_put_into_its_place_leaves_the_old_one(
-    written: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])
+def test_a_write_that_fails_half_way_leaves_the_old_bundle(
+    written: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     rename = Path.rename
 
-    def rename_no_new_bundle(path: Path, target: Path) -> Path:
-        if ".new-" in path.name:
-            raise OSError("no such device")
-        return rename(path, target)
+    def full_disk(what: object, *others: Any) -> Any:
+        if isinstance(what, Path) and ".new-" not in what.name:  # the old one makes way
+            return rename(what, *others)
+        raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "rename", rename_no_new_bundle)
-    with pytest.raises(UnwritableBundle, match="no such device"):
+    monkeypatch.setattr(call, full_disk)
+    with pytest.raises(UnwritableBundle, match="no space"):
         write_bundle(written, make(seed=1))
     assert read_bundle(written).manifest == make().manifest
     assert [path.name for path in written.parent.iterdir()] == ["bundle"]

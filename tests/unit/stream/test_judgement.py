@@ -218,14 +218,6 @@ def test_a_schema_that_cannot_be_looked_up_now_holds_up_its_partition_alone(step
     assert step.batches == [["event-5"]]
 
 
-def test_while_the_registry_is_away_nothing_is_given_up():
-    registry = RegistryInMemory()
-    registry.answers = False
-    batch = chips("p", "p")
-    judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
-    assert (judgement.settled, judgement.remaining, judgement.waiting_for) == ((), tuple(batch), {0: "down"})
-
-
 @pytest.mark.parametrize("product", ["p", "poison"])
 def test_a_registry_that_is_away_for_a_moment_changes_no_outcome(product: str):
     class AwayAtFirst(Codec):
@@ -242,12 +234,12 @@ def test_a_registry_that_is_away_for_a_moment_changes_no_outcome(product: str):
     assert judging.judge(chips(product)) == judge().judge(chips(product))
 
 
-def test_a_registry_that_is_away_is_asked_once_for_a_batch():
+def test_while_the_registry_is_away_nothing_is_given_up_and_it_is_asked_once_for_a_batch():
     registry = RegistryInMemory()
     registry.answers = False
     batch = [received(image_captured(b"picture", number), number, number % 4) for number in range(16)]
     judgement = judge(codec=Codec(registry, TOPICS)).judge(batch)
-    assert (judgement.remaining, registry.questions) == (tuple(batch), 1)
+    assert (judgement.settled, judgement.remaining, registry.questions) == ((), tuple(batch), 1)
     assert judgement.waiting_for == dict.fromkeys(range(4), "down")
 
 
