@@ -3,17 +3,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import dead_letters
-from services.cli.dead_letters import Selection, parse_time
-
-
 from services.cli.dead_letters import Mailbox, Selection, _waiting, parse_time
 from services.cli.replay import (
     Ledger,

@@ -9,9 +9,6 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaExcep
 
 from services.cli import reading
 from services.cli.reading import FAR, read, read_at
-
-
-from services.cli.reading import read
 from shared.errors import ConfigurationError
 from shared.kafka import BrokerUnavailable
 from shared.settings import KafkaSettings
@@ -29,7 +26,6 @@ class Broker:
         self.polls = 0
         self.moves_leader = False
         self.assigned: list[int] = []
-
 
         self.errors: list[int] = []
         """Of the next questions for ends, one each."""
@@ -50,7 +46,6 @@ class Broker:
 
     def assign(self, places: list[Any]) -> None:
         self.assigned += [place.offset for place in places]
-
 
         self.begins_at = {place.partition: place.offset for place in places}
 

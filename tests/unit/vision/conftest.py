@@ -53,7 +53,7 @@ def converted_here() -> Iterator[None]:
     """Graphs are converted by this process, which has TensorFlow; one of their own takes seconds to import it."""
     from shared.vision.engines import convert  # not for all: `serving_process` imports this module without TensorFlow
 
-    def convert_here(recipe: Recipe, paths: dict[int, Path]) -> None:
+    def convert_here(recipe: Recipe, paths: dict[int, Path], _cache_dir: Path) -> None:
         convert.main(json.dumps(recipe.to_json()), *(f"{size}={path}" for size, path in paths.items()))
 
     with pytest.MonkeyPatch.context() as patch:
