@@ -26,7 +26,6 @@ class Broker:
         self.polls = 0
         self.moves_leader = False
         self.assigned: list[int] = []
-
         self.errors: list[int] = []
         """Of the next questions for ends, one each."""
         self.begins_at: dict[int, int] = {}
@@ -46,7 +45,6 @@ class Broker:
 
     def assign(self, places: list[Any]) -> None:
         self.assigned += [place.offset for place in places]
-
         self.begins_at = {place.partition: place.offset for place in places}
 
     def poll(self, _timeout_s: float) -> Any:

@@ -129,7 +129,7 @@ class Cluster:
             SimpleNamespace(member_id="another", assignment=assigned(4), target_assignment=assigned(4, 5)),
             SimpleNamespace(member_id="me", assignment=assigned(0, 1), target_assignment=assigned(0)),
         ]
-        self.coordinator = Coordinator(self._new_admin, lambda: "me", group="g", topic="images")
+        self.coordinator = Coordinator(self._new_admin, group="g", topic="images")
 
     def _new_admin(self) -> Any:
         self.clients += 1
@@ -151,11 +151,11 @@ def assigned(*partitions: int) -> SimpleNamespace:
 
 def test_the_coordinator_tells_what_the_worker_itself_has_of_its_topic():
     cluster = Cluster()
-    assert cluster.coordinator.given() == given({0, 1}, {0})
+    assert cluster.coordinator.given("me") == given({0, 1}, {0})
     cluster.members[1].target_assignment = None  # a broker that tells of no targets
-    assert cluster.coordinator.given() is None
+    assert cluster.coordinator.given("me") is None
     del cluster.members[1]
-    assert cluster.coordinator.given() is None
+    assert cluster.coordinator.given("me") is None
     assert cluster.clients == 1
 
 
@@ -163,7 +163,7 @@ def test_a_client_whose_broker_did_not_answer_is_not_asked_again():
     cluster = Cluster()
     cluster.fails = True
     with pytest.raises(KafkaException):
-        cluster.coordinator.given()
+        cluster.coordinator.given("me")
     cluster.fails = False
-    assert cluster.coordinator.given() == given({0, 1}, {0})
+    assert cluster.coordinator.given("me") == given({0, 1}, {0})
     assert cluster.clients == 2
