@@ -15,7 +15,8 @@ from shared.stream.service import run
 def _run(settings: MatcherSettings) -> int:
     # Threads of BLAS wait for each other by spinning: on two cores the second one cost a chip 2 ms and gained nothing.
     threadpool_limits(settings.matching.threads)
-    banks = BankCache(BankStore(settings.redis), max_banks=settings.matching.max_banks)
+    held = settings.matching
+    banks = BankCache(BankStore(settings.redis), max_banks=held.max_banks, max_bytes=held.banks_mib << 20)
     return run(MatcherStep(banks), settings)
 
 

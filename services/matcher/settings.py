@@ -11,7 +11,12 @@ class MatchingSettings(BaseModel):
     threads: int = Field(
         default=1, ge=1, description="CPU threads of matrix products; more replicas gain more than more threads"
     )
-    max_banks: int = Field(default=64, ge=1, description="memory banks held at once; a bank takes about 2 MB")
+    max_banks: int = Field(default=64, ge=1, description="memory banks held at once")
+    banks_mib: int = Field(
+        default=512,
+        ge=16,
+        description="memory of the banks held at once, MiB; most take 5 to 20, the process 250 beside",
+    )
 
 
 class MatcherSettings(ServiceSettings):

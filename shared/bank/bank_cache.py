@@ -16,7 +16,7 @@ from shared.vision.bank import Bank
 from shared.vision.memory_bank import LayerBank
 
 MAX_BANKS: Final = 64
-MAX_BYTES: Final = 1 << 30
+MAX_BYTES: Final = 512 << 20
 # Matching keeps a float32 copy beside the int8 vectors.
 BYTES_IN_MEMORY: Final = 5
 
@@ -140,7 +140,7 @@ class BankCache(Follower):
                 feature_space=each.feature_space,
                 held=self._max_banks,
                 held_bytes=self._max_bytes,
-                remedy="run more matchers: each has the products of fewer lines then",
+                remedy="raise CHIPSIEVE_MATCHING__MAX_BANKS or __BANKS_MIB, and the memory limit; or run more matchers",
             )
         return bank
 

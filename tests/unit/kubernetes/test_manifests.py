@@ -45,6 +45,7 @@ pytestmark = pytest.mark.skipif(not has_kustomize(), reason="kubectl is not inst
 
 STAGES = {"extractor": ExtractorStep, "matcher": MatcherStep, "router": RouterStep}
 SERVICES = {"gateway", *STAGES}
+BESIDE_BANKS_MIB = 400  # of a matcher: 250 the process, and what a batch of chips takes
 SETTINGS: dict[str, type[BaseModel]] = {
     "gateway": GatewaySettings,
     "extractor": ExtractorSettings,
@@ -86,6 +87,12 @@ def test_no_pod_has_a_right_that_it_does_not_need(folder: Path) -> None:
             assert name in {"kafka", "registry"} or context["readOnlyRootFilesystem"] is True, name
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
             assert "memory" in container["resources"]["limits"], name
+
+
+def test_a_matcher_has_memory_for_the_banks_that_it_holds() -> None:
+    matcher = pod_spec(of_kind(overlay("edge"), *WORKLOADS)["matcher"])["containers"][0]
+    assert matcher["resources"]["limits"]["memory"] == "1Gi"
+    assert MatcherSettings().matching.banks_mib + BESIDE_BANKS_MIB <= 1024
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
