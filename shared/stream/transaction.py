@@ -255,7 +255,7 @@ class Transactions:
             except KafkaException as error:  # its file of certificates cannot be read now
                 log.warning("producer_not_made", error=error.args[0].str(), next_attempt_in_s=wait_s)
             self._alive()
-            time.sleep(wait_s)
+            time.sleep(wait_s)  # nothing tells when the file can be read
         log.warning("producer_replaced", because=because.args[0].str())
         self._sender.close(0.0)  # ends once its call returns, should it ever
         self._sender = Worker("send-offsets")

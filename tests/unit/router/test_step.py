@@ -59,10 +59,9 @@ class Router(RouterStep):
     @override
     def tick(self, now: datetime) -> EventsByPartition:
         self._ticks_at = now
-        try:
-            return super().tick(now)
-        finally:
-            self._ticks_at = None
+        found = super().tick(now)
+        self._ticks_at = None
+        return found
 
 
 def inspected(number: int, verdict: Verdict, *, line_id: str = "line-1", partition: int = 0) -> Record[ChipInspected]:
@@ -179,9 +178,7 @@ def test_a_clock_that_jumps_neither_makes_a_silence_nor_hides_one(jump: timedelt
     steady[0] += 29.9
     assert step.tick(START + jump) == {}
     steady[0] += 0.1
-    ((alert,),) = step.tick(START + jump).values()
-    assert isinstance(alert, AlertRaised)
-    assert alert.raised_at == START + jump
+    assert [alert.raised_at for (alert,) in step.tick(START + jump).values()] == [START + jump]
 
 
 def test_a_backlog_that_is_worked_off_is_no_silence() -> None:
