@@ -18,7 +18,10 @@ CHIPS = 128
 def measure() -> Table:
     """Throughput, latency at three loads, and CPU time by process of the whole line."""
     console = Console(stderr=True)
-    with own_stack(console) as work, tempfile.TemporaryDirectory(prefix="chipsieve-chips-") as folder:
+    with (
+        own_stack(console, full_compiler=True) as work,
+        tempfile.TemporaryDirectory(prefix="chipsieve-chips-") as folder,
+    ):
         images = write_chips(Path(folder) / "chips", CHIPS)
         figures = bench_pipeline(images, None, count=COUNT, work=work, console=console)
     rows: list[dict[str, Any]] = [

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from services.cli.benchmark.processes import CpuTimes, server_pids
 from services.cli.benchmark.rig import own_stack, running, send
+from services.cli.benchmark.warming import warm_up
 from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
@@ -18,7 +18,6 @@ from shared.vision.engines.loading import load_engine
 from shared.vision.picture import Picture
 from shared.vision.recipe import Layer, Precision, Recipe
 
-WARM_UP = 600  # the broker's Java compiles as it goes
 ROUNDS = 2
 
 
@@ -62,10 +61,9 @@ def speed(bundle: Path, pictures: Sequence[bytes], console: Console) -> list[dic
     """Images a second through a broker with all services, and CPU milliseconds an image of all of it; some rounds."""
     loaded = read_bundle(bundle)
     rounds = []
-    with own_stack(console) as work, running(work, loaded) as rig:
+    with own_stack(console, full_compiler=True) as work, running(work, loaded) as rig:
         services = {service.name: service.process.pid for service in rig.line.services} | server_pids(work)
-        send(rig.producer, loaded.manifest.product, list(islice(cycle(pictures), WARM_UP)), interval=None)
-        rig.verdicts.wait_for(WARM_UP)
+        warm_up(rig, loaded.manifest.product, pictures, console)
         for _ in range(ROUNDS):
             rig.verdicts.clear()
             cpu, started = CpuTimes.of(services), time.time()

@@ -48,7 +48,8 @@ class ImageProducer:
     Args:
         settings: where broker and registry are.
         delivery_timeout_ms: how long an event is tried before it counts as not stored.
-        linger_ms: how long the client waits for company in a request.
+        linger_ms: how long the client waits for company in a request. Not at all where somebody waits for every
+            picture: under load requests fill while earlier ones are under way.
         on_fatal: called where this producer can never send again.
     """
 
@@ -57,7 +58,7 @@ class ImageProducer:
         settings: Settings,
         *,
         delivery_timeout_ms: int,
-        linger_ms: int = 5,
+        linger_ms: int = 0,
         on_fatal: Callable[[], None] = lambda: None,
     ) -> None:
         topics = load_topics(prefix=settings.topic_prefix)

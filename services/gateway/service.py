@@ -24,8 +24,6 @@ from shared.stream.vitals import Vitals
 NAME = "gateway"
 # Of SIGTERM's 5 s: answers that wait for Kafka get 3, the rest closes the producer and the ports.
 DRAIN_BUDGET_S = 3
-# Somebody waits for every picture, and under load requests fill while earlier ones are under way.
-LINGER_MS = 0
 # Connections that wait to be accepted while the process is busy with others.
 BACKLOG = 128
 # The ids of a picture in its request line, each character in up to twelve (four bytes as %F0), and 16 KiB for the rest,
@@ -82,9 +80,7 @@ def run(settings: GatewaySettings) -> int:
         signal.signal(number, on_signal)
 
     door = settings.gateway
-    with ImageProducer(
-        settings, delivery_timeout_ms=door.delivery_timeout_ms, linger_ms=LINGER_MS, on_fatal=stop
-    ) as producer:
+    with ImageProducer(settings, delivery_timeout_ms=door.delivery_timeout_ms, on_fatal=stop) as producer:
         vitals = GatewayVitals(producer, stopping)
         admin = AdminServer(settings.admin, vitals, NAME)
         admin.start()

@@ -105,6 +105,8 @@ class Verdicts:
 class Rig:
     """A line that runs."""
 
+    work: Path
+    """The folder that the stack of `own_stack` lies in."""
     line: Line
     producer: ImageProducer
     verdicts: Verdicts
@@ -113,12 +115,15 @@ class Rig:
 
 
 @contextmanager
-def own_stack(console: Console) -> Iterator[Path]:
-    """A folder to work in, and a stack that the environment points at as long as the benchmark runs."""
+def own_stack(console: Console, *, full_compiler: bool = False) -> Iterator[Path]:
+    """A folder to work in, and a stack that the environment points at as long as the benchmark runs.
+
+    With the full compiler the broker has to be warmed up (`services.cli.benchmark.warming`).
+    """
     with ExitStack() as cleanup:
         work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="chipsieve-bench-")))
         console.print("starting a stack of its own …")
-        addresses = stack.up(work / "stack")
+        addresses = stack.up(work / "stack", full_compiler=full_compiler)
         cleanup.callback(stack.down, work / "stack")
         # The benchmark's own addresses, whatever the caller's environment points at.
         point_here(addresses.env())
@@ -153,11 +158,11 @@ def running(work: Path, bundle: Bundle, services: Sequence[str] = STAGES) -> Ite
     env = {"CHIPSIEVE_TOPIC_PREFIX": settings.topic_prefix, "CHIPSIEVE_GATEWAY__PORT": str(gateway_port)}
     with (
         Line(env, work / "logs", services) as line,
-        ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=5) as producer,
+        ImageProducer(settings, delivery_timeout_ms=30_000) as producer,
     ):
         collector.start()
         try:
-            yield Rig(line, producer, verdicts, gateway_port)
+            yield Rig(work, line, producer, verdicts, gateway_port)
         finally:
             ended.set()
             collector.join()

@@ -101,7 +101,7 @@ def run_demo(chips: int, directory: Path, console: Console, *, observe: bool = F
         observatory = _observatory(cleanup, directory, services, console) if observe else None
         watcher = Watcher(settings, topics, Codec(registry, topics))
         cleanup.callback(watcher.close)
-        with ImageProducer(settings, delivery_timeout_ms=30_000, linger_ms=0) as producer:
+        with ImageProducer(settings, delivery_timeout_ms=30_000) as producer:
             deliveries = (by_http(LINES[0], f"http://127.0.0.1:{port}"), by_kafka(LINES[1], producer))
             with _cameras(chips, deliveries) as cameras:
                 _watch(cameras, watcher, services, chips, console)

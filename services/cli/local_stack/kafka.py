@@ -89,10 +89,12 @@ def server(
     security: Security | None,
     *,
     changed: Mapping[str, str] = MappingProxyType({}),
+    full_compiler: bool = False,
 ) -> Server:
     """The node, with its data below `home`; `ports` are ``kafka``, ``kafka-controller`` and ``kafka-internal``.
 
-    `changed` settings are those of a node that is not alone. It is to be started in `home`.
+    `changed` settings are those of a node that is not alone, `full_compiler` is for one that runs for long. It is to be
+    started in `home`.
     """
     properties = home / "server.properties"
     settings = {
@@ -105,7 +107,7 @@ def server(
         **changed,
     }
     java = [
-        *jvm.command(artifacts, heap_mb=HEAP_MB),
+        *jvm.command(artifacts, heap_mb=HEAP_MB, full_compiler=full_compiler),
         "-Dlog4j2.level=WARN",  # at INFO a start alone logs six hundred lines
         "-cp",
         f"{artifacts.kafka}/*",

@@ -89,13 +89,20 @@ class ServerStatus:
     address: str | None
 
 
-def up(directory: Path, *, wanted_ports: Mapping[str, int | None] | None = None, secure: bool = False) -> Addresses:
+def up(
+    directory: Path,
+    *,
+    wanted_ports: Mapping[str, int | None] | None = None,
+    secure: bool = False,
+    full_compiler: bool = False,
+) -> Addresses:
     """Start what does not run yet, all at once, and wait until everything answers.
 
     Args:
         directory: holds all state; made where it is missing.
         wanted_ports: by name of the server; None for the one it had before, else a free one.
         secure: with TLS, users and rights. A directory that has them keeps them, whether asked for or not.
+        full_compiler: for a broker that is to be measured as one that has run for long (`local_stack.jvm`).
 
     Raises:
         ArtifactsUnavailable: the programs are neither cached nor to be had.
@@ -120,7 +127,7 @@ def up(directory: Path, *, wanted_ports: Mapping[str, int | None] | None = None,
         running = _running(directory)
         security = _security(directory, running, secure=secure)
         chosen = _choose_ports(directory, wanted_ports or {}, set(running))
-        servers = _servers(directory, chosen, artifacts, security)
+        servers = _servers(directory, chosen, artifacts, security, full_compiler=full_compiler)
         endpoints = _endpoints(chosen, security)
         missing = [server for server in servers if server.name not in running]
         try:
@@ -312,9 +319,16 @@ def _endpoints(chosen: Mapping[str, int], security: Security | None) -> dict[str
     return found | ({valkey.TERMINATOR: found["redis"]} if "redis" in found else {})
 
 
-def _servers(directory: Path, chosen: dict[str, int], artifacts: Artifacts, security: Security | None) -> list[Server]:
+def _servers(
+    directory: Path,
+    chosen: dict[str, int],
+    artifacts: Artifacts,
+    security: Security | None,
+    *,
+    full_compiler: bool = False,
+) -> list[Server]:
     return [
-        kafka.server(directory / "kafka", chosen, load_topics(), artifacts, security),
+        kafka.server(directory / "kafka", chosen, load_topics(), artifacts, security, full_compiler=full_compiler),
         *valkey.servers(directory, chosen["redis"], artifacts, security),
         registry.server(directory / "registry", chosen["registry"], artifacts, security),
     ]
