@@ -9,7 +9,7 @@ from services.trainer.material.copies import Distinct, refuse_shared
 from services.trainer.material.folders import find_defective, refuse_overlap
 from services.trainer.material.masks import Masks, refuse_masks_alone
 from services.trainer.material.picture_features import Unreadable, sort_out
-from services.trainer.material.pictures import find_pictures, read_groups
+from services.trainer.material.pictures import find_pictures, read_group_table, read_groups
 from services.trainer.progress import Progress
 from services.trainer.promise.thresholds import Asked
 
@@ -58,6 +58,8 @@ class Material:
         else:
             asked.refuse_without_defects("give --abnormal")
             refuse_masks_alone(masks)
+        if groups:
+            read_group_table(groups)  # refuses one that cannot be read, before the long work
         found = find_pictures(normal), find_defective(abnormal) if abnormal else ()
         normals, unreadable_normals = sort_out("reading pictures", normal, found[0], progress)
         abnormals, unreadable_abnormals = sort_out("reading defective pictures", abnormal, found[1], progress)

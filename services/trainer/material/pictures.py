@@ -135,7 +135,9 @@ def read_group_table(table: Path) -> dict[str, str]:
                 file, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
                 if by_file.setdefault(file, group) != group:
                     raise UnusableGroups(f"{table} puts {file} into the groups {by_file[file]} and {group}: keep one")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UnusableGroups(f"cannot read the groups in {table}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UnusableGroups(f"cannot read the groups in {table}: {error}") from error
     return by_file
 

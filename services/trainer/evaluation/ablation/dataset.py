@@ -20,6 +20,7 @@ from services.trainer.material.pictures import (
     find_pictures,
     groups_of_abnormals,
     kind_of,
+    read_group_table,
     read_groups,
 )
 from services.trainer.progress import Progress, silent
@@ -97,6 +98,8 @@ def find_dataset(
     """
     for folder in normal:
         refuse_overlap(folder, abnormal)
+    if groups:
+        read_group_table(groups)  # refuses one that cannot be read, before the long work
     found = [file for folder in normal for file in find_pictures(folder)], find_defective(abnormal)
     good, unreadable_good = sort_out("reading pictures", ", ".join(map(str, normal)), found[0], progress)
     bad, unreadable_bad = sort_out("reading defective pictures", abnormal, found[1], progress)

@@ -106,6 +106,16 @@ def test_folders_that_share_pictures_are_refused(chips: Path) -> None:
         find_dataset([chips], chips / "abnormal", None)
 
 
+def test_a_table_of_groups_that_is_not_there_is_refused_before_the_pictures_are_read(
+    chips: Path, tmp_path: Path
+) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
+        pytest.fail(f"{stage}: {done} of {total}")
+
+    with pytest.raises(UnusableGroups, match=r"nowhere\.csv: No such file or directory$"):
+        find_dataset([chips / "normal"], chips / "abnormal", tmp_path / "nowhere.csv", progress)
+
+
 def test_a_test_set_with_its_good_pictures_is_refused(chips: Path, tmp_path: Path) -> None:
     copied(chips / "abnormal", tmp_path / "test")
     copied(chips / "normal", tmp_path / "test" / "good")
