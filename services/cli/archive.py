@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from confluent_kafka import Consumer, Message
 
-from services.cli.explain.errors import NoVerdict, PictureGone
 from services.cli.reading import read, read_at
-from shared.errors import Uninspectable
+from shared.errors import ChipsieveError, Uninspectable
 from shared.events import ChipInspected, FeaturesExtracted, ImageCaptured, ImagePointer
 from shared.identity import ChipEvent
 from shared.kafka import reader_config
@@ -23,6 +22,14 @@ from shared.wire.registry import SchemaRegistry
 
 E = TypeVar("E", bound=ChipEvent)
 CLOCKS_DIFFER = timedelta(minutes=5)  # between the machine that wrote a record and the one that dates the next
+
+
+class NoVerdict(ChipsieveError):
+    """No verdict on that event, or none on that chip."""
+
+
+class PictureGone(ChipsieveError):
+    """The picture that was judged cannot be had any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
 
@@ -17,8 +16,8 @@ from services.cli.event_json import plain
 from services.cli.options import Json
 from services.cli.reading import bounds, partitions_of, read
 from services.cli.replay import BATCH, Ledger, Letter, replayable, send_back, without_deadline
+from services.cli.times import parse_time
 from services.cli.verdicts import Chip, judged
-from shared.errors import ConfigurationError
 from shared.events import DeadLetter, UninspectedReason
 from shared.kafka import ADMIN_TIMEOUT_S, reader_config, transactional_producer_config, unavailable
 from shared.settings import Settings
@@ -37,8 +36,6 @@ Since = Annotated[
 ]
 Until = Annotated[str | None, typer.Option(help="Only those before that; as for --since.")]
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as `list` shows it; may be repeated.")]
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,22 +136,6 @@ def _transactional_producer(settings: Settings, topics: Topics) -> Producer:
 def replay_group(settings: Settings) -> str:
     """The consumer group whose offsets hold the ledger, and the transactional id: one replay at a time."""
     return f"{settings.topic_prefix}chipsieve-dead-letters-replay"
-
-
-def parse_time(text: str | None, now: datetime, option: str) -> datetime | None:
-    """``15m``, ``2h``, ``3d`` before now, or a time in ISO 8601 (UTC where it names no zone).
-
-    Raises `ConfigurationError` for anything else, naming the option.
-    """
-    if text is None:
-        return None
-    try:
-        if ago := re.fullmatch(r"(\d+)([smhd])", text):
-            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-        instant = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:  # too many days to be told
-        raise ConfigurationError(f"{option} {text}: give 15m, 2h, 3d, or a time like 2026-11-24T16:00:00Z") from error
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def select(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.cli.explain.lookup import Archive
+from services.cli.archive import Archive
 from services.cli.reading import read
 from services.cli.verdicts import Chip
 from shared.errors import Uninspectable

@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from services.cli.archive import CLOCKS_DIFFER, Archive, PictureGone, opened
 from services.cli.collect.choice import Wanted, chosen, said
 from services.cli.collect.folder import Collection
-from services.cli.dead_letters import parse_time
-from services.cli.explain.errors import PictureGone
-from services.cli.explain.lookup import CLOCKS_DIFFER, Archive, opened
 from services.cli.options import Json
 from services.cli.progress import bars
+from services.cli.times import parse_time
 from services.extractor.errors import ImageUnavailable
 from services.extractor.image_source import read_image
 from services.extractor.settings import ExtractorSettings, ImageSettings

@@ -9,14 +9,14 @@ import cv2
 import typer
 from threadpoolctl import threadpool_limits
 
-from services.cli.dead_letters import parse_time
+from services.cli.archive import Archive, Found, PictureGone, opened
 from services.cli.demo.contact_sheet import mark
 from services.cli.explain.agreement import compare, same_features
-from services.cli.explain.errors import PictureGone, Unexplainable
-from services.cli.explain.lookup import Archive, Found, opened
+from services.cli.explain.errors import Unexplainable
 from services.cli.explain.recomputation import from_file, judge, recompute, recompute_uninspected
 from services.cli.explain.telling import Explanation
 from services.cli.options import Json
+from services.cli.times import parse_time
 from services.extractor.settings import ExtractorSettings
 from services.matcher.settings import MatcherSettings
 from shared.bank.bundle import Bundle

@@ -7,7 +7,8 @@ from typing import get_args
 
 import numpy as np
 
-from services.cli.explain.errors import NotRepeatable, PictureGone
+from services.cli.archive import PictureGone
+from services.cli.explain.errors import NotRepeatable
 from services.extractor.engines import EngineCache
 from services.extractor.errors import ImageUnavailable
 from services.extractor.image_source import read_image

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from services.cli.archive import Found
 from services.cli.event_json import plain
 from services.cli.explain.agreement import Compared
-from services.cli.explain.lookup import Found
 from services.cli.explain.recomputation import Recomputed
 from shared.bank.manifest import Manifest
 from shared.events import ChipInspected, Verdict

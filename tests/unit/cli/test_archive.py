@@ -8,8 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from services.cli import reading
-from services.cli.explain.errors import PictureGone
-from services.cli.explain.lookup import Archive
+from services.cli.archive import Archive, PictureGone
 from shared.errors import ConfigurationError
 from shared.events import ImagePointer
 from shared.kafka import BrokerUnavailable

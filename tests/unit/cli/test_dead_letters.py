@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import dead_letters
-from services.cli.dead_letters import Mailbox, Selection, _waiting, parse_time
+from services.cli.dead_letters import Mailbox, Selection, _waiting
 from services.cli.replay import (
     Ledger,
     Letter,
@@ -51,29 +51,6 @@ LETTER = DeadLetter(
     product="p",
     failed_at=NOW,
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
-        (None, None),
-        ("90s", NOW - timedelta(seconds=90)),
-        ("15m", NOW - timedelta(minutes=15)),
-        ("2h", NOW - timedelta(hours=2)),
-        ("3d", NOW - timedelta(days=3)),
-        ("2026-11-24T12:00:00Z", NOW.replace(hour=12, minute=0)),
-        ("2026-11-24T13:00:00+01:00", NOW.replace(hour=12, minute=0)),
-        ("2026-11-24T12:00", NOW.replace(hour=12, minute=0)),
-    ],
-)
-def test_a_time_is_a_span_ago_or_a_point(text: str | None, instant: datetime | None):
-    assert parse_time(text, NOW, "--since") == instant
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "5", "5w", "-5m", "99999999999d", f"{9**400}h", "9999999d"])
-def test_a_time_refuses_anything_else(text: str):
-    with pytest.raises(ConfigurationError, match="--until"):
-        parse_time(text, NOW, "--until")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from datetime import datetime, timedelta
 
-from services.cli.explain.lookup import Found
+from services.cli.archive import Found
 from services.cli.explain.recomputation import Recomputed
 from services.cli.explain.telling import Explanation
 from shared.events import ChipInspected, Uninspected, UninspectedReason, Verdict
