@@ -38,11 +38,10 @@ def pipeline(
     """Throughput and latency of the three stages through a real broker, beside the same work in one process.
 
     Starts a stack and services of its own, warms the broker up as one that has run for days (a minute or two), and ends
-    them. `pipeline_images_per_second` counts from the first picture
-    produced to the last verdict committed; `bare_images_per_second` is decode, features and matching in one process,
-    in the same run; `efficiency` is their ratio. Latency (captured to verdict readable) is taken afterwards at 25, 50
-    and 75 % of the throughput, measured from when each picture was due. CPU time a picture, by process, tells what the
-    line costs on a busy machine, too.
+    them. `pipeline_images_per_second` counts from the first picture produced to the last verdict committed;
+    `bare_images_per_second` is decode, features and matching in one process, in the same run; `efficiency` is their
+    ratio. Latency (captured to verdict readable) is taken afterwards at 25, 50 and 75 % of the throughput, measured
+    from when each picture was due. CPU time a picture, by process, tells what the line costs on a busy machine, too.
     """
     _look(images, bundle)
     with own_stack(console, full_compiler=True) as work:

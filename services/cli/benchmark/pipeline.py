@@ -26,7 +26,7 @@ from shared.vision.recipe import Precision
 
 LOADS = (0.25, 0.5, 0.75)  # shares of the measured throughput at which the latency is taken
 HALF = 0.5  # the one that stands for a line with head-room
-LATENCY_SECONDS = 20.0  # the slowest of a hundred are few, and one pause of the broker makes half of those of 8 s
+LATENCY_SECONDS = 20.0  # of fewer, one pause of the broker makes most of the slowest verdicts of a hundred
 DECODE_THREADS = 2
 BARE_BATCH = 16  # larger ones are no faster: the backbone takes pictures one by one
 

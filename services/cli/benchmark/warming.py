@@ -11,7 +11,7 @@ from services.cli.benchmark.rig import Rig, send
 # A round has chips that come alone, each of which takes a transaction of every stage, and many at once.
 ALONE, INTERVAL_S = 200, 1 / 40
 AT_ONCE = 600
-FEWEST_ROUNDS, MOST_ROUNDS = 6, 20  # half a minute, and two
+FEWEST_ROUNDS, MOST_ROUNDS = 6, 20  # of some 7 s
 # Done when the broker's CPU time of a round is no less than this share of the two before it.
 SETTLED = 0.95
 

@@ -23,8 +23,8 @@ def command(artifacts: Artifacts, *, heap_mb: int, full_compiler: bool = False) 
         # A broker at work collects every two seconds, and everyone waits: one thread takes 20 to 30 ms, two 10 to 17.
         "-XX:+UseParallelGC",
         "-XX:ParallelGCThreads=2",
-        # Enough from the start: to grow into it, it would collect all there is, three times in the first seconds. So it
-        # is for the code's.
+        # Room for classes, and below for code, that is enough from the start: to grow into it, it would collect all
+        # there is, three times in the first seconds.
         "-XX:MetaspaceSize=96m",
         *(_FULL if full_compiler else _QUICK),
         "-Xshare:auto",  # without the archive it starts all the same, only later

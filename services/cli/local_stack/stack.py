@@ -325,7 +325,7 @@ def _servers(
     artifacts: Artifacts,
     security: Security | None,
     *,
-    full_compiler: bool = False,
+    full_compiler: bool,
 ) -> list[Server]:
     return [
         kafka.server(directory / "kafka", chosen, load_topics(), artifacts, security, full_compiler=full_compiler),
