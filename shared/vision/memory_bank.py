@@ -223,7 +223,9 @@ def greedy_coreset(features: NDArray[np.float32], size: int, *, seed: int = 0) -
         farthest = int(np.argmax(gap))
         if gap[farthest] <= 0:
             break
-    return np.sort(np.asarray(kept, np.intp))
+    # Copies come out of a matrix product rounded by the rows they stand in, and look a little apart.
+    _, distinct = np.unique(features[kept], axis=0, return_index=True)
+    return np.sort(np.asarray(kept, np.intp)[distinct])
 
 
 def _project(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

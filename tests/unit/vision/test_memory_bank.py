@@ -140,6 +140,17 @@ def test_a_coreset_keeps_no_copies() -> None:
     assert len(greedy_coreset(features, 50)) == 4
 
 
+@given(distinct=st.integers(1, 30), channels=st.sampled_from([8, 65, 112, 320]), seed=st.integers(0, 1000))
+def test_a_coreset_keeps_no_copies_of_features_that_are_projected_either(
+    distinct: int, channels: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    members = random.permutation(np.repeat(np.arange(distinct), 7))
+    features = random.random((distinct, channels), np.float32)[members]
+    kept = greedy_coreset(features, 7 * distinct - 1)
+    assert sorted(members[kept]) == list(range(distinct))
+
+
 def test_a_coreset_covers_better_than_chance() -> None:
     features = np.random.default_rng(1).standard_normal((2000, 24)).astype(np.float32) ** 3
 
