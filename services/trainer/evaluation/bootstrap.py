@@ -1,8 +1,8 @@
 """How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike.
 
-Rates have binomial intervals, for which groups that are drawn again tell how alike their pictures are. A figure that
-stays what it is however pictures are drawn, as an AUROC of 1, has the interval that so many alike can tell
-(`services.trainer.evaluation.binomial` has both); a figure over pixels then has none.
+Figures over pictures have binomial intervals (`services.trainer.evaluation.binomial`), for which pictures or groups
+that are drawn again tell how much a figure varies. One over pixels has the middle of what was drawn again, and none
+where it stays what it is however pictures are drawn.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from services.trainer.evaluation.binomial import TAIL, Counts, Interval
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, histogram_au_pro, histogram_auroc
 
 RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
-RATES = ("accuracy", "precision", "recall", "false_reject_rate", "escape_rate")
-"""Figures that are shares of pictures."""
+OF_VERDICTS = ("accuracy", "precision", "recall", "f1", "false_reject_rate", "escape_rate")
+"""Figures that verdicts and truth decide."""
 PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
 
 
@@ -60,7 +60,7 @@ def picture_intervals(
             auroc(scores, defective),
             [auroc(scores[sample], defective[sample]) for sample in samples],
         ),
-        **{name: (getattr(here, name), [getattr(each, name) for each in confusions]) for name in counts.pictures},
+        **{name: (getattr(here, name), [getattr(each, name) for each in confusions]) for name in OF_VERDICTS},
     }
     return {name: _of_pictures(name, value, values, counts) for name, (value, values) in drawn.items()}
 
@@ -110,11 +110,7 @@ def _of_pictures(name: str, value: float | None, values: Sequence[float | None],
         return None
     if value in {0.0, 1.0}:
         return counts.of_unvarying(name, value)
-    if name in RATES:
-        return counts.of_rate(name, value, [each for each in values if each is not None])
-    if None in values:
-        return None
-    return interval(values) or counts.of_unvarying(name, value)
+    return counts.of_varying(name, value, [each for each in values if each is not None])
 
 
 def _draws(pictures: int, groups: Sequence[str] | None, random: np.random.Generator) -> NDArray[np.intp]:

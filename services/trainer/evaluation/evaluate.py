@@ -71,8 +71,8 @@ def evaluate(
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
         bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure: binomial ones of
-        rates, of others by bootstrap over pictures or over groups, and where no drawing changes anything what so many
-        alike can tell (`services.trainer.evaluation.binomial`); it is None where pictures are too few to tell.
+        figures over pictures (`services.trainer.evaluation.binomial`), of those over pixels by bootstrap over pictures
+        or over groups; it is None where pictures are too few to tell.
         ``broken_promises`` has a sentence for each rate that was promised and is exceeded here, ``warnings`` one for
         each other doubt.
         ``unreadable`` names the files that could not be inspected; they count in no figure.

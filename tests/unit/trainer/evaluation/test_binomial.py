@@ -45,7 +45,7 @@ def test_a_share_of_pictures_that_are_alike_rests_on_as_many_as_tell_as_much() -
     few_groups = (t.ppf(0.975, 39) / t.ppf(0.975, 3)) ** 2
     effective = few_groups * 0.3 * 0.7 / (np.var(drawn) * 4 / 3)
     ends = beta.ppf(0.025, 0.3 * effective, 0.7 * effective + 1), beta.ppf(0.975, 0.3 * effective + 1, 0.7 * effective)
-    assert grouped.of_rate("false_reject_rate", 0.3, drawn) == pytest.approx(ends)
+    assert grouped.of_varying("false_reject_rate", 0.3, drawn) == pytest.approx(ends)
 
 
 def test_a_figure_that_does_not_vary_may_be_what_as_many_could_hide() -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.special import ndtr
 from scipy.stats import binom
 
 from services.trainer.evaluation.bootstrap import RESAMPLES, PixelSample, interval, picture_intervals, resample
@@ -74,6 +75,39 @@ def test_intervals_over_groups_hold_a_low_rate_as_often_as_they_say() -> None:
         assert low <= rejected.mean() <= high
         below += high < 0.02
     assert below <= 5  # 15 where the ends are taken from what is drawn again
+
+
+@pytest.mark.parametrize(("normals", "abnormals", "apart"), [(300, 100, 4.0), (20, 8, 1.0)])
+def test_intervals_of_the_auroc_lie_above_it_as_rarely_as_they_say(
+    normals: int, abnormals: int, apart: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.trainer.evaluation.bootstrap.RESAMPLES", 200)
+    random, above = np.random.default_rng(0), 0
+    defective = np.arange(normals + abnormals) >= normals
+    for _ in range(100):
+        scores = random.standard_normal(len(defective)) + apart * defective
+        draws = resample(normals, abnormals, None, None)
+        ends = picture_intervals(scores.astype(np.float32), scores > 2, defective, draws)["image_auroc"]
+        above += (ends or (1, 1))[0] > ndtr(apart / np.sqrt(2))
+    assert above <= 5  # 20 and 11 where the ends are taken from what is drawn again
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_intervals_of_f1_hold_it_as_often_as_they_say(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By groups of one and of ten pictures that are alike."""
+    monkeypatch.setattr("services.trainer.evaluation.bootstrap.RESAMPLES", 200)
+    random, outside = np.random.default_rng(0), 0
+    defective = np.arange(260) >= 200
+    groups = [f"{picture // size}" for picture in range(260)]
+    caught, wrong = 60 * ndtr(0.4), 200 * ndtr(-1.6)
+    for _ in range(100):
+        alike = np.repeat(random.standard_normal(260 // size), size)
+        scores = np.sqrt(0.3) * alike + np.sqrt(0.7) * random.standard_normal(260) + 2 * defective
+        draws = resample(200, 60, groups[:200], groups[200:])
+        ends = picture_intervals(scores.astype(np.float32), scores > 1.6, defective, draws, groups=groups)["f1"]
+        low, high = ends or (1, 0)
+        outside += not low <= 2 * caught / (60 + caught + wrong) <= high
+    assert outside <= 8
 
 
 def test_three_groups_tell_little() -> None:
