@@ -74,9 +74,9 @@ class Counts:
         share = _share(name, value)
         effective = float(pictures)
         if groups < pictures:
-            variance = float(np.var([_share(name, each) for each in drawn]))
-            if groups == 1 or variance == 0:
+            if groups == 1 or min(drawn) == max(drawn):  # their variance need not be 0, as their mean is rounded
                 return self.of_unvarying(name, value)
+            variance = float(np.var([_share(name, each) for each in drawn]))
             few_groups = (stdtrit(pictures - 1, 1 - TAIL) / stdtrit(groups - 1, 1 - TAIL)) ** 2
             alike = share * (1 - share) / (variance * groups / (groups - 1))
             effective = min(effective, alike * float(few_groups))

@@ -121,6 +121,15 @@ def test_three_groups_tell_little() -> None:
     assert high > 0.5
 
 
+@pytest.mark.parametrize("size", range(3, 14))
+def test_groups_of_one_rate_tell_as_little_whatever_it_is(size: int) -> None:
+    rejected, groups = np.tile(np.arange(size) < 2, 10), [str(picture // size) for picture in range(10 * size)]
+    good, draws = np.zeros(10 * size, np.bool_), resample(10 * size, 0, groups, None)
+    ends = picture_intervals(rejected.astype(np.float32), rejected, good, draws, groups=groups)["false_reject_rate"]
+    different = 1 - 0.025 ** (1 / 10)
+    assert ends == pytest.approx((max(0, 2 / size - different), min(1, 2 / size + different)))
+
+
 def test_a_rate_at_an_end_has_an_interval_of_some_width_and_a_wider_one_over_groups() -> None:
     defective = np.arange(40) >= 30
     scores, draws = defective.astype(np.float32), resample(30, 10, None, None)
