@@ -1,4 +1,4 @@
-"""Intervals of figures over pictures: of rates, of F1 and of the AUROC.
+"""Intervals of figures over pictures or pixels: of rates, of F1, of the AUROC and AU-PRO.
 
 A rate's interval is the exact binomial one (Clopper & Pearson, "The use of confidence or fiducial limits illustrated in
 the case of the binomial", 1934). That of rates drawn again ends too low where few pictures are wrong: one of 200 would
@@ -8,8 +8,8 @@ so much, corrected by Student's t for how few the groups are (Korn & Graubard 19
 one case of six or seven, where a fortieth should be (test).
 
 F1 and the AUROC are functions of shares, of pictures and of pairs of a good and a defective one, and have the interval
-of these. Pairs share pictures, so that their effective number is always told by drawing pictures again. The ends of
-what was drawn lie too high near 1: of AUROCs of .998, one lower end in six was above the true one (test).
+of these. Pairs share pictures, and pixels too, so that their effective number is always told by drawing pictures again.
+The ends of what was drawn lie too high near 1: of AUROCs of .998, one lower end in six was above the true one (test).
 
 Of what does not vary, all m independent pictures (or groups, or pairs of a good and a defective one) are alike in what
 the figure counts. Were a share q of those to come different, m in a row would be alike by a chance of (1 - q)^m: the
@@ -37,7 +37,7 @@ class Counts:
     trials: dict[str, int]
     """By the figures' names; of the AUROC, pairs of a good and a defective one of which no two share any."""
     pictures: dict[str, int]
-    """That each figure is over, by its name."""
+    """That each figure is over, by its name; pixels where it is over these."""
 
     @classmethod
     def of(cls, rejected: NDArray[np.bool_], defective: NDArray[np.bool_], groups: Sequence[str] | None) -> "Counts":

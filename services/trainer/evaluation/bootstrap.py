@@ -1,8 +1,8 @@
 """How sure a figure is: intervals over resampled pictures, or over resampled groups where pictures of one are alike.
 
 Figures over pictures have binomial intervals (`services.trainer.evaluation.binomial`), for which pictures or groups
-that are drawn again tell how much a figure varies. One over pixels has the middle of what was drawn again, and none
-where it stays what it is however pictures are drawn.
+that are drawn again tell how much a figure varies. So have those over pixels, and none where they stay what they are
+however pictures are drawn.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.trainer.evaluation.binomial import TAIL, Counts, Interval
+from services.trainer.evaluation.binomial import Counts, Interval
 from services.trainer.evaluation.metrics import Confusion, PixelFigures, auroc, histogram_au_pro, histogram_auroc
 
 RESAMPLES = 500  # the ends of an interval then move by a tenth of its length
 OF_VERDICTS = ("accuracy", "precision", "recall", "f1", "false_reject_rate", "escape_rate")
 """Figures that verdicts and truth decide."""
 PIXEL_BINS = 2048  # of the anomaly map, a picture; an interval needs fewer than the figure itself
+ROUNDING = 1e-5  # of sums over pixels in float32: figures that differ by less are the same
 
 
 def resample(
@@ -81,28 +82,27 @@ class PixelSample:
         self._histograms.append(np.stack([alone.normal, alone.defective, alone.overlap]).astype(np.float32))
         self._regions.append(alone.regions)
 
-    def intervals(self, draws: NDArray[np.intp]) -> dict[str, Interval | None]:
-        """Intervals of the figures over pixels, by their names in the report; `draws` of the pictures as added."""
-        drawn = np.tensordot(draws.astype(np.float32), np.stack(self._histograms), axes=1).astype(np.float64)
-        regions = draws @ np.array(self._regions)
-        return {
-            "pixel_auroc": interval([histogram_auroc(normal, defective) for normal, defective, _ in drawn]),
-            "au_pro": interval(
-                [
-                    histogram_au_pro(normal, overlap, count)
-                    for (normal, _, overlap), count in zip(drawn, regions, strict=True)
-                ]
-            ),
+    def intervals(self, draws: NDArray[np.intp], *, groups: Sequence[str] | None = None) -> dict[str, Interval | None]:
+        """Intervals of the figures over pixels, by their names in the report.
+
+        Args:
+            draws: (RESAMPLES, N) of the pictures as added.
+            groups: each picture's, as `picture_intervals` takes them.
+        """
+        histograms, regions = np.stack(self._histograms), np.array(self._regions)
+        units = np.arange(len(regions)) if groups is None else np.asarray(groups, str)
+        defects = len(set(units[regions > 0]))
+        as_they_are = np.concatenate([np.ones((1, len(regions)), np.intp), draws])
+        drawn = np.tensordot(as_they_are.astype(np.float32), histograms, axes=1).astype(np.float64)
+        figures = {
+            "pixel_auroc": [histogram_auroc(normal, defective) for normal, defective, _ in drawn],
+            "au_pro": [
+                histogram_au_pro(normal, overlap, count)
+                for (normal, _, overlap), count in zip(drawn, as_they_are @ regions, strict=True)
+            ],
         }
-
-
-def interval(values: Sequence[float | None]) -> Interval | None:
-    """The middle of the resampled figures; None where one is not defined, or where all are the same."""
-    defined = [value for value in values if value is not None]
-    if len(defined) < len(values) or not defined:
-        return None
-    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
-    return (float(low), float(high)) if low < high else None
+        counts = Counts(dict.fromkeys(figures, defects), dict.fromkeys(figures, int(histograms[:, :2].sum())))
+        return {name: _of_pixels(name, values[0], values[1:], counts) for name, values in figures.items()}
 
 
 def _of_pictures(name: str, value: float | None, values: Sequence[float | None], counts: Counts) -> Interval | None:
@@ -111,6 +111,13 @@ def _of_pictures(name: str, value: float | None, values: Sequence[float | None],
     if value in {0.0, 1.0}:
         return counts.of_unvarying(name, value)
     return counts.of_varying(name, value, [each for each in values if each is not None])
+
+
+def _of_pixels(name: str, value: float | None, values: Sequence[float | None], counts: Counts) -> Interval | None:
+    defined = [each for each in values if each is not None]
+    if value is None or len(defined) < len(values) or max(defined) - min(defined) < ROUNDING:
+        return None
+    return counts.of_varying(name, value, defined)
 
 
 def _draws(pictures: int, groups: Sequence[str] | None, random: np.random.Generator) -> NDArray[np.intp]:

@@ -70,9 +70,8 @@ def evaluate(
 
     Returns:
         Plain JSON; a figure that is not defined, for want of defective pictures or masks, is None. ``threshold`` is the
-        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure: binomial ones of
-        figures over pictures (`services.trainer.evaluation.binomial`), of those over pixels by bootstrap over pictures
-        or over groups; it is None where pictures are too few to tell.
+        bundle's, as are recipe, promise and confidence. ``ci95`` has an interval a figure, over pictures or
+        over groups (`services.trainer.evaluation.binomial`); it is None where pictures are too few to tell.
         ``broken_promises`` has a sentence for each rate that was promised and is exceeded here, ``warnings`` one for
         each other doubt.
         ``unreadable`` names the files that could not be inspected; they count in no figure.
@@ -118,7 +117,7 @@ def evaluate(
     figures, intervals = _picture_figures(normals, abnormals, bank, draws, units)
     truths = found_masks.paths(abnormals.files)
     pixel_figures, pixel_intervals = (
-        _pixel_figures(normals, abnormals, truths, draws, progress)
+        _pixel_figures(normals, abnormals, truths, draws, groups=units, progress=progress)
         if masks
         else (dict.fromkeys(PIXEL_FIGURES), dict.fromkeys(PIXEL_FIGURES))
     )
@@ -223,6 +222,8 @@ def _pixel_figures(
     abnormals: Inspected,
     masks: Sequence[Path | None],
     draws: NDArray[np.intp],
+    *,
+    groups: Sequence[str] | None,
     progress: Progress,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures over pixels, and their intervals; a defective picture without a mask counts in none."""
@@ -246,7 +247,7 @@ def _pixel_figures(
             "au_pro": figures.au_pro(),
             "masks": sum(path is not None for path in masks),
         },
-        sample.intervals(draws[:, known]),
+        sample.intervals(draws[:, known], groups=[groups[index] for index in known] if groups else None),
     )
 
 

@@ -178,9 +178,8 @@ def _figures(figures: dict[str, Any]) -> str:
         meanings.append(f"<li>{escape(f'{label}: {meaning}')}</li>")
     intervals = _note(
         "Intervals of rates and F1 are exact binomial ones, with groups over as many independent pictures as theirs "
-        "are worth; of the image AUROC over as many as vary so much; of figures over pixels by bootstrap. Where "
-        "drawing pictures again changes nothing, as with an AUROC of 1, they hold what so many independent pictures "
-        "can tell."
+        "are worth; of the others over as many as vary so much when pictures are drawn again. Where that changes "
+        "nothing, as with an image AUROC of 1, they hold what so many independent pictures can tell."
     )
     return _table(("figure", "value", "95 % interval"), rows) + intervals + f"<ul class=note>{''.join(meanings)}</ul>"
 
