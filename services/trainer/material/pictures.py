@@ -181,15 +181,13 @@ def read_mask(path: Path, height: int, width: int) -> NDArray[np.bool_]:
     """(height, width) bool: what is not black is defective (in lossy formats, what is nearer to white), unless it is
     transparent.
 
-    It lies as pictures do (`shared.vision.picture`), and is stretched to the picture's size where it has another.
+    It lies as pictures do (`shared.vision.picture`), and is stretched to the picture's size where it has another; of a
+    larger one nothing is lost.
 
     Raises:
         UnusableMasks: the file cannot be read, or is no picture.
     """
-    drawn = read_drawn(path)
-    if drawn.shape != (height, width):
-        drawn = cv2.resize(drawn.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.bool_)
-    return drawn
+    return np.ascontiguousarray(_stretched(_stretched(read_drawn(path), height).T, width).T)
 
 
 def read_drawn(path: Path) -> NDArray[np.bool_]:
@@ -216,6 +214,16 @@ def read_drawn(path: Path) -> NDArray[np.bool_]:
         # Where nobody has drawn on a transparent layer, programs leave any colour, and many leave white.
         defective &= np.asarray(with_alpha[..., 3] > above)
     return defective
+
+
+def _stretched(drawn: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
+    """(h, w) to (rows, w): each row is where its middle lies; of several in one place any defect counts."""
+    if len(drawn) == rows:
+        return drawn
+    if len(drawn) < rows:
+        return drawn[(2 * np.arange(rows) + 1) * len(drawn) // (2 * rows)]
+    places = (2 * np.arange(len(drawn)) + 1) * rows // (2 * len(drawn))
+    return np.logical_or.reduceat(drawn, np.searchsorted(places, np.arange(rows)))
 
 
 def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:

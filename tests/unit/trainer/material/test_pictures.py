@@ -5,6 +5,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -255,6 +257,28 @@ def test_a_tiff_mask_lies_as_a_tiff_picture_of_the_same_tag_does(tmp_path: Path)
 def test_the_noise_of_a_lossy_mask_is_not_defective(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "m.jpg"), np.full((16, 16), 9, np.uint8))
     assert not read_mask(tmp_path / "m.jpg", 16, 16).any()
+
+
+@pytest.mark.parametrize("place", range(16))
+def test_no_defect_is_too_small_for_the_picture_of_a_larger_mask(tmp_path: Path, place: int) -> None:
+    mask = np.zeros((64, 128), np.uint8)
+    mask[8 + place, 20 + place] = 255
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    assert np.argwhere(read_mask(tmp_path / "m.png", 16, 32)).tolist() == [[(8 + place) // 4, (20 + place) // 4]]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(height=st.integers(8, 60), width=st.integers(8, 60), side=st.integers(8, 60))
+def test_a_mask_of_another_size_lies_in_its_picture_as_its_mirror_image_does_in_a_mirrored_one(
+    tmp_path: Path, height: int, width: int, side: int
+) -> None:
+    """Of odd sides: of even ones a middle may lie between two pixels."""
+    mask = np.random.default_rng(height * width).random((2 * side + 1, 2 * side + 1)) < 0.1
+    read = []
+    for each in (mask, mask[::-1, ::-1]):
+        cv2.imwrite(str(tmp_path / "m.png"), each.astype(np.uint8))
+        read.append(read_mask(tmp_path / "m.png", 2 * height + 1, 2 * width + 1))
+    assert np.array_equal(read[0], read[1][::-1, ::-1])
 
 
 def test_a_mask_that_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
