@@ -19,6 +19,24 @@ def test_upsampling_goes_beyond_no_extreme(coarse: NDArray[np.float32], height: 
     assert pixels.max() <= coarse.max() + 1e-3
 
 
+@given(coarse=COARSE, height=st.integers(16, 60), width=st.integers(16, 60))
+def test_a_mirrored_picture_has_a_mirrored_map(coarse: NDArray[np.float32], height: int, width: int) -> None:
+    pixels = upsample(coarse, height, width)
+    assert upsample(coarse[:, ::-1].copy(), height, width)[:, ::-1] == pytest.approx(pixels, abs=1e-3)
+    assert upsample(coarse[::-1].copy(), height, width)[::-1] == pytest.approx(pixels, abs=1e-3)
+    assert pytest.approx(pixels, abs=1e-3) == upsample(coarse.T.copy(), width, height).T
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (100, 37), (48, 320), (1000, 700)])
+@pytest.mark.parametrize("side", [8, 16, 17, 40])
+def test_a_map_lies_on_its_picture_to_a_hundredth_of_a_pixel(height: int, width: int, side: int) -> None:
+    """A map that grows by one from pixel to pixel still does away from the edges, where nothing is beyond it."""
+    places = (np.arange(side) + 0.5) / side * width
+    pixels = upsample(np.tile(places, (side, 1)).astype(np.float32), height, width)
+    inner = slice(width // 4, -(width // 4))
+    assert pixels[height // 2, inner] == pytest.approx((np.arange(width) + 0.5)[inner], abs=0.01)
+
+
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 5), (7, 7)])
 def test_a_patch_lights_up_the_pixels_that_it_looked_at(row: int, column: int) -> None:
     coarse = np.zeros((8, 8), np.float32)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -102,6 +103,33 @@ def test_auroc_counts_ties_half(pairs: list[tuple[int, bool]]) -> None:
         assert auroc(scores, defective) is None
     else:
         assert auroc(scores, defective) == pytest.approx(roc_auc_score(defective, scores))
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    change=st.sampled_from([lambda each: 3 * each - 7, lambda each: each**3, np.exp, np.arctan]),
+)
+def test_auroc_is_what_it_is_on_any_scale_and_in_any_order(
+    seed: int, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.integers(-9, 9, 40).astype(np.float32)
+    defective = np.arange(40) >= random.integers(1, 40)
+    order = random.permutation(40)
+    found = auroc(scores, defective)
+    assert auroc(change(scores)[order], defective[order]) == found
+    assert auroc(-scores, defective) == pytest.approx(1 - (found or 0))
+
+
+@given(seed=st.integers(0, 10_000), factor=st.sampled_from([1e-3, 0.5, 1e6]))
+def test_figures_over_pixels_are_what_they_are_on_any_scale_and_in_any_order(seed: int, factor: float) -> None:
+    pictures = make_pictures(seed, 60)
+    figures = accumulate(pictures)
+    others = accumulate(
+        [(np.float32(factor) * (pixels[::-1] - 5), truth[::-1]) for pixels, truth in reversed(pictures)]
+    )
+    assert others.auroc() == pytest.approx(figures.auroc(), abs=1e-9)
+    assert others.au_pro() == pytest.approx(figures.au_pro(), abs=1e-9)
 
 
 def test_positive_means_defective() -> None:
