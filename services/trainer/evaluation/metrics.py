@@ -145,7 +145,9 @@ def histogram_au_pro(normal: Histogram, overlap: Histogram, regions: float) -> f
     within = rate <= MAX_FALSE_POSITIVE_RATE
     rates = np.append(rate[within], MAX_FALSE_POSITIVE_RATE)
     found = np.append(overlaps[within], np.interp(MAX_FALSE_POSITIVE_RATE, rate, overlaps))
-    return float(np.trapezoid(found, rates)) / MAX_FALSE_POSITIVE_RATE
+    return min(
+        float(np.trapezoid(found, rates)) / MAX_FALSE_POSITIVE_RATE, 1.0
+    )  # areas' inverses add up a little above
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -88,6 +88,18 @@ def test_a_perfect_map_and_an_inverted_one() -> None:
     assert (inverted.auroc(), inverted.au_pro()) == (0, 0)
 
 
+@given(seed=st.integers(0, 10_000))
+def test_no_figure_over_pixels_is_above_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    figures = PixelFigures(0, 1)
+    for _ in range(6):
+        truth = random.random((20, 21)) < 0.2
+        figures.add((truth * random.uniform(0.5, 1, truth.shape)).astype(np.float32), truth)
+    assert figures.auroc() == 1
+    assert pytest.approx(1, abs=1e-12) == figures.au_pro()
+    assert (figures.au_pro() or 0) <= 1
+
+
 def test_without_masks_or_with_nothing_but_defects_pixel_figures_are_undefined() -> None:
     figures = PixelFigures(0, 1)
     assert (figures.auroc(), figures.au_pro()) == (None, None)
