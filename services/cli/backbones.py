@@ -12,7 +12,7 @@ from services.cli.options import Json
 from shared.vision.backbone_weights import EFFICIENTNET_LITE0
 from shared.vision.errors import BadCheckpoint
 from shared.vision.keras_applications import APPLICATIONS, PREFIX, RANDOM, cached_weights, is_application, is_random
-from shared.vision.recipe import LINE_TAPS
+from shared.vision.recipe import LINE_CELL, LINE_TAPS
 
 
 def backbones(
@@ -57,9 +57,7 @@ def _all() -> dict[str, Any]:
 
 def _line_grids(size: int) -> list[tuple[str, tuple[int, int, int]]]:
     """Of the taps that look at pixels, whichever the backbone is."""
-    from shared.vision.thin_lines import CELL  # noqa: PLC0415 - imports TensorFlow
-
-    return [(tap, (size // CELL, size // CELL, 1)) for tap in LINE_TAPS]
+    return [(tap, (size // LINE_CELL, size // LINE_CELL, 1)) for tap in LINE_TAPS]
 
 
 def _one(name: str, size: int) -> dict[str, Any]:

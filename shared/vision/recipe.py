@@ -19,6 +19,8 @@ Precision = Literal["f32", "bf16", "int8"]
 DARK_LINES, BRIGHT_LINES = "dark-lines", "bright-lines"
 LINE_TAPS = (DARK_LINES, BRIGHT_LINES)
 """Taps that every backbone has, since they look at its pixels (`shared.vision.thin_lines`)."""
+LINE_CELL = 16
+"""Pixels a side of their patches, as of the backbone's middle layers. Others are another `PREPROCESSING`."""
 
 MOST_PIXELS = 4096
 """Of an input's side: the backbone takes gigabytes for it already."""

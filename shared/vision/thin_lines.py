@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.vision.recipe import BRIGHT_LINES, DARK_LINES
+from shared.vision.recipe import BRIGHT_LINES, DARK_LINES, LINE_CELL
 from shared.vision.tensorflow_quietly import keras
 
 # Whoever changes one of these changes what features mean: bump `PREPROCESSING` in `shared.vision.recipe` then, and
 # `GRAPH` in `shared.vision.engines.conversion`, or graphs on disk go on as they were.
-CELL = 16  # pixels a side of a patch, as of the backbone's middle layers
 ACROSS, ALONG = 1.0, 4.0  # standard deviations of the Gaussian, pixels
 REACH = 6  # pixels from a filter's centre to its edge
 DIRECTIONS = 6
@@ -29,7 +28,7 @@ def thin_lines(pixels: Any) -> dict[str, Any]:
     """How strong the strongest line is in each patch, by tap.
 
     Args:
-        pixels: Keras tensor, RGB from 0 to 255, (N, H, W, 3); sides are multiples of `CELL`.
+        pixels: Keras tensor, RGB from 0 to 255, (N, H, W, 3); sides are multiples of `LINE_CELL`.
 
     Returns:
         Keras tensors (N, H / 16, W / 16, 1), float32, of the natural logarithm of brightness, one of each `LINE_TAPS`.
@@ -42,7 +41,7 @@ def thin_lines(pixels: Any) -> dict[str, Any]:
     found = {}
     for tap, signed in ((DARK_LINES, answers), (BRIGHT_LINES, -answers)):
         strongest = keras.ops.max(signed, axis=-1, keepdims=True)
-        found[tap] = keras.ops.max_pool(strongest, CELL, strides=CELL, padding="valid")
+        found[tap] = keras.ops.max_pool(strongest, LINE_CELL, strides=LINE_CELL, padding="valid")
     return found
 
 

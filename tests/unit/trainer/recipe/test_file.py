@@ -33,6 +33,17 @@ def test_only_a_recipe_that_names_no_precision_takes_the_given_one(tmp_path: Pat
     assert read_recipe(tmp_path / "recipe.json", "bf16").precision == "f32"
 
 
+@pytest.mark.parametrize("tap", ["dark-lines", "bright-lines"])
+def test_a_size_at_whose_edge_no_line_would_be_seen_is_refused(tmp_path: Path, tap: str) -> None:
+    for size, layer in ((304, tap), (300, "b7"), (300, tap)):
+        plain = {"layers": [{"tap": layer, "input_size": size, "pool": 1, "metric": "place"}]}
+        (tmp_path / "recipe.json").write_text(json.dumps(plain))
+        if (size, layer) != (300, tap):
+            read_recipe(tmp_path / "recipe.json")
+    with pytest.raises(UnusableRecipe, match=rf"{tap} has input_size 300: .* a multiple of 16"):
+        read_recipe(tmp_path / "recipe.json")
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", "[" * 100_000, '{"layers": [{}]}', '{"layers": [{"tap": "b12", "size": 3}]}', '{"layers": 3}'],
