@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from shared.events import ChipInspected, Verdict
 from tests.integration.line.conftest import RunningLine, captured, good_chip
 from tests.integration.line.test_explain import defective_chip

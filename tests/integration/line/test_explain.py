@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from services.cli.demo.render import render_chip
 from shared.events import ChipInspected, Verdict
 from tests.bad_pictures import encoded

@@ -20,7 +20,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from shared.access import load_access
 from shared.errors import ConfigurationError
 from shared.events import ChipRejected, Verdict

@@ -8,7 +8,7 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner, Result
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from services.trainer.errors import UnwritableOutput
 from services.trainer.evaluation.ablation import study
 from services.trainer.evaluation.ablation.dataset import LeftOut

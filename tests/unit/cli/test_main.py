@@ -86,3 +86,22 @@ def test_a_full_disk_below_standard_output_is_told_without_a_traceback() -> None
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "chipsieve: [Errno 28] No space left on device\n")
+
+
+# As a person's Ctrl-C, once the command begins to load what it is made of.
+HASTY = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+runpy.run_module("services.cli", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_with_a_word() -> None:
+    done = run("-c", HASTY)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "chipsieve: stopped\n")

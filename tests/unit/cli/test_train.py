@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app, main
+from services.cli.commands import app, main
 from services.cli.train import _from_defects, _print_search
 from services.trainer.evaluation.report import FIGURES
 from services.trainer.train import train

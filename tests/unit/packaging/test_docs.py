@@ -8,7 +8,7 @@ import pytest
 import typer
 from prometheus_client import REGISTRY
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from services.extractor.settings import ExtractorSettings
 from services.gateway.errors import GatewayBusy, GatewayStopping, RateLimited, Unauthorized, reason_of
 from services.gateway.http import STATUS

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from services.cli.__main__ import app
+from services.cli.commands import app
 from services.trainer.errors import TrainingError, UnwritableOutput
 from services.trainer.evaluation.ablation import deep, features, study
 from services.trainer.evaluation.ablation.dataset import Dataset, LeftOut
