@@ -36,7 +36,7 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     """Write the folder, whole or not at all; a bundle that stands there is replaced.
 
     Raises:
-        NotABundle: `directory` holds something else.
+        NotABundle: `directory` holds something else, or lies in another bundle.
         UnwritableBundle: nothing can be written there.
         CorruptBundle: bank and manifest contradict each other.
     """
@@ -53,10 +53,13 @@ def check_writable(directory: Path) -> None:
     """Raise what `write_bundle` would raise for want of a place, before the work whose outcome it is.
 
     Raises:
-        NotABundle: `directory` holds something else.
+        NotABundle: `directory` holds something else, or lies in another bundle.
         UnwritableBundle: nothing can be written there.
     """
     try:
+        for folder in directory.parents:
+            if _has_manifest(folder):  # which nothing could replace any more, for what is in it
+                raise NotABundle(f"{directory} lies in the bundle {folder}: name a folder outside it")
         _refuse_to_overwrite(directory)
         if directory.is_mount():
             raise UnwritableBundle(
@@ -128,9 +131,13 @@ def _refuse_to_overwrite(directory: Path) -> None:
     if not names:
         return
     ours = {name for name in names if name == MANIFEST or (name.startswith(PREFIXES) and name.endswith(".npy"))}
-    manifest = directory / MANIFEST
-    if ours != names or not manifest.is_file() or FORMAT.split("/")[0].encode() not in manifest.read_bytes():
+    if ours != names or not _has_manifest(directory):
         raise NotABundle(f"{directory} holds something other than a bundle: name an empty or new folder")
+
+
+def _has_manifest(directory: Path) -> bool:
+    manifest = directory / MANIFEST
+    return manifest.is_file() and FORMAT.split("/")[0].encode() in manifest.read_bytes()
 
 
 def _write_durably(path: Path, data: bytes) -> None:

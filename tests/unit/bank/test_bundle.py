@@ -298,6 +298,13 @@ def test_a_bundle_with_something_of_the_users_in_it_is_not_overwritten(written: 
     assert (written / name).read_text() == "do not lose"
 
 
+@pytest.mark.parametrize("name", ["newer", "newer/soic-8"])
+def test_a_bundle_is_not_written_into_another_which_nothing_could_replace_then(written: Path, name: str) -> None:
+    with pytest.raises(NotABundle, match=f"{name} lies in the bundle {written}: name a folder outside it"):
+        check_writable(written / name)
+    assert not (written / "newer").exists()
+
+
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.rename"])
 def test_a_write_that_fails_half_way_leaves_the_old_bundle(
     written: Path, monkeypatch: pytest.MonkeyPatch, call: str
