@@ -61,15 +61,12 @@ def explain(
         explanation = _explanation(
             event_id, chip=chip, since=parse_time(since, datetime.now(UTC), "--since"), picture=picture, bundle=bundle
         )
+        typer.echo(json.dumps(explanation.document()) if as_json else "\n".join(explanation.sentences()))
         if overlay:
             _draw(explanation, overlay)
     except ChipsieveError as error:  # 1 is taken
         typer.echo(f"chipsieve: {error}", err=True)
         raise typer.Exit(UNTOLD) from error
-    if as_json:
-        typer.echo(json.dumps(explanation.document()))
-    else:
-        typer.echo("\n".join(explanation.sentences()))
     if not explanation.agrees:
         raise typer.Exit(DIFFERS)
 
@@ -145,7 +142,9 @@ def _bundle(said: ChipInspected, directory: Path | None, settings: ExtractorSett
 def _draw(explanation: Explanation, path: Path) -> None:
     picture: Picture | None = explanation.recomputed.picture
     if picture is None:
-        raise Unexplainable("there is nothing to draw: the picture cannot be decoded")
+        cause = explanation.recomputed.verdict.uninspected
+        typer.echo(f"chipsieve: no overlay, for want of a picture{f': {cause.detail}' if cause else ''}", err=True)
+        return
     marked = mark(picture, explanation.found.verdict)
     try:
         written = cv2.imwrite(str(path), cv2.cvtColor(marked, cv2.COLOR_RGB2BGR))
