@@ -71,6 +71,8 @@ class Archive:
         ]
         if not found:
             whose = f"event {event_id}" if chip is None else f"event {event_id} and chip {chip}"
+            if since is not None:
+                whose += f" since {since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC; without --since all are looked through"
             raise NoVerdict(
                 f"{topic.name} has no verdict on {whose}; verdicts are kept {topic.retention_hours} hours, and "
                 "`chipsieve tail inspections --from-beginning --json` shows their event ids"

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from services.cli import reading
-from services.cli.archive import Archive, PictureGone
+from services.cli.archive import Archive, NoVerdict, PictureGone
 from shared.errors import ConfigurationError
 from shared.events import ImagePointer
 from shared.kafka import BrokerUnavailable
@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.topics import load_topics
 from shared.wire.codec import Codec
 from tests.contract.examples import EXAMPLES
+from tests.events_of_chips import NOON
 from tests.registry_double import RegistryInMemory
 
 TOPICS = load_topics()
@@ -81,3 +82,11 @@ def test_a_record_that_no_broker_hands_out_is_not_called_gone(monkeypatch: pytes
 def test_a_record_that_may_not_be_read_is_not_called_gone() -> None:
     with pytest.raises(ConfigurationError, match="may not"):
         archive(Broker(problem(KafkaError.TOPIC_AUTHORIZATION_FAILED))).captured(VERDICT)
+
+
+def test_a_verdict_that_is_older_than_what_is_looked_through_is_not_said_not_to_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Archive, "_about", lambda *_: iter(()))
+    with pytest.raises(NoVerdict, match=r"no verdict on event e since 2026-01-01 12:00:00 UTC; without --since all"):
+        archive(Broker()).verdict("e", since=NOON)
