@@ -4,3 +4,8 @@
 def readable(name: str) -> str:
     """A file's name as text that can be written anywhere: its bytes that are no UTF-8 as `\\udcfc`."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def printable(name: str) -> str:
+    """A file's name as text that does nothing to a terminal: its control characters as `\\x1b`."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)

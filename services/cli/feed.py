@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 
@@ -17,6 +17,7 @@ from services.gateway.feed import feed as send
 from services.gateway.folder import look_into
 from services.gateway.producer import ImageProducer
 from shared.errors import ConfigurationError
+from shared.file_names import printable
 from shared.settings import Settings
 
 PROGRESS_EVERY_S = 0.2  # as often as an eye follows
@@ -79,10 +80,14 @@ def feed(  # noqa: PLR0917 - typer passes them by name
         run=run,
         reference_root=by_reference,
     )
+    total = len(pictures) * repeat
     with ImageProducer(Settings(), delivery_timeout_ms=DELIVERY_TIMEOUT_MS, linger_ms=LINGER_MS) as producer:
         producer.ask()  # else every picture would be tried for two minutes before it is told that nobody answers
-        fed = send(order, producer, _Progress(len(pictures) * repeat))
-    _tell(order, fed, skipped, as_json=as_json)
+        with _Progress(total) as progress:
+            fed = send(order, producer, progress)
+    _tell(order, fed, total, skipped, as_json=as_json)
+    if fed.stopped:
+        raise KeyboardInterrupt
     if fed.refused:
         raise typer.Exit(1)
 
@@ -98,10 +103,17 @@ class _Progress:
         now = time.monotonic()
         if sys.stderr.isatty() and (now - self._shown >= PROGRESS_EVERY_S or sent == self._total):
             self._shown = now
-            typer.echo(f"\r{sent} of {self._total} sent", err=True, nl=sent == self._total)
+            typer.echo(f"\r{sent} of {self._total} sent", err=True, nl=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            typer.echo(err=True)
 
 
-def _tell(order: FeedOrder, fed: Fed, skipped: int, *, as_json: bool) -> None:
+def _tell(order: FeedOrder, fed: Fed, total: int, skipped: int, *, as_json: bool) -> None:
     if as_json:
         document = {
             "line": order.line_id,
@@ -109,13 +121,15 @@ def _tell(order: FeedOrder, fed: Fed, skipped: int, *, as_json: bool) -> None:
             "sent": fed.sent,
             "seconds": round(fed.seconds, 3),
             "skipped": skipped,
+            "stopped": fed.stopped,
             "refused": [asdict(refused) for refused in fed.refused],
         }
         typer.echo(json.dumps(document))
     else:
         rate = f", {fed.sent / fed.seconds:.1f} a second" if fed.seconds > 0 else ""
-        typer.echo(f"{fed.sent} pictures sent to line {order.line_id} in {fed.seconds:.1f} s{rate}")
+        sent = f"{fed.sent} of {total}" if fed.stopped else fed.sent
+        typer.echo(f"{sent} pictures sent to line {order.line_id} in {fed.seconds:.1f} s{rate}")
     for refused in fed.refused[:NAMED]:
-        typer.echo(f"not sent: {refused.chip_id}: {refused.detail}", err=True)
+        typer.echo(f"not sent: {printable(refused.chip_id)}: {printable(refused.detail)}", err=True)
     if len(fed.refused) > NAMED:
         typer.echo(f"… and {len(fed.refused) - NAMED} more", err=True)

@@ -62,13 +62,16 @@ class Fed:
     seconds: float
     """From the first picture to the last acknowledgement."""
     refused: tuple[Refused, ...]
+    stopped: bool = False
+    """By Ctrl-C, before all were sent."""
 
 
 def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int], None] = lambda _: None) -> Fed:
     """Send an order's pictures in order, and return when Kafka has acknowledged them.
 
     A picture that cannot be sent at all (too large to go inline, not readable, outside the root, of a name that can be
-    no chip's id) is left out and named in the result. `on_progress` is told how many were sent so far.
+    no chip's id) is left out and named in the result. `on_progress` is told how many were sent so far. Ctrl-C ends it
+    once Kafka has acknowledged what it was given.
 
     Raises:
         NotReady: broker or registry failed for longer than the producer tries; some pictures may have been stored.
@@ -76,23 +79,28 @@ def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int],
     started = time.monotonic()
     under_way: deque[Future[Stored]] = deque()
     refused: list[Refused] = []
-    sent = 0
-    for index, (path, chip_id) in enumerate(_chips(order)):
-        if order.rate is not None:
-            time.sleep(max(0.0, started + index / order.rate - time.monotonic()))
-        try:
-            event = _event(order, path, chip_id, producer.max_image_bytes)
-        except (GatewayError, OSError) as error:
-            refused.append(Refused(readable(chip_id), readable(str(error))))
-            continue
-        sent += hand_over(event, producer, under_way)
-        while under_way and under_way[0].done():
-            sent += _settle(under_way.popleft())
-        on_progress(sent)
+    handed_over = 0
+    stopped = False
+    try:
+        for index, (path, chip_id) in enumerate(_chips(order)):
+            if order.rate is not None:
+                time.sleep(max(0.0, started + index / order.rate - time.monotonic()))
+            try:
+                event = _event(order, path, chip_id, producer.max_image_bytes)
+            except (GatewayError, OSError) as error:
+                refused.append(Refused(readable(chip_id), readable(str(error))))
+                continue
+            hand_over(event, producer, under_way)
+            handed_over += 1
+            while under_way and under_way[0].done():
+                _settle(under_way)
+            on_progress(handed_over - len(under_way))
+    except KeyboardInterrupt:
+        stopped = True
     while under_way:
-        sent += _settle(under_way.popleft())
-        on_progress(sent)
-    return Fed(sent, time.monotonic() - started, tuple(refused))
+        _settle(under_way)
+        on_progress(handed_over - len(under_way))
+    return Fed(handed_over, time.monotonic() - started, tuple(refused), stopped)
 
 
 def _chips(order: FeedOrder) -> Iterator[tuple[Path, str]]:
@@ -118,24 +126,23 @@ def _event(order: FeedOrder, path: Path, chip_id: str, max_image_bytes: int) -> 
     return capture(identity, data, max_image_bytes=max_image_bytes)
 
 
-def hand_over(event: ImageCaptured, producer: ImageProducer, under_way: deque[Future[Stored]]) -> int:
-    """Hand an event to the producer and add it to those under way; how many earlier ones were acknowledged meanwhile.
+def hand_over(event: ImageCaptured, producer: ImageProducer, under_way: deque[Future[Stored]]) -> None:
+    """Hand an event to the producer and add it to those under way.
 
     While the producer's queue is full it waits for those. Raises as they fail.
     """
-    settled = 0
     while True:
         try:
             under_way.append(producer.publish(event))
         except GatewayBusy:
             if under_way:
-                settled += _settle(under_way.popleft())
+                _settle(under_way)
             else:
                 time.sleep(RELEASE_S)
         else:
-            return settled
+            return
 
 
-def _settle(future: Future[Stored]) -> int:
-    future.result()
-    return 1
+def _settle(under_way: deque[Future[Stored]]) -> None:
+    under_way[0].result()  # still under way where Ctrl-C ends the wait
+    under_way.popleft()

@@ -1,10 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import typer
+from click.testing import Result
 from typer.testing import CliRunner
 
 from services.cli import feed as command
+from services.gateway.feed import Fed, Refused
 from shared.errors import ChipsieveError
 
 app = typer.Typer()
@@ -32,3 +36,38 @@ def test_what_no_picture_could_be_sent_with_is_refused_once_and_before_anything_
     assert (done.exit_code, done.stdout) == (1, "")
     assert isinstance(done.exception, ChipsieveError)
     assert told in str(done.exception)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """What the command says of what became of two pictures."""
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(command, "ImageProducer", MagicMock())
+
+    def tell(fed: Fed) -> Result:
+        monkeypatch.setattr(command, "send", lambda *_: fed)
+        return CliRunner().invoke(app, [str(tmp_path), "--line", "line-1", "--product", "soic-8"])
+
+    return tell
+
+
+def test_names_of_refused_pictures_do_nothing_to_the_terminal(told: Callable[..., Result]) -> None:
+    done = told(Fed(1, 2.0, (Refused("[red]\x1b[31m\n2.png", "chip is not printable"),)))
+    assert done.exit_code == 1
+    assert done.stderr == "not sent: [red]\\x1b[31m\\n2.png: chip is not printable\n"
+
+
+def test_a_feed_that_is_stopped_says_what_was_sent(told: Callable[..., Result]) -> None:
+    done = told(Fed(1, 2.0, (), stopped=True))
+    assert done.exit_code == 130
+    assert done.stdout == "1 of 2 pictures sent to line line-1 in 2.0 s, 0.5 a second\n"
+
+
+def test_progress_on_a_terminal_ends_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with command._Progress(2) as progress:
+        progress(1)  # the second is refused
+    assert capsys.readouterr().err == "\r1 of 2 sent\n"

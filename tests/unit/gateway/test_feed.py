@@ -178,3 +178,17 @@ def test_progress_counts_up_to_all(folder: Path) -> None:
     feed(order(folder), FakeProducer(), told.append)
     assert told == sorted(told)
     assert told[-1] == 4
+
+
+def test_a_feed_that_is_stopped_counts_what_kafka_has_by_then(folder: Path) -> None:
+    producer = AcknowledgesOnceWaitedFor()
+    publish = producer.publish
+
+    def interrupted(event: Any) -> Any:
+        if len(producer.published) == 2:
+            raise KeyboardInterrupt
+        return publish(event)
+
+    producer.publish = interrupted  # type: ignore[method-assign]  # a double of it
+    fed = feed(order(folder), producer)
+    assert (fed.sent, fed.stopped) == (2, True)
