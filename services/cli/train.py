@@ -37,6 +37,15 @@ PrecisionOption = Annotated[
 KNOWN_OTHERWISE = {"unreadable", "recipe", "ci95", "broken_promises", "warnings"}
 """What the table of an evaluation leaves out."""
 
+COUNTS = {
+    "images": "pictures",
+    "normal_images": "good pictures",
+    "abnormal_images": "defective pictures",
+    "images_per_second": "pictures a second",
+    "promised_false_reject_rate": "promised false-reject rate",
+}
+"""What the table calls them, beside `services.trainer.evaluation.report.FIGURES`."""
+
 NO_INTERVAL = "no interval: too few pictures"
 
 messages = Console(stderr=True, highlight=False)
@@ -146,7 +155,7 @@ def train(
         f"{manifest.product} {manifest.version}",
         {
             "bundle": str(out),
-            "normal pictures": summary["normals"],
+            "good pictures": summary["normals"],
             "turned copies": _turns(summary.get("turned")),
             "threshold": manifest.threshold,
             "promise": summary["promise"],
@@ -205,7 +214,11 @@ def evaluate(
         if figures[name] is not None:
             between = f"{ends[0]:.4f} to {ends[1]:.4f}" if ends else NO_INTERVAL
             shown[name] = f"{figures[name]:.4f}  ({between})"
-    shown = {FIGURES[name][0] if name in FIGURES else name: figure for name, figure in shown.items()}
+    shown["confidence"] = f"{figures['confidence']:g}"
+    if figures["images_per_second"] is not None:
+        shown["images_per_second"] = f"{figures['images_per_second']:.1f}"
+    called = {name: label for name, (label, _) in FIGURES.items()} | COUNTS
+    shown = {called.get(name, name): figure for name, figure in shown.items()}
     if figures["unreadable"]:
         shown["not inspected"] = f"{len(figures['unreadable'])}: in no figure, the line would reject them"
     _print_table(str(bundle), shown)

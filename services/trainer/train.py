@@ -121,8 +121,8 @@ def train(
     else:
         recipe = replace(recipe, precision=in_float, graphs_sha256=None)
     loaded = load_engine(engine, recipe)
-    normals = look_at_all("normal pictures", material.normals.files, recipe, loaded, progress)
-    abnormals = look_at_all("abnormal pictures", material.abnormals.files, recipe, loaded, progress)
+    normals = look_at_all("good pictures", material.normals.files, recipe, loaded, progress)
+    abnormals = look_at_all("defective pictures", material.abnormals.files, recipe, loaded, progress)
     normal_groups = read_groups(groups, normals.files)
     group_of = normal_groups or tuple(file.name for file in normals.files)
     fold_of = split_into_folds(group_of, seed=seed)
@@ -245,13 +245,13 @@ def _warnings(
         warnings.append(f"features stay in float, since in int8 {int8['refused_because']}")
     if len(normals) < FEW_NORMALS:
         warnings.append(
-            f"{len(normals)} normal pictures show little of what is normal: "
+            f"{len(normals)} good pictures show little of what is normal: "
             f"give {FEW_NORMALS} at least, better some hundreds, or expect false rejects"
         )
     odd = odd_normals([file.name for file in normals], scores)
     if odd:
         warnings.append(
-            f"{len(odd)} normal picture(s) are unlike all others, foremost {odd[0]}: see whether they show good parts, "
-            "and train without those that do not, since the threshold lies above them and defects may pass"
+            f"{len(odd)} picture(s) given as good are unlike all others, foremost {odd[0]}: see whether they show good "
+            "parts, and train without those that do not, since the threshold lies above them and defects may pass"
         )
     return [*warnings, *left_out(unreadable)]

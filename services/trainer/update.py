@@ -92,7 +92,7 @@ def update(
     additions = Additions.of(normal, distinct, was)
     read_groups(groups, additions.distinct.files)  # refuses a table that does not fit, before the long work
     loaded = load_engine(engine, before.bank.recipe, graphs=before.graphs)
-    added = look_at_all("normal pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
+    added = look_at_all("good pictures", additions.distinct.files, before.bank.recipe, loaded, progress)
     new_groups = read_groups(groups, added.files)
     names = new_groups or tuple(file.name for file in added.files)
     grown = grow(before.bank, upkeep, added, names, seed=seed, progress=progress)

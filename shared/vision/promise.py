@@ -6,8 +6,8 @@ from typing import Literal
 Subject = Literal["rejects", "masks", "escapes"]
 
 _HAPPENS: dict[Subject, tuple[str, str, str]] = {
-    "rejects": ("normal pictures", "are rejected", "a false-reject rate"),
-    "masks": ("normal pictures", "show a mask", "a rate of good pictures with a mask"),
+    "rejects": ("good pictures", "are rejected", "a false-reject rate"),
+    "masks": ("good pictures", "show a mask", "a rate of good pictures with a mask"),
     "escapes": ("defective pictures", "are passed", "an escape rate"),
 }
 

@@ -100,9 +100,9 @@ def evaluate(
         refuse_folder("report", report)
     refuse_if_stale(bank, backbone_weights_sha256(bank.recipe.backbone))
     loaded = load_engine(engine, bank.recipe, graphs=read.graphs)
-    normals = inspect_files("normal pictures", normal_files, bank, loaded, progress)
+    normals = inspect_files("good pictures", normal_files, bank, loaded, progress)
     _refuse_nothing(normals, normal)
-    abnormals = inspect_files("abnormal pictures", abnormal_files, bank, loaded, progress)
+    abnormals = inspect_files("defective pictures", abnormal_files, bank, loaded, progress)
     if abnormal:
         _refuse_nothing(abnormals, abnormal)
     if scores:

@@ -127,7 +127,7 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
     training: dict[str, Any] = dict(manifest.training)
     recipe = manifest.recipe
     layers = ", ".join(f"{layer.name} {layer.metric} top {in_percent(layer.top_fraction)}" for layer in recipe.layers)
-    trained = f"{training.get('normals')} normal and {training.get('abnormals', 0)} defective pictures"
+    trained = f"{training.get('normals')} good and {training.get('abnormals', 0)} defective pictures"
     folds = training.get("folds")
     apart = f" in {folds} folds" if folds and "updated_from" not in training else ""
     held_out = (
@@ -141,9 +141,9 @@ def _origin(evaluated: Evaluated) -> dict[str, str]:
         "bundle": f"{manifest.product} {manifest.version}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC",
         "recipe": f"{recipe.backbone} ({recipe.precision}): {layers}; feature space {manifest.feature_space}",
         "trained on": trained + held_out,
-        "judged here": f"{figures['normal_images']} normal and {figures['abnormal_images']} defective pictures"
+        "judged here": f"{figures['normal_images']} good and {figures['abnormal_images']} defective pictures"
         + (f"; {unreadable} files could not be inspected, the line would reject them" if unreadable else ""),
-        "intervals by": f"group ({figures['groups']} groups of normals)" if figures["groups"] else "picture",
+        "intervals by": f"group ({figures['groups']} groups of good ones)" if figures["groups"] else "picture",
         **({"figures over pixels by": masks} if figures.get("masks") is not None else {}),
         "judged by": f"Chipsieve {version('chipsieve')}",
         "time": f"{1000 / speed:.1f} ms a picture ({speed:.0f} a second): reading, decoding, features, matching"
@@ -193,11 +193,11 @@ def _threshold(evaluated: Evaluated, chart: str) -> str:
     promises = (calibration.promise, calibration.escape_promise, calibration.mask_promise)
     said = "".join(f"<li>{escape(str(promise))}</li>" for promise in promises if promise)
     rate = evaluated.figures["false_reject_rate"]
-    measured = f"Here {rate:.3%} of the normal pictures were rejected." if rate is not None else ""
+    measured = f"Here {rate:.3%} of the good pictures were rejected." if rate is not None else ""
     return (
         _charts([chart])
         + _note(
-            "Blue: normal pictures; red: defective ones, each as shares of their own number; dashed: the threshold. "
+            "Blue: good pictures; red: defective ones, each as shares of their own number; dashed: the threshold. "
             "Scores beyond the axis are at its ends."
         )
         + f"<p>A picture is rejected above a score of {manifest.threshold:.4g}. Promised in training:</p>"
@@ -213,7 +213,7 @@ def _confusion(confusion: Confusion) -> str:
     return _table(
         ("", "passed", "rejected"),
         [
-            ("normal", str(confusion.true_negatives), str(confusion.false_positives)),
+            ("good", str(confusion.true_negatives), str(confusion.false_positives)),
             ("defective", str(confusion.false_negatives), str(confusion.true_positives)),
         ],
     )

@@ -98,7 +98,7 @@ def refuse_masks_alone(folder: Path | None) -> None:
         UnusableMasks: there are masks.
     """
     if folder:
-        raise UnusableMasks(f"the masks in {folder} mirror abnormal pictures, and there are none: give --abnormal")
+        raise UnusableMasks(f"the masks in {folder} mirror defective pictures, and there are none: give --abnormal")
 
 
 def _look(path: Path) -> Mask:

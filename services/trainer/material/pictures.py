@@ -166,12 +166,12 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
         UnreadableFile: a folder in it cannot be looked into.
     """
     if not folder.is_dir():
-        raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the abnormal pictures")
+        raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the defective pictures")
     masks = {readable(path.relative_to(folder).with_suffix("").as_posix()): path for path in sorted(_walk(folder))}
     found = tuple(_mask_of(picture, masks) for picture in pictures)
     if not any(found):
         raise UnusableMasks(
-            f"no mask below {folder} mirrors an abnormal picture: {pictures[0].name} would have "
+            f"no mask below {folder} mirrors a defective picture: {pictures[0].name} would have "
             f"{Path(pictures[0].name).with_suffix('.png').as_posix()}"
         )
     return found

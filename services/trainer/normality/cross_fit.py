@@ -100,7 +100,7 @@ def split_into_folds(groups: Sequence[str], *, folds: int = FOLDS, seed: int = 0
     names, group_of, sizes = np.unique(np.asarray(groups, str), return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise TooFewNormals(
-            f"{len(groups)} normal picture(s) in {len(names)} group(s): training needs two at least, so that one can "
+            f"{len(groups)} good picture(s) in {len(names)} group(s): training needs two at least, so that one can "
             "be held out, and some 300 to promise a false-reject rate of 1 %"
         )
     filled = np.zeros(min(folds, len(names)), np.intp)

@@ -78,7 +78,7 @@ def learn_in_int8(
     engine = load_engine("openvino", recipe, graphs=graphs)
     looked = [
         look_at_all(f"{name} pictures in int8", each.files, recipe, engine, progress)
-        for name, each in (("normal", in_float.normals), ("abnormal", in_float.abnormals))
+        for name, each in (("good", in_float.normals), ("defective", in_float.abnormals))
     ]
     in_int8 = learn(looked[0], looked[1], recipe, engine, fold_of, seed=seed, progress=progress)
     defective = np.arange(len(in_float.scores)) >= len(fold_of)

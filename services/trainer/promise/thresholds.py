@@ -67,7 +67,7 @@ class Asked:
         if self.names_rejects and not self.best_effort and pictures < needed:
             grouped = f" in {len(set(groups))} groups" if groups else ""
             raise PromiseRefused(
-                f"{pictures} normal pictures{grouped} are too few to promise a false-reject rate of {self.rate:.3%} "
+                f"{pictures} good pictures{grouped} are too few to promise a false-reject rate of {self.rate:.3%} "
                 f"with {in_percent(self.level)} confidence: {1 - (1 - self.level) ** (1 / pictures):.3%} at best, and "
                 f"less so where pictures are alike; {needed} independent ones would do. {REMEDY}"
             )

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,21 @@ def test_json_is_one_document_on_standard_output_and_all_else_on_standard_error(
 def test_without_json_people_read_a_table(folder: Path) -> None:
     out, _ = chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
     assert "threshold" in out
-    out, _ = chipsieve("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal")
-    assert "false reject rate" in out
+    assert "6 good pictures are too few" in " ".join(out.replace("│", "").split())
+    assert "normal" not in out
+    out, _ = chipsieve(
+        *("evaluate", "--bundle", folder / "bundle", "--normal", folder / "normal", "--abnormal", folder / "abnormal"),
+    )
+    rows = {cells[1].strip(): cells[2].strip() for line in out.splitlines() if len(cells := line.split("│")) == 4}
+    assert {name: rows[name] for name in ("pictures", "good pictures", "defective pictures", "confidence")} == {
+        "pictures": "7",
+        "good pictures": "6",
+        "defective pictures": "1",
+        "confidence": "0.95",
+    }
+    assert re.fullmatch(r"\d+\.\d", rows["pictures a second"])
+    assert "promised false-reject rate" in rows
+    assert "normal" not in out
 
 
 def test_a_promise_that_cannot_be_kept_ends_with_a_sentence_and_a_status(folder: Path, tmp_path: Path) -> None:
@@ -64,7 +78,7 @@ def test_a_promise_that_cannot_be_kept_ends_with_a_sentence_and_a_status(folder:
     paths = ("train", "--product", "plate", "--normal", str(folder / "normal"), "--out", str(tmp_path / "bundle"))
     result = CliRunner().invoke(app, [*paths, *asked])
     assert result.exit_code != 0
-    assert "6 normal pictures are too few to promise a false-reject rate of 5.000%" in str(result.exception)
+    assert "6 good pictures are too few to promise a false-reject rate of 5.000%" in str(result.exception)
     assert not (tmp_path / "bundle").exists()
     _, err = chipsieve(*paths, *asked, "--best-effort")
     assert "too few to promise" in err.replace("\n", " ")
@@ -86,7 +100,7 @@ def test_names_are_shown_as_they_are_and_are_no_markup(folder: Path) -> None:
 def test_in_a_file_a_warning_is_one_line(folder: Path) -> None:
     _, err = chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
     (warning,) = (line for line in err.splitlines() if "too few to promise" in line)
-    assert warning.startswith("warning: 6 normal pictures")
+    assert warning.startswith("warning: 6 good pictures")
     assert "at most" in warning
 
 

@@ -63,7 +63,7 @@ def test_few_normals_are_warned_of_with_the_rate_that_can_be_promised(tmp_path: 
         draw(tmp_path / "normal" / f"{seed}.png", seed)
     manifest = learn(tmp_path / "normal", tmp_path / "bundle")
     warnings = json.dumps(manifest.training["warnings"])
-    assert "2 normal pictures are too few to promise a false-reject rate of 1.000%" in warnings
+    assert "2 good pictures are too few to promise a false-reject rate of 1.000%" in warnings
     assert "give 20 at least" in warnings
     assert np.isfinite([manifest.threshold, manifest.mask_threshold]).all()
     assert not manifest.calibration.promise.kept
@@ -89,7 +89,7 @@ def test_a_normal_is_never_above_the_threshold_it_helped_to_set_when_few(tmp_pat
 
 def test_one_picture_is_a_clear_error(tmp_path: Path) -> None:
     draw(tmp_path / "normal" / "only.png", 0)
-    with pytest.raises(TooFewNormals, match=r"1 normal picture\(s\).*needs two at least"):
+    with pytest.raises(TooFewNormals, match=r"1 good picture\(s\).*needs two at least"):
         learn(tmp_path / "normal", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -185,7 +185,7 @@ def test_the_same_seed_learns_the_same_and_one_abnormal_teaches_nothing(normal: 
 def test_progress_of_every_stage_ends_at_its_total(normal: Path, tmp_path: Path) -> None:
     told: dict[str, tuple[int, int]] = {}
     learn(normal, tmp_path / "bundle", progress=lambda stage, done, total: told.update({stage: (done, total)}))
-    assert told == {"reading pictures": (24, 24), "normal pictures": (24, 24), "calibrating": (10, 10)}
+    assert told == {"reading pictures": (24, 24), "good pictures": (24, 24), "calibrating": (10, 10)}
 
 
 def told(manifest: Manifest) -> str:

@@ -105,7 +105,7 @@ def test_the_page_shows_charts_promise_kinds_and_the_worst_of_both(material: dic
     assert "smear/missed.png" in text
     assert page.tags.count("img") >= 4  # picture and overlay of one miss at least, and of one false reject
     assert "ms a picture" in text
-    assert "30 normal and 0 defective pictures, held out in 10 folds" in text
+    assert "30 good and 0 defective pictures, held out in 10 folds" in text
     assert f"Chipsieve {version('chipsieve')}" in text
 
 
@@ -122,7 +122,7 @@ def test_groups_are_named_and_draw_the_intervals(material: dict[str, Any], tmp_p
     table.write_text("file,group\n" + "".join(f"{name},{index % 3}\n" for index, name in enumerate(names)))
     figures = evaluate(**material, groups=table, report=tmp_path / "report")
     assert figures["groups"] == 3
-    assert "group (3 groups of normals)" in " ".join(Page((tmp_path / "report" / "index.html").read_text()).text)
+    assert "group (3 groups of good ones)" in " ".join(Page((tmp_path / "report" / "index.html").read_text()).text)
 
 
 def test_a_file_is_not_taken_for_the_reports_folder(material: dict[str, Any], tmp_path: Path) -> None:
@@ -162,4 +162,4 @@ def test_verdicts_in_the_table_are_those_that_were_counted(material: dict[str, A
     write_report(tmp_path / "page", replace(judged, manifest=manifest, normals=normals))
     source = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     count = len(rejected)
-    assert f"<td>normal</td><td class=number>0</td><td class=number>{count}</td>" in source
+    assert f"<td>good</td><td class=number>0</td><td class=number>{count}</td>" in source

@@ -60,7 +60,7 @@ def test_where_all_pictures_lie_beyond_the_threshold_nothing_can_be_promised(evi
 def test_few_normals_get_their_largest_score_and_are_told_what_it_promises(number: int) -> None:
     threshold, promise = promised_threshold(np.arange(number, dtype=np.float32), 0.01)
     assert threshold == number - 1
-    assert f"{number} normal pictures are too few to promise a false-reject rate of 1.000%" in str(promise)
+    assert f"{number} good pictures are too few to promise a false-reject rate of 1.000%" in str(promise)
     assert "299 pictures would do" in str(promise)
 
 
@@ -178,5 +178,5 @@ def test_evidence_worth_nothing_or_more_than_its_pictures_is_refused(effective: 
 def test_an_unkept_promise_names_groups_what_they_carry_and_how_many_would_do() -> None:
     scores, names = grouped(30, 20, 0.2, 0)
     _, promise = promised_threshold(scores, 0.01, 0.9, groups=names)
-    assert "600 normal pictures in 30 groups, worth" in str(promise)
+    assert "600 good pictures in 30 groups, worth" in str(promise)
     assert f"about {promise.needed} groups would do" in str(promise)

@@ -19,7 +19,7 @@ def test_what_is_asked_for_by_name_and_can_be_carried_is_kept() -> None:
 
 
 def test_what_is_asked_for_by_name_and_cannot_be_carried_is_refused_with_what_could_be() -> None:
-    with pytest.raises(PromiseRefused, match=r"400 normal pictures are too few .* at best; about 2995 pictures"):
+    with pytest.raises(PromiseRefused, match=r"400 good pictures are too few .* at best; about 2995 pictures"):
         choose_threshold(NORMALS, NONE, Asked(false_reject_rate=0.001))
 
 
@@ -37,7 +37,7 @@ def test_what_is_not_asked_for_by_name_or_at_best_effort_is_warned_of(asked: Ask
 
 
 def test_too_few_pictures_are_refused_before_the_long_work() -> None:
-    with pytest.raises(PromiseRefused, match=r"44 normal pictures in 2 groups are too few .* 45 independent ones"):
+    with pytest.raises(PromiseRefused, match=r"44 good pictures in 2 groups are too few .* 45 independent ones"):
         Asked(false_reject_rate=0.05, confidence=0.9).refuse_early(44, ["a"] * 22 + ["b"] * 22)
     Asked(false_reject_rate=0.05, confidence=0.9).refuse_early(45, None)
     Asked().refuse_early(2, None)
@@ -95,7 +95,7 @@ def test_a_limit_on_escapes_alone_asks_for_no_rate_of_false_rejects_by_name() ->
     threshold = choose_threshold(few, FAR, Asked(max_escape_rate=0.05))
     assert threshold.escapes is not None
     assert threshold.escapes.kept
-    assert "50 normal pictures are too few" in threshold.warnings[0]
+    assert "50 good pictures are too few" in threshold.warnings[0]
 
 
 def test_a_limit_on_escapes_needs_defects() -> None:
@@ -183,7 +183,7 @@ def test_masks_have_a_promise_of_their_own() -> None:
     value, promise = choose_mask_threshold(NORMALS, Asked(false_reject_rate=0.01))
     assert promise.kept
     assert 0 < float((NORMALS.scores > value).mean()) < 0.05
-    assert "at most 5.000% of normal pictures show a mask" in str(promise)
+    assert "at most 5.000% of good pictures show a mask" in str(promise)
 
 
 def test_of_thresholds_as_good_one_is_taken_that_goes_on_rejecting_what_was_rejected() -> None:

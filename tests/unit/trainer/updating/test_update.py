@@ -150,7 +150,7 @@ def test_without_known_defects_there_is_a_warning(folder: Path) -> None:
 
 def test_what_is_asked_for_by_name_is_kept_or_refused(folder: Path) -> None:
     options = {"bundle": folder / "bundle", "normal": folder / "stamped", "out": folder / "updated"}
-    with pytest.raises(PromiseRefused, match="48 normal pictures are too few"):
+    with pytest.raises(PromiseRefused, match="48 good pictures are too few"):
         update(**options, asked=Asked(false_reject_rate=0.01))  # type: ignore[arg-type]
     manifest = update(**options, asked=Asked(false_reject_rate=0.2, confidence=0.9))  # type: ignore[arg-type]
     assert manifest.calibration.promise.kept
