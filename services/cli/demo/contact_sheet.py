@@ -68,5 +68,5 @@ def _caption(reject: RejectedChip) -> tuple[str, str]:
     if inspection.verdict is Verdict.UNINSPECTED and inspection.uninspected:
         why = inspection.uninspected.reason.lower().replace("_", " ")
     else:
-        why = f"score {inspection.score or 0:.1f} (limit {inspection.threshold or 0:.1f})"
+        why = f"score {inspection.score or 0:.1f}, threshold {inspection.threshold or 0:.1f}"
     return f"{inspection.line_id} {inspection.chip_id}: {reject.truth}", f"{inspection.verdict}, {why}"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.cli.demo.contact_sheet import BOX, FOUND, TILE, RejectedChip, contact_sheet, mark
+from services.cli.demo.contact_sheet import BOX, FOUND, TILE, RejectedChip, _caption, contact_sheet, mark
 from shared.events import ChipInspected, Region, Verdict
 from shared.vision.mask import encode
 
@@ -55,3 +55,8 @@ def test_the_sheet_has_a_tile_and_a_caption_a_chip_in_rows() -> None:
 
 def test_a_sheet_of_nothing_is_still_a_picture() -> None:
     assert contact_sheet([]).size > 0
+
+
+def test_a_caption_says_threshold_as_everything_else_does() -> None:
+    reject = RejectedChip(GREY, inspection(found=True), "crack")
+    assert _caption(reject) == ("line-1 c-1: crack", "REJECT, score 4.2, threshold 1.0")
