@@ -116,7 +116,7 @@ def _reason(event: Event) -> Document:
 
 def sentence(document: Document) -> str:
     """A document in one line for people."""
-    where = f"{document['timestamp'][11:23]}Z {document['partition']}:{document['offset']:<6}"
+    where = f"{document['timestamp'][:23]}Z {document['partition']}:{document['offset']:<6}"
     who = f"{document['line_id']:<12}"
     chip = f"{document.get('chip_id') or '-':<18} {document.get('product') or '-':<12}"
     match document["event"]:

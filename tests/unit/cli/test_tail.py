@@ -72,7 +72,7 @@ def test_an_inspection_is_shown_with_every_field_and_its_place():
 def test_every_event_has_a_line_for_people(name: str):
     line = sentence(shown(EXAMPLES[name]))
 
-    assert line.startswith("16:15:01.005Z 3:17")
+    assert line.startswith("2026-11-24T16:15:01.005Z 3:17")
     assert "line-1" in line
     assert "\n" not in line
 
