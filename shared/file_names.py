@@ -6,6 +6,6 @@ def readable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def printable(name: str) -> str:
-    """A file's name as text that does nothing to a terminal: its control characters as `\\x1b`."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
+def printable(text: str) -> str:
+    """A file's name, or other text from elsewhere, that does nothing to a terminal: control characters as `\\x1b`."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

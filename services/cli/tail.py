@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from services.cli.event_json import plain, plain_bytes
 from services.cli.reading import read
 from shared.events import AlertRaised, ChipInspected, ChipRejected, DeadLetter, Event, ImageCaptured
+from shared.file_names import printable
 from shared.kafka import reader_config
 from shared.settings import Settings
 from shared.stream.record import Received
@@ -133,7 +134,7 @@ def sentence(document: Document) -> str:
             what = f"{chip} {document['dead_letter_id']} {document['reason']}: {document['detail']}"
         case name:
             what = f"{chip} {name}"
-    return f"{where} {who} {what}"
+    return printable(f"{where} {who} {what}")
 
 
 def _why(document: Document) -> str:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -100,3 +101,10 @@ def test_a_record_that_cannot_be_decoded_is_shown_with_what_its_headers_tell(val
     assert document["chip_id"] == "tray 7/chip 3"
     assert document["line_id"] == "line-1"
     assert "NOT DECODABLE" in sentence(document)
+
+
+def test_what_a_producer_of_ones_own_wrote_does_nothing_to_the_terminal():
+    line = sentence(shown(replace(EXAMPLES["ChipInspected"], chip_id="\x1b[2Jchip\n7")))
+
+    assert r"\x1b[2Jchip\n7" in line
+    assert line.isprintable()
