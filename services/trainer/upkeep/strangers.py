@@ -23,6 +23,9 @@ from shared.vision.inspection import inspect
 WARNED_RISE = 2.0
 REFUSED_RISE = 4.0
 FAR_ABOVE = 10.0
+WARNED_FAR = (
+    5.0  # another product's pictures lie 9 to 70 above it where a bundle was made of 2 to 8, which spread widely
+)
 # Share of their oddness that the new pictures keep once others of them are known. Less of it, and they are all odd by
 # the same thing, as by a new stamp, which the bundle then knows. A board's pictures among tiles keep nearly half.
 LEARNT = 0.05
@@ -62,16 +65,22 @@ class Strangeness:
         return (self.after - self.before) / self.spread
 
     @property
+    def above(self) -> float:
+        """How far the new pictures' middle lies above the threshold as it was, spreads."""
+        return (self.added - self.before) / self.spread
+
+    @property
     def too_much(self) -> bool:
         """Whether the pictures cannot be of the same product, or not good ones."""
-        far = (self.added - self.before) / self.spread > FAR_ABOVE
-        return (far or self.rise > REFUSED_RISE) and self.after - self.middle > LEARNT * (self.added - self.middle)
+        return (self.above > FAR_ABOVE or self.rise > REFUSED_RISE) and self.after - self.middle > LEARNT * (
+            self.added - self.middle
+        )
 
 
 def refuse_strangers(
     bank: Bank, remembered: NDArray[np.float32], added: Looked, after: float, *, counted: bool = True
 ) -> list[str]:
-    """Compare new pictures with what a bundle remembers; a warning where the threshold rises much.
+    """Compare new pictures with what a bundle remembers; a warning where the threshold rises much, or they are odd.
 
     Args:
         bank: as it was before they were learnt.
@@ -98,6 +107,10 @@ def refuse_strangers(
         )
     if found.rise > WARNED_RISE:
         return [f"{moved}, so that more defects may pass: see whether all new pictures are good, foremost {oddest}"]
+    if found.above > WARNED_FAR:
+        far = f"the new pictures' median score is {found.added:.4g}, far above the threshold {bank.threshold:.4g}"
+        good = f"they show good parts of {bank.product}, foremost {oddest}"
+        return [f"{far}, and they are learnt as good: see whether {good}"]
     return []
 
 

@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
-from services.trainer.upkeep.strangers import REFUSED_RISE, Strangeness
+from services.trainer.material.picture_features import Looked
+from services.trainer.upkeep.strangers import REFUSED_RISE, Strangeness, refuse_strangers
+from shared.vision.bank import Bank
 
 REMEMBERED = np.random.default_rng(0).normal(0, 2, 120).astype(np.float32)
 BEFORE = 6.0
@@ -37,3 +42,18 @@ def test_a_few_odd_ones_among_many_good_do_not_make_all_strangers() -> None:
 def test_of_few_normals_the_whole_range_is_their_spread() -> None:
     found = Strangeness.of(np.array([0, 1, 5], np.float32), np.array([6], np.float32), 5, 7)
     assert found.spread == 5
+
+
+def test_another_products_pictures_that_two_normals_cannot_refuse_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = np.array([182.9, 192.4, 214.9], np.float32)
+    monkeypatch.setattr("services.trainer.upkeep.strangers.scores_by", lambda *_: scores)
+    bank = cast("Bank", SimpleNamespace(product="soic-8", threshold=2.49))
+    added = cast("Looked", SimpleNamespace(files=[SimpleNamespace(name=name) for name in ("a.png", "b.png", "c.png")]))
+    remembered = np.array([-0.25, 2.49], np.float32)
+    (warning,) = refuse_strangers(bank, remembered, added, 3.54)
+    assert warning == (
+        "the new pictures' median score is 192.4, far above the threshold 2.49, and they are learnt as good: see "
+        "whether they show good parts of soic-8, foremost c.png"
+    )
