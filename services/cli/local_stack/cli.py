@@ -32,6 +32,7 @@ def up(
 ) -> None:
     """Start what does not run yet, wait until it answers, and write DIR/env to source."""
     _announce_download()
+    _tell_left_behind(directory)
     wanted = {"kafka": kafka_port, "redis": redis_port, "registry": registry_port}
     addresses = stack.up(directory, wanted_ports=wanted, secure=secure)
     found = {name: getattr(addresses, name) for name in stack.NAMES}
@@ -55,6 +56,7 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop what `up` started, and nothing else; data stay unless purged."""
+    _tell_left_behind(directory)
     stopped = stack.down(directory, purge=purge)
     if as_json:
         typer.echo(json.dumps({"stopped": stopped, "purged": purge}))
@@ -94,3 +96,12 @@ def fetch(as_json: Json = False) -> None:
 def _announce_download() -> None:
     if not artifacts.is_cached():
         typer.echo("fetching Kafka and the registry by Maven, about 200 MB, once …", err=True)
+
+
+def _tell_left_behind(directory: Path) -> None:
+    if pids := stack.left_behind(directory):
+        typer.echo(
+            f"chipsieve: servers of {directory} run on though it was deleted meanwhile: end them with "
+            f"`kill {' '.join(map(str, pids))}`",
+            err=True,
+        )

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,18 @@ def stop(processes: list[psutil.Process]) -> None:
     for process in stubborn:
         _signal(process.kill)
     _wait(stubborn, KILL_S)
+
+
+def left_in(folders: Collection[Path]) -> list[int]:
+    """The servers that run in folders which were deleted meanwhile, and their records with them."""
+    gone = {f"{folder} (deleted)" for folder in folders}  # as Linux tells it
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError, psutil.Error):  # another user's, or ended meanwhile
+            where = str(Path(f"/proc/{process.pid}/cwd").readlink())
+            if where in gone and process.terminal() is None:  # somebody's shell there has one
+                found.append(process.pid)
+    return found
 
 
 def log_tail(log: Path) -> str:

@@ -217,6 +217,11 @@ def status(directory: Path) -> list[ServerStatus]:
     return found
 
 
+def left_behind(directory: Path) -> list[int]:
+    """The servers that run on though `directory` was deleted while they did, by pid."""
+    return process.left_in([directory.resolve() / name for name in SERVERS])
+
+
 def _security(directory: Path, running: Collection[str], *, secure: bool) -> Security | None:
     """What guards the directory's stack: new certificates where nothing runs that has the old ones in memory."""
     kept = Security.kept(directory)

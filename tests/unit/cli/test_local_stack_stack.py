@@ -3,13 +3,15 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
-from services.cli.local_stack import stack
+from services.cli.local_stack import cli, stack
 from services.cli.local_stack.errors import DirectoryUnusable, PortTaken, ServerFailed, StackBusy
 from services.cli.local_stack.lock import exclusive
 from services.cli.local_stack.security import Security, point_here
@@ -151,3 +153,25 @@ def test_a_process_that_starts_a_stack_of_its_own_sees_none_of_what_its_shell_wa
     settings = Settings()
     assert settings.kafka.client_config() == {"bootstrap.servers": "k:2", "security.protocol": "PLAINTEXT"}
     assert settings.redis.credentials() is None
+
+
+@pytest.mark.parametrize(("terminal", "is_named"), [(None, True), ("/dev/pts/0", False)])
+def test_servers_whose_directory_was_deleted_while_they_ran_are_named_and_nobodys_shell_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: str | None, is_named: bool
+) -> None:
+    monkeypatch.setattr(psutil.Process, "terminal", lambda _: terminal)
+    folder = tmp_path / "stack" / "redis"
+    folder.mkdir(parents=True)
+    process = subprocess.Popen(["/bin/sleep", "60"], cwd=folder)
+    try:
+        shutil.rmtree(tmp_path / "stack")
+        done = CliRunner().invoke(cli.app, ["down", "--dir", str(tmp_path / "stack")])
+    finally:
+        process.kill()
+        process.wait()
+    assert done.stdout == "nothing was running\n"
+    told = (
+        f"chipsieve: servers of {tmp_path / 'stack'} run on though it was deleted meanwhile: end them with "
+        f"`kill {process.pid}`\n"
+    )
+    assert done.stderr == (told if is_named else "")
