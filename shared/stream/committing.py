@@ -117,8 +117,8 @@ class Committing:
 
         self._commit = _Commit(self._worker.submit(timed), settled, offsets, tally, worked_s)
 
-    def take(self, within_s: float | None) -> str | None:
-        """Take note of the commit under way once it has ended (None: wait for it).
+    def take(self, *, at_once: bool) -> str | None:
+        """Take note of the commit under way once it has ended: wait for that, or see `at_once` whether it has.
 
         Returns:
             Why it took no effect, as far as is known: everything in memory may be ahead of what is committed then.
@@ -127,8 +127,9 @@ class Committing:
             ClientFailed: the broker refuses a record's outcome whatever that is.
         """
         commit = self._commit
-        if commit is None or not wait([commit.ended], within_s).done:
+        if commit is None or (at_once and not commit.ended.done()):
             return None
+        wait([commit.ended])
         self._commit = None
         try:
             ended = commit.ended.result()

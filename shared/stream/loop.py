@@ -122,7 +122,7 @@ class Loop(Generic[E]):
                 self._receive()
                 if idle and self._is_idle():
                     self._hold.nothing_follows()
-                self._take_committed(within_s=0.0)
+                self._take_committed(at_once=True)
                 if self.partitions.adrift and not self._committing.under_way:
                     self._begin_anew()
                 # A commit that is under way shows by itself that it goes on; where it hangs, so do we.
@@ -184,9 +184,9 @@ class Loop(Generic[E]):
         self._failure.raise_it()  # the worker did not know what it had to of a partition, and judged all the same
         self._committing.start(judgement, worked_s=self._judging.worked_s, between_polls=between_polls)
 
-    def _take_committed(self, *, within_s: float | None) -> None:
-        """Take note of the commit under way once it has ended (None: wait for it); where it failed, begin anew."""
-        failed = self._committing.take(within_s)
+    def _take_committed(self, *, at_once: bool = False) -> None:
+        """Take note of the commit under way once it has ended, as `Committing.take`; where it failed, begin anew."""
+        failed = self._committing.take(at_once=at_once)
         if failed is not None:
             self._begin_anew()
             self._hold.for_transaction(failed)
@@ -214,13 +214,13 @@ class Loop(Generic[E]):
         transactions give a broker up by themselves (`shared.stream.transaction`).
         """
         until = time.monotonic() + budget_s
-        self._take_committed(within_s=None)
+        self._take_committed()
         if self._judging.under_way is None:
             return
         wait([self._judging.under_way], max(0.0, until - time.monotonic()))
         if finished := self._take_finished():
             self._commit(finished)
-            self._take_committed(within_s=None)
+            self._take_committed()
         else:
             log.warning("batch_dropped", records=self._judging.records, waited_s=budget_s)
             self._begin_anew()
@@ -230,10 +230,10 @@ class Loop(Generic[E]):
         if self._judging.holds(partitions):
             self._finish_in_flight(REVOKE_BUDGET_S)
         else:
-            self._take_committed(within_s=None)
+            self._take_committed()
 
     def _give_up(self, partitions: Collection[int]) -> None:
         """Let go of what is in flight of partitions that are another's already."""
-        self._take_committed(within_s=None)  # the broker refuses it, or has accepted it before
+        self._take_committed()  # the broker refuses it, or has accepted it before
         if self._judging.holds(partitions):
             self._begin_anew()
