@@ -240,11 +240,15 @@ class BankStore:
 
     def _blobs(self, manifest: Manifest, entries: Sequence[ArrayEntry]) -> dict[str, bytes]:
         key = self._arrays(manifest.product, manifest.version)
-        try:
+
+        def read() -> dict[str, bytes]:
             return {entry.file: download(self._connection, key, entry.file, entry.size) for entry in entries}
+
+        try:
+            return read()
         except CorruptBundle:
-            self.manifest(manifest.product, manifest.version)  # UnknownVersion where it was removed this moment
-            raise
+            self.manifest(manifest.product, manifest.version)  # UnknownVersion where it was removed this moment …
+            return read()  # … and whole where it was published again in it
 
     def _is_whole(self, product: str, version: str) -> bool:
         try:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.bank.chunks import download
 from shared.bank.errors import UnknownVersion
 from shared.bank.store import BankStore
 from tests.banks import make
@@ -52,3 +53,22 @@ def test_what_is_removed_while_it_is_published_again_is_stored_again(
         remove_before(colleague, "_activate", store, first.manifest.version)
         done = store.publish(first)
     assert (done.stored, done.activated, store.active("chip")) == (True, True, first.manifest.version)
+
+
+def test_what_is_removed_and_published_again_while_it_is_read_is_not_called_damaged(
+    store: BankStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (make(seed=seed, minute=seed) for seed in range(2))
+    for bundle in (first, second):
+        store.publish(bundle)
+
+    def between(*arguments: Any) -> bytes:
+        monkeypatch.undo()
+        store.remove("chip", [first.manifest.version])
+        try:
+            return download(*arguments)
+        finally:
+            store.publish(first, activate=False)
+
+    monkeypatch.setattr("shared.bank.store.download", between)
+    assert store.bundle("chip", first.manifest.version).manifest == first.manifest
