@@ -31,6 +31,8 @@ def warm_up(rig: Rig, product: str, pictures: Sequence[bytes], console: Console)
             rig.verdicts.wait_for(count)
             rig.verdicts.clear()
         spent.append(broker.since()["kafka"])
+    if not has_settled(spent):
+        console.print(f"the broker is not warm after {MOST_ROUNDS} rounds: the line can do more than is measured now")
 
 
 def has_settled(spent: Sequence[float]) -> bool:
