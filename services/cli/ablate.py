@@ -12,6 +12,7 @@ from rich.table import Table
 
 from services.cli.options import Json
 from services.cli.progress import bars
+from shared.file_names import printable
 
 if TYPE_CHECKING:
     from services.trainer.evaluation.ablation.report import Report
@@ -95,10 +96,11 @@ def _show(report: "Report", *, as_json: bool) -> None:
     from services.trainer.evaluation.ablation.files import document  # noqa: PLC0415 - needs scikit-learn
 
     for warning in report.warnings:
-        messages.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+        messages.print(f"[yellow]warning:[/yellow] {escape(printable(warning))}", soft_wrap=True)
     for each in report.unreadable[:NAMED]:
         messages.print(
-            f"[yellow]warning:[/yellow] {escape(f'{each.name} could not be read: {each.why}')}", soft_wrap=True
+            f"[yellow]warning:[/yellow] {escape(printable(f'{each.name} could not be read: {each.why}'))}",
+            soft_wrap=True,
         )
     if len(report.unreadable) > NAMED:
         messages.print(f"[yellow]warning:[/yellow] {len(report.unreadable)} files could not be read in all")
@@ -122,7 +124,7 @@ def _print(report: "Report") -> None:
         if line.row.family == "deep":
             console.print(f"{line.row.title}, {line.kind}: {line.note}", markup=False)
     for said in about(report):
-        console.print(said, markup=False)
+        console.print(printable(said), markup=False)
 
 
 def _table(report: "Report", *, is_whole: bool) -> Table:

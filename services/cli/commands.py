@@ -22,6 +22,7 @@ from services.cli.tail import tail
 from services.cli.token import token
 from services.cli.train import evaluate, train
 from shared.errors import ChipsieveError
+from shared.file_names import printable
 from shared.logs import configure_logs
 from shared.settings import LogSettings, ServiceSettings
 
@@ -75,7 +76,8 @@ def main() -> None:
         app()
     # The system's own names what may not be entered, or says that a disk is full.
     except (ChipsieveError, OSError) as error:
-        typer.echo(f"chipsieve: {error}", err=True)
+        message = "\n".join(map(printable, str(error).expandtabs().split("\n")))  # where it quotes a log
+        typer.echo(f"chipsieve: {message}", err=True)
         sys.exit(1)
     except SystemExit as end:
         # Typer makes this of a Ctrl-C, and says nothing; a command that saw to it itself has said what it wanted to.

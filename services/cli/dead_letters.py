@@ -19,6 +19,7 @@ from services.cli.replay import BATCH, Ledger, Letter, replayable, send_back, wi
 from services.cli.times import parse_time
 from services.cli.verdicts import Chip, judged
 from shared.events import DeadLetter, UninspectedReason
+from shared.file_names import printable
 from shared.kafka import ADMIN_TIMEOUT_S, reader_config, transactional_producer_config, unavailable
 from shared.settings import Settings
 from shared.topics import Topic, Topics, load_topics
@@ -179,10 +180,11 @@ def list_(
             if as_json:
                 shown.append({**plain(letter), "replayed": replayed})
                 continue
-            typer.echo(
+            sentence = (
                 f"{letter.failed_at:%Y-%m-%d %H:%M:%SZ} {letter.dead_letter_id} {letter.line_id} {letter.chip_id} "
                 f"{letter.reason} {letter.error}: {letter.detail}{' (replayed)' if replayed else ''}"
             )
+            typer.echo(printable(sentence))
     if as_json:
         typer.echo(json.dumps({"dead_letters": shown, "malformed": mailbox.malformed}))
         return

@@ -13,7 +13,7 @@ from rich.text import Text
 from services.cli.options import BundleFolder, Json, NormalPictures
 from services.cli.precision import PrecisionChoice
 from services.cli.progress import bars
-from shared.file_names import readable
+from shared.file_names import printable
 
 
 class EngineChoice(StrEnum):
@@ -226,7 +226,7 @@ def evaluate(
 
 def _warn(sentence: str) -> None:
     """One line in a file; a terminal breaks it where words end."""
-    messages.print(Text.assemble(("warning:", "yellow"), f" {sentence}"), soft_wrap=not messages.is_terminal)
+    messages.print(Text.assemble(("warning:", "yellow"), f" {printable(sentence)}"), soft_wrap=not messages.is_terminal)
 
 
 def _print_search(report: dict[str, Any]) -> None:
@@ -268,7 +268,7 @@ def _from_defects(report: dict[str, Any] | None) -> str | None:
 
 
 def _print_table(title: str, rows: dict[str, Any]) -> None:
-    table = Table("", Column(overflow="fold"), title=Text(readable(title), "table.title"), show_header=False)
+    table = Table("", Column(overflow="fold"), title=Text(printable(title), "table.title"), show_header=False)
     for name, value in rows.items():
         table.add_row(name.replace("_", " "), _cell(value))
     Console(highlight=False).print(table)
@@ -276,7 +276,7 @@ def _print_table(title: str, rows: dict[str, Any]) -> None:
 
 def _cell(value: object) -> Text:
     """As it stands: what people call products, kinds and files is no markup."""
-    return Text(_in_words(value))
+    return Text(printable(_in_words(value)))
 
 
 def _in_words(value: object) -> str:
@@ -284,4 +284,4 @@ def _in_words(value: object) -> str:
         return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items()) or "-"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return "-" if value is None else readable(str(value))
+    return "-" if value is None else str(value)

@@ -19,7 +19,7 @@ from services.extractor.errors import ImageUnavailable
 from services.extractor.image_source import read_image
 from services.extractor.settings import ExtractorSettings, ImageSettings
 from shared.events import ChipInspected, ImageCaptured, Verdict
-from shared.file_names import readable
+from shared.file_names import printable, readable
 from shared.identity import EPOCH
 
 messages = Console(stderr=True, highlight=False)
@@ -107,7 +107,7 @@ def _data(captured: ImageCaptured | PictureGone, images: ImageSettings) -> bytes
 
 def _tell(collection: Collection, *, found: int, new: int, missing: list[str], as_json: bool) -> None:
     for sentence in missing[:NAMED]:
-        typer.echo(sentence, err=True)
+        typer.echo(printable(sentence), err=True)
     if as_json:
         numbers = {
             "found": found,

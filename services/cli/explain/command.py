@@ -25,6 +25,7 @@ from shared.bank.errors import UnknownVersion
 from shared.bank.store import BankStore
 from shared.errors import ChipsieveError, ConfigurationError
 from shared.events import ChipInspected, ImageCaptured, Verdict
+from shared.file_names import printable
 from shared.vision.picture import Picture
 
 DIFFERS, UNTOLD = 1, 2
@@ -61,11 +62,14 @@ def explain(
         explanation = _explanation(
             event_id, chip=chip, since=parse_time(since, datetime.now(UTC), "--since"), picture=picture, bundle=bundle
         )
-        typer.echo(json.dumps(explanation.document()) if as_json else "\n".join(explanation.sentences()))
+        if as_json:
+            typer.echo(json.dumps(explanation.document()))
+        else:
+            typer.echo("\n".join(map(printable, explanation.sentences())))
         if overlay:
             _draw(explanation, overlay)
     except ChipsieveError as error:  # 1 is taken
-        typer.echo(f"chipsieve: {error}", err=True)
+        typer.echo(f"chipsieve: {printable(str(error))}", err=True)
         raise typer.Exit(UNTOLD) from error
     if not explanation.agrees:
         raise typer.Exit(DIFFERS)
@@ -143,7 +147,8 @@ def _draw(explanation: Explanation, path: Path) -> None:
     picture: Picture | None = explanation.recomputed.picture
     if picture is None:
         cause = explanation.recomputed.verdict.uninspected
-        typer.echo(f"chipsieve: no overlay, for want of a picture{f': {cause.detail}' if cause else ''}", err=True)
+        why = f": {printable(cause.detail)}" if cause else ""
+        typer.echo(f"chipsieve: no overlay, for want of a picture{why}", err=True)
         return
     marked = mark(picture, explanation.found.verdict)
     try:

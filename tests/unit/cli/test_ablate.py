@@ -16,7 +16,11 @@ from services.trainer.material.picture_features import Unreadable
 from tests.unit.trainer.evaluation.ablation.made_up import line, report
 
 ODD = LeftOut(
-    unreadable=(Unreadable("[red]a[/bold].png", "[/i] is no picture"), Unreadable("caf\udce9.png", "gone")),
+    unreadable=(
+        Unreadable("[red]a[/bold].png", "[/i] is no picture"),
+        Unreadable("\x1b[2J.png", "gone"),
+        Unreadable("caf\udce9.png", "gone"),
+    ),
     copies=2,
     warnings=("2 pictures are copies of others, for instance [b].png of a.png, and were left out",),
 )
@@ -34,9 +38,11 @@ def test_names_are_printed_as_they_are(tmp_path: Path, monkeypatch: pytest.Monke
     shown = run(out, monkeypatch)
     assert shown.exit_code == 0, shown.exception
     assert "[red]a[/bold].png could not be read: [/i] is no picture" in shown.stderr
+    assert r"\x1b[2J.png could not be read" in shown.stderr
+    assert "\x1b" not in shown.stdout + shown.stderr
     assert "2 pictures are copies of others, for instance [b].png of a.png" in shown.stderr
     assert f"written to {out / 'ablation.html'}" in shown.stderr
-    assert r"[red]a[/bold].png, caf\udce9.png" in " ".join(shown.stdout.split())
+    assert r"[red]a[/bold].png, \x1b[2J.png, caf\udce9.png" in " ".join(shown.stdout.split())
     assert "Logistic regression" in shown.stdout
 
 

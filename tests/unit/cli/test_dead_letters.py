@@ -1,12 +1,15 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from services.cli import dead_letters
 from services.cli.dead_letters import Mailbox, Selection, _waiting
@@ -285,3 +288,13 @@ def test_a_replay_writes_nothing_of_its_clients_to_the_terminal(
     with pytest.raises(BrokerUnavailable):
         dead_letters._transactional_producer(Settings(), TOPICS)
     assert capfd.readouterr().err == ""
+
+
+def test_what_a_dead_letter_says_does_nothing_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox = MagicMock(malformed=0)
+    mailbox.letters.return_value = [Letter(replace(LETTER, chip_id="\x1b[2Jc"), 0, 0)]
+    mailbox.ledger.has.return_value = False
+    monkeypatch.setattr(dead_letters, "opened", lambda: nullcontext(mailbox))
+    done = CliRunner().invoke(dead_letters.app, ["list"])
+    assert r" line-1 \x1b[2Jc MALFORMED_RECORD" in done.stdout
+    assert "\x1b" not in done.stdout

@@ -3,6 +3,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
+from services.cli import commands
+from shared.errors import ChipsieveError
+
 
 def chipsieve(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     return run("-m", "services.cli", *arguments, **env)
@@ -105,3 +110,21 @@ runpy.run_module("services.cli", run_name="__main__")
 def test_ctrl_c_while_the_command_is_loaded_ends_with_a_word() -> None:
     done = run("-c", HASTY)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "chipsieve: stopped\n")
+
+
+def test_a_name_in_a_message_does_nothing_to_the_terminal() -> None:
+    done = chipsieve("feed", "--line", "line-1", "--product", "p", "\x1b[2J")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "chipsieve: \\x1b[2J is no folder: give one that holds pictures\n"
+
+
+def test_a_log_that_a_message_quotes_keeps_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise ChipsieveError("kafka ended; its log:\njava.io.IOException\n\tat kafka.Kafka")
+
+    monkeypatch.setattr(commands, "app", fail)
+    with pytest.raises(SystemExit):
+        commands.main()
+    assert capsys.readouterr().err == "chipsieve: kafka ended; its log:\njava.io.IOException\n        at kafka.Kafka\n"

@@ -197,3 +197,15 @@ def test_what_defects_have_taught_is_told_in_words() -> None:
     assert _from_defects(report) == "adds nothing to the score"
     assert _from_defects({"joined": False, "why": "defects of fewer than 6 parts"}) == "defects of fewer than 6 parts"
     assert _from_defects(None) is None
+
+
+def test_names_of_files_do_nothing_to_the_terminal(folder: Path) -> None:
+    (folder / "normal" / "\x1b[31mbad\n.png").write_text("no picture")
+    draw(folder / "abnormal" / "\x1b[2J" / "y.png", 101, defect=(50, 60))
+    _, err = chipsieve("train", "--product", "plate", "--normal", folder / "normal", "--out", folder / "bundle")
+    assert r"1 files were left out, for instance \x1b[31mbad\n.png: " in err
+    assert "\x1b" not in err
+    options = ("--normal", folder / "normal", "--abnormal", folder / "abnormal")
+    out, _ = chipsieve("evaluate", "--bundle", folder / "bundle", *options)
+    assert r"\x1b[2J 1.0000" in out
+    assert "\x1b" not in out

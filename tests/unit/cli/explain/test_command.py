@@ -22,11 +22,11 @@ app.command()(command.explain)
 
 
 @pytest.fixture
-def explain(monkeypatch: pytest.MonkeyPatch) -> Callable[[Picture | None, Path], Result]:
+def explain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """The command, on a chip of that picture; None where it cannot be decoded."""
 
-    def run(picture: Picture | None, overlay: Path) -> Result:
-        cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail="it ends too early", stage="extractor")
+    def run(picture: Picture | None, overlay: Path, detail: str = "it ends too early") -> Result:
+        cause = Uninspected(reason=UninspectedReason.UNDECODABLE_IMAGE, detail=detail, stage="extractor")
         verdict = ChipInspected(
             **identity(1).fields(), verdict=Verdict.UNINSPECTED, uninspected=cause, inspected_at=NOON
         )
@@ -44,7 +44,7 @@ def explain(monkeypatch: pytest.MonkeyPatch) -> Callable[[Picture | None, Path],
 
 
 def test_a_picture_that_cannot_be_decoded_has_no_overlay_and_is_explained_all_the_same(
-    explain: Callable[[Picture | None, Path], Result], tmp_path: Path
+    explain: Callable[..., Result], tmp_path: Path
 ) -> None:
     done = explain(None, tmp_path / "overlay.png")
     assert done.exit_code == 0
@@ -54,9 +54,15 @@ def test_a_picture_that_cannot_be_decoded_has_no_overlay_and_is_explained_all_th
 
 
 def test_where_the_overlay_cannot_be_written_the_chip_is_explained_all_the_same(
-    explain: Callable[[Picture | None, Path], Result], tmp_path: Path
+    explain: Callable[..., Result], tmp_path: Path
 ) -> None:
     done = explain(np.zeros((16, 16, 3), np.uint8), tmp_path / "nowhere" / "overlay.png")
     assert done.exit_code == 2
     assert "agrees: the picture gives this verdict" in done.stdout
     assert "cannot be written" in done.stderr
+
+
+def test_what_the_services_found_does_nothing_to_the_terminal(explain: Callable[..., Result], tmp_path: Path) -> None:
+    done = explain(None, tmp_path / "overlay.png", detail="\x1b[2J")
+    assert done.stdout.count(r"\x1b[2J") == done.stderr.count(r"\x1b[2J") == 1
+    assert "\x1b" not in done.output
