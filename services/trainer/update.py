@@ -228,7 +228,7 @@ def _warnings(upkeep: Upkeep, unreadable: Sequence[Unreadable]) -> list[str]:
     warnings = []
     if not upkeep.figures.defects:
         warnings.append(
-            "the bundle knows no defects, so that nothing guards it from normals that are none: evaluate it on "
-            "defective pictures, or train with --abnormal"
+            "the bundle knows no defects, so that nothing guards it from good pictures that are none: evaluate it "
+            "on defective pictures, or train with --abnormal"
         )
     return [*warnings, *left_out(unreadable)]

@@ -58,7 +58,7 @@ def gather(
             pictures.append(reduced(picture))
             sizes.append((picture.shape[0], picture.shape[1]))
             kept.append(index)
-        progress("sampling normals", done, len(chosen))
+        progress("sampling good pictures", done, len(chosen))
     held_out_as = [groups[index] if groups else normals[index].name for index in kept]
     fold_of = split_into_folds(held_out_as, folds=FOLDS, seed=seed)
     order = random.permutation(len(pictures))

@@ -130,8 +130,10 @@ def test_an_update_adds_good_pictures_to_a_bundle(folder: Path, tmp_path: Path) 
     for seed in range(4):
         draw(folder / "more" / f"{seed}.png", 500 + seed)
     update = ("train", "--update", folder / "bundle", "--normal", folder / "more", "--out", folder / "updated")
-    manifest = json.loads(chipsieve(*update, "--json")[0])
+    out, err = chipsieve(*update, "--json")
+    manifest = json.loads(out)
     assert (manifest["product"], manifest["training"]["normals"]) == ("plate", 10)
+    assert "normals" not in err
     result = CliRunner().invoke(app, [str(argument) for argument in (*update, "--product", "other")])
     assert result.exit_code == 2
     result = CliRunner().invoke(app, ["train", "--normal", str(folder / "more"), "--out", str(folder / "updated")])
