@@ -21,6 +21,11 @@ PREFIX = "CHIPSIEVE_"
 NESTED = "__"
 GROUPS_OF_SERVICES = frozenset({"ADMIN", "ENGINE", "GATEWAY", "IMAGES", "MATCHING", "ROUTER", "STREAM"})
 """Every group that a service adds: several services may share one environment."""
+# What several servers' settings mean.
+WHO = "user to connect as"
+BY_WORD = "the user's password; a file is safer, since many can see an environment"
+BY_FILE = "file that holds the password; it counts before the setting without _file"
+TRUSTED = "file of certificates to trust, PEM"
 ALIKE = 0.75  # of two names: a letter too many, too few or another one in six
 
 
@@ -77,14 +82,18 @@ def _check_belong_together(username: str | None, password: SecretStr | None, fil
 class KafkaSettings(BaseModel):
     """How to reach the broker."""
 
-    bootstrap_servers: str = "localhost:9092"
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    bootstrap_servers: str = Field(default="localhost:9092", description="brokers to begin with, HOST:PORT by commas")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="SSL is TLS, SASL a user with a password"
+    )
     # Those that take a user and a password, in librdkafka's spelling; it ends a client for any other.
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    sasl_password_file: Path | None = None
-    ssl_ca_location: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="how the password is proved to the broker"
+    )
+    sasl_username: str | None = Field(default=None, description=WHO)
+    sasl_password: SecretStr | None = Field(default=None, description=BY_WORD)
+    sasl_password_file: Path | None = Field(default=None, description=BY_FILE)
+    ssl_ca_location: Path | None = Field(default=None, description=TRUSTED)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -115,11 +124,13 @@ class KafkaSettings(BaseModel):
 class RegistrySettings(BaseModel):
     """How to reach the schema registry."""
 
-    url: str = "http://localhost:8081/apis/ccompat/v7"
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    ssl_ca_location: Path | None = None
+    url: str = Field(
+        default="http://localhost:8081/apis/ccompat/v7", description="address of a registry that speaks Confluent's API"
+    )
+    username: str | None = Field(default=None, description=WHO)
+    password: SecretStr | None = Field(default=None, description=BY_WORD)
+    password_file: Path | None = Field(default=None, description=BY_FILE)
+    ssl_ca_location: Path | None = Field(default=None, description=TRUSTED)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -145,11 +156,11 @@ class RegistrySettings(BaseModel):
 class RedisSettings(BaseModel):
     """How to reach Redis or Valkey, which keeps the memory banks; ``rediss://`` is TLS."""
 
-    url: str = "redis://localhost:6379/0"
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    ssl_ca_location: Path | None = None
+    url: str = Field(default="redis://localhost:6379/0", description="address with the number of the database")
+    username: str | None = Field(default=None, description=WHO)
+    password: SecretStr | None = Field(default=None, description=BY_WORD)
+    password_file: Path | None = Field(default=None, description=BY_FILE)
+    ssl_ca_location: Path | None = Field(default=None, description=TRUSTED)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -168,15 +179,17 @@ class RedisSettings(BaseModel):
 class AdminSettings(BaseModel):
     """The port that serves ``/metrics``, ``/healthz`` and ``/readyz``."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="address to listen at; 0.0.0.0 or :: for all of the machine's")
     port: int = Field(default=0, ge=0, le=65535, description="0 takes a free one and logs it")
 
 
 class LogSettings(BaseModel):
     """What is logged and how."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    format: Literal["auto", "json", "console"] = "auto"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="the least that is logged")
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto is console on a terminal, else json"
+    )
 
 
 class TraceSettings(BaseModel):
@@ -200,7 +213,9 @@ class StreamSettings(BaseModel):
     # Longer than a broker's restart: what times out while the only broker starts may be ended without its markers
     # (Kafka 4.3 and 4.4), and then holds up every reader. A dead worker's transaction is ended by its successor, long
     # before.
-    transaction_timeout_ms: int = Field(default=60_000, ge=1000)
+    transaction_timeout_ms: int = Field(
+        default=60_000, ge=1000, description="after this long the broker ends the transaction of a worker that is gone"
+    )
     remembered_chips: int = Field(
         default=10_000, ge=1, description="latest chips a partition among which one that is sent again is found out"
     )

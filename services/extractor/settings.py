@@ -29,9 +29,11 @@ class ImageSettings(BaseModel):
     root: Folder | None = Field(
         default=None, description="folder below which pictures may be read by reference; none are without it"
     )
-    max_referenced_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_referenced_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1, description="largest file that is read by reference"
+    )
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1, description="larger pictures are refused by their header")
-    decode_threads: int = Field(default=2, ge=1)
+    decode_threads: int = Field(default=2, ge=1, description="pictures of a batch that are decoded at once")
 
 
 class ExtractorSettings(ServiceSettings):

@@ -14,7 +14,7 @@ from shared.vision.picture import DEFAULT_MAX_PIXELS
 class DoorSettings(BaseModel):
     """How pictures come in."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="address to take pictures at; 0.0.0.0 for cameras elsewhere")
     port: int = Field(default=8080, ge=0, le=65535, description="of POST /v1/images; 0 takes a free one and logs it")
     # Of both, one line alone has half at most (`services.gateway.room`). Bodies are held until their answer, two or
     # three times for a moment while they are written: three quarters of a gigabyte at the very worst.

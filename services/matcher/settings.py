@@ -15,7 +15,7 @@ class MatchingSettings(BaseModel):
     banks_mib: int = Field(
         default=512,
         ge=16,
-        description="memory of the banks held at once, MiB; most take 5 to 20, the process 250 beside",
+        description="memory of the banks held at once, MiB; most take 5 to 20, the process 200 beside",
     )
 
 

@@ -17,11 +17,13 @@ from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared import metrics
 from shared.kafka import BrokerUnavailable
+from shared.settings import Settings
 from shared.wire.errors import RegistryUnavailable, SchemaNotRegistered
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
+SERVICES = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
 OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
@@ -54,7 +56,7 @@ def test_files_and_decisions_that_are_named_are_there(page: Path) -> None:
 
 def settings() -> Iterator[str]:
     """Every variable that sets something in a service."""
-    for service in (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings):
+    for service in SERVICES:
         for group, field in service.model_fields.items():
             for name in getattr(field.annotation, "model_fields", None) or [None]:
                 yield f"CHIPSIEVE_{group}__{name}".upper() if name else f"CHIPSIEVE_{group}".upper()
@@ -66,6 +68,13 @@ def test_settings_that_are_named_set_something() -> None:
     assert named - known - OF_NO_SERVICE == set()
     shortened = {name for text in TEXTS.values() for name in re.findall(r"…([A-Z][A-Z_]*)", text)}
     assert {name for name in shortened if not any(each.endswith(f"__{name}") for each in known)} == set()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_setting_says_what_it_means(service: type[Settings]) -> None:
+    for group, field in service.model_fields.items():
+        for name, each in getattr(field.annotation, "model_fields", {"": field}).items():
+            assert each.description, f"{group} {name}"
 
 
 def test_metrics_that_are_named_are_exported() -> None:
