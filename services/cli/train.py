@@ -47,6 +47,10 @@ COUNTS = {
 """What the table calls them, beside `services.trainer.evaluation.report.FIGURES`."""
 
 NO_INTERVAL = "no interval: too few pictures"
+MASKS = (
+    "Folder of masks that mirrors --abnormal: the mask of crack/7.jpg is crack/7.png or crack/7_mask.png, and what is "
+    "not black in it is defective."
+)
 
 messages = Console(stderr=True, highlight=False)
 
@@ -55,7 +59,7 @@ def train(
     *,
     normal: NormalPictures,
     out: Annotated[Path, typer.Option(help="Folder to write the bundle to; a bundle that is there is replaced.")],
-    product: Annotated[str | None, typer.Option(help="Name of the product.")] = None,
+    product: Annotated[str | None, typer.Option(help="Name of the product; needed unless --update names one.")] = None,
     update: Annotated[
         Path | None, typer.Option(help="Bundle to add the good pictures to, for instance confirmed false rejects.")
     ] = None,
@@ -65,7 +69,7 @@ def train(
     ] = None,
     masks: Annotated[
         Path | None,
-        typer.Option(help="Folder of masks that mirrors --abnormal: where the defects lie. Not needed, and much help."),
+        typer.Option(help=f"{MASKS} They are not needed, but help much."),
     ] = None,
     false_reject_rate: Annotated[
         float | None,
@@ -174,7 +178,7 @@ def evaluate(
     abnormal: Annotated[
         Path | None, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")
     ] = None,
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks that mirrors --abnormal.")] = None,
+    masks: Annotated[Path | None, typer.Option(help=f"{MASKS} Without them no pixel is compared.")] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV of file,group: intervals are taken over groups.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder to write a page to that needs no network: figures, curves, worst cases.")

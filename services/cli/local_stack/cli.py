@@ -15,7 +15,12 @@ from services.cli.options import Json
 app = typer.Typer(no_args_is_help=True, help="Real Kafka, Valkey and schema registry as processes on this machine.")
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where all state, data and logs are kept.")]
-Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="the one it had, or a free one")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=65535, help="Where it listens on this machine.", show_default="the one it had, or a free one"
+    ),
+]
 
 
 @app.command()
@@ -66,7 +71,7 @@ def down(
 
 @app.command()
 def renew(directory: Directory) -> None:
-    """Give the servers of a guarded stack new certificates while they run."""
+    """Give the servers of a guarded stack new certificates while they run; theirs are good for 90 days."""
     stack.renew(directory)
     typer.echo("renewed: Kafka and Valkey have them, the registry will within half a minute")
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -25,6 +26,16 @@ PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob
 TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 SERVICES = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
 OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
+
+
+def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its words."""
+    yield words, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, (*words, name))
+
+
+COMMANDS = dict(every_command(typer.main.get_command(app)))
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
 
@@ -94,16 +105,19 @@ def test_whatever_a_picture_may_be_refused_for_is_explained_to_whoever_is_called
     assert {reason_of(kind.__new__(kind)) for kind in kinds} - explained == set()
 
 
-def commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
-    """Every command by its words, and its options."""
-    yield words, {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*words, name))
+def test_every_command_and_option_says_what_it_is_for() -> None:
+    for words, command in COMMANDS.items():
+        for each in (command, *command.params):
+            assert each.help, f"{' '.join(words)} {each.name}"
+
+
+def options(command: Any) -> set[str]:
+    return {"--help", *(name for option in command.params for name in (*option.opts, *option.secondary_opts))}
 
 
 @each_page
 def test_commands_that_are_named_have_the_options_that_they_are_given(page: Path) -> None:
-    known = dict(commands(typer.main.get_command(app)))
+    known = {words: options(command) for words, command in COMMANDS.items()}
     assert {(word,) for word in re.findall(r"`chipsieve ([a-z-]+)", page.read_text())} <= known.keys()
     for called in re.findall(r"chipsieve ((?:[a-z-]+ ?)+[^`\n;&]*)", page.read_text()):
         words: tuple[str, ...] = ()
