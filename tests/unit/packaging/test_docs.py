@@ -28,6 +28,13 @@ SERVICES = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
 OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
 
 
+def test_whatever_the_gateway_may_answer_is_told_to_whoever_connects_a_camera() -> None:
+    answers = TEXTS["docs/integration.md"].partition("| answer |")[2].partition("\n\n")[0]
+    told = {int(number) for row in re.findall(r"^\| ([^|]*)", answers, re.M) for number in re.findall(r"\d{3}", row)}
+    assert {200, 201, 401, 404, 405, 429, 500, 503, *STATUS.values()} - told == set()
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", answers)) <= {reason_of(kind.__new__(kind)) for kind in STATUS}
+
+
 def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command by its words."""
     yield words, command
