@@ -1,4 +1,4 @@
-"""The programs of docs/integration.md, as they stand there, read what the line writes."""
+"""The programs of docs/integration.md, and its stage, as they stand there, read what the line writes."""
 
 import os
 import re
@@ -23,6 +23,7 @@ from tests.integration.valkey import wait_until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "integration.md").read_text()
 PROGRAMS = [code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "consumer.subscribe" in code]
+STAGE = "\n".join(code for code in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "ScrapStep" in code)
 ID = identity(1).fields()
 REJECTED = ChipRejected(**ID, verdict=Verdict.REJECT, score=7.5, rejected_at=NOON)
 INSPECTED = ChipInspected(**ID, verdict=Verdict.REJECT, score=7.5, inspected_at=NOON)
@@ -39,6 +40,11 @@ def running(program: str, output: Path) -> Iterator[None]:
     finally:
         process.kill()  # it has no end of its own
         process.wait()
+
+
+def encoded(event: ChipRejected | ChipInspected, topics: Topics) -> bytes:
+    with SchemaRegistry(Settings().registry) as registry:
+        return Codec(registry, topics).encode(event)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +65,7 @@ def test_a_documented_consumer_reads_the_lines_records(
     }
     for documented, here in places.items():
         program = program.replace(documented, here)
-    with SchemaRegistry(settings.registry) as registry:
-        value = Codec(registry, topics).encode(event)
-    producer = Producer(producer_config(settings.kafka, topics))
+    value, producer = encoded(event, topics), Producer(producer_config(settings.kafka, topics))
 
     def has_said() -> bool:
         # Again and again: the gate begins with what comes after it has joined its group.
@@ -72,3 +76,13 @@ def test_a_documented_consumer_reads_the_lines_records(
 
     with running(program, tmp_path / "output"):
         wait_until(has_said, seconds=60)
+
+
+def test_the_documented_stage_reads_the_lines_records(topics: Topics, tmp_path: Path) -> None:
+    topic, output = topics.topic_of(ChipInspected), tmp_path / "output"
+    producer = Producer(producer_config(Settings().kafka, topics))
+    for _ in range(2):
+        producer.produce(topic.name, encoded(INSPECTED, topics), INSPECTED.line_id, headers=headers_of(INSPECTED))
+    assert producer.flush(30) == 0
+    with running(STAGE.replace("from services.scrap.step import ScrapStep\n", ""), output):
+        wait_until(lambda: '"count": 2' in output.read_text(), seconds=60)
