@@ -35,6 +35,25 @@ def test_whatever_the_gateway_may_answer_is_told_to_whoever_connects_a_camera() 
     assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", answers)) <= {reason_of(kind.__new__(kind)) for kind in STATUS}
 
 
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached, next_ones = set[Path](), {ROOT / "README.md"}
+    while next_ones:
+        page = next_ones.pop()
+        reached.add(page)
+        linked = {(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text())}
+        next_ones |= {each for each in linked if each.exists()} - reached
+    assert set(PAGES) - reached == set()
+
+
+def test_every_decision_is_listed_with_its_number_and_title() -> None:
+    decisions = ROOT / "docs" / "decisions"
+    for page in sorted(decisions.glob("0*.md")):
+        title = page.read_text().partition("\n")[0].removeprefix("# ")
+        number, _, about = title.partition(". ")
+        assert int(number) == int(page.name[:4])
+        assert f"- {number}. [{about}]({page.name})" in (decisions / "README.md").read_text()
+
+
 def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command by its words."""
     yield words, command
