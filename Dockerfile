@@ -20,7 +20,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /app
 USER 10001:10001
 EXPOSE 9100
-# Alive, not ready: an outage of the broker is no reason to restart (semantics 5). The first start may compile an engine.
+# Alive, not ready: an outage of the broker is no reason to restart (README, What you can rely on, 5). The first start may compile an engine.
 # Whatever proxy a container is given, it does not reach the container itself.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s --retries=3 \
     CMD ["env", "no_proxy=*", "python", "-c", "import os, urllib.request as u; \

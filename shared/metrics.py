@@ -29,7 +29,7 @@ DEADLINE_MISSES = Counter("chipsieve_deadline_misses", "Chips committed past the
 # Chips this stage itself gave up, by reason. `reason="TOO_LATE"` counts the chips shed past their deadline.
 UNINSPECTED = Counter("chipsieve_uninspected", "Chips a stage could not judge", ["stage", "reason"])
 
-# Records in the dead-letters topic. Always less than UNINSPECTED: late chips leave none.
+# Records in the dead-letters topic. Never more than UNINSPECTED: late chips leave none.
 DEAD_LETTERS = Counter("chipsieve_dead_letters", "Failed records written to the dead letters", ["stage"])
 
 # Records dropped because their chip was dealt with before: its sender repeated it. They count in no other metric.
@@ -117,7 +117,7 @@ STORE_SECONDS = Histogram(
 
 LINES_COUNTED = 1000
 """Lines that are counted each for itself, more than a plant has, and as many pairs of line and product. A sender that
-makes up names must not fill the memory of this process and of Prometheus; those beyond count as `OTHER`."""
+makes up names must not fill the memory of this process and of Prometheus; those beyond count as `other`."""
 OTHER = "other"
 _lines: set[str] = set()
 _pairs: set[tuple[str, str]] = set()

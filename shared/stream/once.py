@@ -84,7 +84,7 @@ def digest_of(identity: Identity) -> bytes:
 
 
 def _digest_without_line(identity: Identity) -> bytes:
-    """What stood for it up to version 0.1, and is among what is kept for a day after an upgrade."""
+    """What stood for it at first, and is among what is kept for a day after an upgrade from such a version."""
     return _digest(identity.event_id, identity.chip_id)
 
 

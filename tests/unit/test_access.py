@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,15 @@ from shared.errors import ConfigurationError
 from shared.events import ChipsSettled, DeadLetter
 from shared.settings import Settings
 from shared.stream.step import Step
-from shared.topics import load_topics
+from shared.topics import SCHEMAS, load_topics
 
 TOPICS = load_topics()
 ACCESS = load_access(TOPICS)
+
+
+def test_the_file_explains_whatever_may_stand_in_it() -> None:
+    introduction = (SCHEMAS / "access.yaml").read_text().partition("principals:")[0]
+    assert Principal.model_fields.keys() - set(re.findall(r"\w+", introduction)) == set()
 
 
 @pytest.mark.parametrize("step", [ExtractorStep, MatcherStep, RouterStep])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from services.cli.benchmark.rig import LINES, BenchmarkFailed
 
-CAMERAS = LINES  # and as many requests under way at once; the gateway takes 32
+CAMERAS = LINES  # and as many requests under way at once; the gateway takes 64
 TIMEOUT_S = 60.0
 AGAIN_S = 0.2  # a camera's pause before it sends a picture again: a gateway that starts is not to be flooded
 STORED, KNOWN, COME_AGAIN = 201, 200, 503
