@@ -153,7 +153,7 @@ def test_a_plants_own_consumers_reach_the_registry_from_where_they_reach_the_bro
 
 def test_secrets_are_made_as_documented_for_every_user_that_has_one() -> None:
     access = load_access(load_topics())
-    made = dict(re.findall(r"create secret generic (valkey|registry) ((?:--from-file=\S+ ?)+)", DOCUMENTATION))
+    made = dict(re.findall(r"create secret generic (valkey|registry) ((?:--from-file=\S+[\s\\]*)+)", DOCUMENTATION))
     users = {secret: set(re.findall(r"--from-file=(\S+)", files)) for secret, files in made.items()}
     assert users["valkey"] == {name for name, principal in access.items() if principal.banks}
     of_the_line = {name for name, principal in access.items() if principal.uses_registry}

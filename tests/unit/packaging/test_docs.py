@@ -27,42 +27,6 @@ TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 SERVICES = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
 OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
 
-
-def test_whatever_the_gateway_may_answer_is_told_to_whoever_connects_a_camera() -> None:
-    answers = TEXTS["docs/integration.md"].partition("| answer |")[2].partition("\n\n")[0]
-    told = {int(number) for row in re.findall(r"^\| ([^|]*)", answers, re.M) for number in re.findall(r"\d{3}", row)}
-    assert {200, 201, 401, 404, 405, 429, 500, 503, *STATUS.values()} - told == set()
-    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", answers)) <= {reason_of(kind.__new__(kind)) for kind in STATUS}
-
-
-def test_every_page_can_be_reached_from_the_first() -> None:
-    reached, next_ones = set[Path](), {ROOT / "README.md"}
-    while next_ones:
-        page = next_ones.pop()
-        reached.add(page)
-        linked = {(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text())}
-        next_ones |= {each for each in linked if each.exists()} - reached
-    assert set(PAGES) - reached == set()
-
-
-def test_every_decision_is_listed_with_its_number_and_title() -> None:
-    decisions = ROOT / "docs" / "decisions"
-    for page in sorted(decisions.glob("0*.md")):
-        title = page.read_text().partition("\n")[0].removeprefix("# ")
-        number, _, about = title.partition(". ")
-        assert int(number) == int(page.name[:4])
-        assert f"- {number}. [{about}]({page.name})" in (decisions / "README.md").read_text()
-
-
-def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command by its words."""
-    yield words, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from every_command(below, (*words, name))
-
-
-COMMANDS = dict(every_command(typer.main.get_command(app)))
-
 each_page = pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
 
 
@@ -82,6 +46,22 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(target.read_text()), link
 
 
+def test_every_page_can_be_reached_from_the_first() -> None:
+    reached, next_ones = set[Path](), {ROOT / "README.md"}
+    while next_ones:
+        page = next_ones.pop()
+        reached.add(page)
+        linked = {(page.parent / link).resolve() for link in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text())}
+        next_ones |= {each for each in linked if each.exists()} - reached
+    assert set(PAGES) - reached == set()
+
+
+@each_page
+def test_lines_are_short_enough_to_be_read_and_compared(page: Path) -> None:
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]  # a row cannot be broken
+    assert [line for line in lines if len(line) > 160] == []
+
+
 @each_page
 def test_files_and_decisions_that_are_named_are_there(page: Path) -> None:
     text = page.read_text()
@@ -89,6 +69,15 @@ def test_files_and_decisions_that_are_named_are_there(page: Path) -> None:
         assert list(ROOT.glob(path.rstrip("/"))) or path.startswith("services/scrap"), path  # an example's
     for number in re.findall(r"(?:decision|ADR) (\d+)", text):
         assert list((ROOT / "docs" / "decisions").glob(f"{int(number):04}-*")), number
+
+
+def test_every_decision_is_listed_with_its_number_and_title() -> None:
+    decisions = ROOT / "docs" / "decisions"
+    for page in sorted(decisions.glob("0*.md")):
+        title = page.read_text().partition("\n")[0].removeprefix("# ")
+        number, _, about = title.partition(". ")
+        assert int(number) == int(page.name[:4])
+        assert f"- {number}. [{about}]({page.name})" in (decisions / "README.md").read_text()
 
 
 def settings() -> Iterator[str]:
@@ -129,6 +118,23 @@ def test_whatever_a_picture_may_be_refused_for_is_explained_to_whoever_is_called
     kinds |= {RegistryUnavailable, SchemaNotRegistered}
     explained = set(re.findall(r"`([A-Z_]+)`", TEXTS["docs/operations.md"].partition("### PicturesRefused")[2]))
     assert {reason_of(kind.__new__(kind)) for kind in kinds} - explained == set()
+
+
+def test_whatever_the_gateway_may_answer_is_told_to_whoever_connects_a_camera() -> None:
+    answers = TEXTS["docs/integration.md"].partition("| answer |")[2].partition("\n\n")[0]
+    told = {int(number) for row in re.findall(r"^\| ([^|]*)", answers, re.M) for number in re.findall(r"\d{3}", row)}
+    assert {200, 201, 401, 404, 405, 429, 500, 503, *STATUS.values()} - told == set()
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", answers)) <= {reason_of(kind.__new__(kind)) for kind in STATUS}
+
+
+def every_command(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its words."""
+    yield words, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, (*words, name))
+
+
+COMMANDS = dict(every_command(typer.main.get_command(app)))
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
