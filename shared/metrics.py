@@ -91,7 +91,7 @@ LAG = Gauge("chipsieve_lag_records", "Records of the input topic not taken yet",
 BANK = Info("chipsieve_bank", "Active bank version of a product", ["product"])
 
 # 1 while /readyz says so.
-READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now", ["stage"])
+READY = Gauge("chipsieve_ready", "Whether the stage can judge a chip now, or the gateway store a picture", ["stage"])
 
 # Memory banks (at a matcher) or recipes (at an extractor) held in memory.
 BANKS_HELD = Gauge("chipsieve_banks_held", "Banks or recipes held", ["holds"])

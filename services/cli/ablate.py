@@ -31,9 +31,7 @@ def ablate(
     *,
     normal: Annotated[list[Path], typer.Option(help="Folder of good pictures, walked recursively; may be repeated.")],
     abnormal: Annotated[Path, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")],
-    out: Annotated[
-        Path, typer.Option(help="Folder for report, results and features; a study that is there is gone on with.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for report, results and features; a study that is there goes on.")],
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +43,7 @@ def ablate(
     only: Annotated[
         list[str] | None, typer.Option(help="Row, pattern or family (classical, detector, deep); may be repeated.")
     ] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Likewise, to leave out.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="The same, to leave out.")] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Some of the pictures, tiny networks: five minutes instead of an hour.")
     ] = False,

@@ -145,7 +145,7 @@ def activate(
 
 @app.command()
 def rollback(product: Product, *, as_json: Json = False) -> None:
-    """Let the version judge that did before; again, the one before that."""
+    """Let the version judge that did before; called again, the one before that."""
     with _store() as store:
         before = store.active(product)
         version = store.rollback(product)

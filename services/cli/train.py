@@ -29,8 +29,8 @@ PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
         "--precision",
-        help="Of the features, here and on the line; auto: the recipe's, else bf16 where the CPU is faster in it. "
-        "int8 is less work on the line and twice the training; it is taken only where scores stay.",
+        help="Of the features, here and on the line. auto: the recipe's, or bf16 where the CPU is faster in it, else "
+        "f32. int8 is less work on the line and twice the training; it is taken only where scores stay.",
     ),
 ]
 
@@ -76,29 +76,42 @@ def train(
         typer.Option(
             min=0.0001,
             max=0.5,
-            help="Share of good chips that may be rejected: kept, or refused. Else 0.01 is tried for or, with "
-            "--abnormal, the threshold with the best F1 on held-out pictures.",
+            help="Share of good chips that may be rejected; no bundle is made where the pictures cannot promise it. "
+            "By default 0.01 is tried for or, with --abnormal, the threshold with the best F1 on held-out pictures.",
         ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(min=0.5, max=0.9999, help="Of the promised rates: kept, or refused. Else 0.95.")
+        float | None,
+        typer.Option(
+            min=0.5, max=0.9999, help="Of the rates that are promised; kept or refused like these. By default 0.95."
+        ),
     ] = None,
     max_escape_rate: Annotated[
-        float | None, typer.Option(min=0.0001, max=0.9, help="Share of defective chips that may be passed.")
+        float | None,
+        typer.Option(min=0.0001, max=0.9, help="Share of defective chips that may pass; kept or refused likewise."),
     ] = None,
     best_effort: Annotated[
         bool, typer.Option("--best-effort", help="Promise what the pictures can carry, where that is less than asked.")
     ] = False,
     groups: Annotated[
-        Path | None, typer.Option(help="CSV of file,group: pictures of one group are held out together.")
+        Path | None,
+        typer.Option(
+            help="CSV with the columns file,group: pictures of one group, as a part or a day, are held out together."
+        ),
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="JSON of a recipe to use, as in a bundle's manifest; else one is searched for.")
     ] = None,
     max_ms: Annotated[
-        float | None, typer.Option(min=1, help="Milliseconds that the backbone may take for a picture on this machine.")
+        float | None,
+        typer.Option(
+            min=1,
+            help="Milliseconds that the backbone may take for a picture on this machine, as a bound on the search.",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and pictures, same bundle.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of all that is drawn: the same seed and pictures give the same bundle.")
+    ] = 0,
     engine: EngineOption = EngineChoice.OPENVINO,
     precision: PrecisionOption = PrecisionChoice.AUTO,
     as_json: Json = False,
@@ -179,7 +192,9 @@ def evaluate(
         Path | None, typer.Option(help="Folder of defective pictures; subfolders name the kind of defect.")
     ] = None,
     masks: Annotated[Path | None, typer.Option(help=f"{MASKS} Without them no pixel is compared.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV of file,group: intervals are taken over groups.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with the columns file,group: intervals are taken over groups.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder to write a page to that needs no network: figures, curves, worst cases.")
     ] = None,
