@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer
 from prometheus_client import REGISTRY
+from pydantic.fields import FieldInfo
 
 from services.cli.commands import app
 from services.extractor.settings import ExtractorSettings
@@ -18,14 +19,13 @@ from services.matcher.settings import MatcherSettings
 from services.router.settings import RouterSettings
 from shared import metrics
 from shared.kafka import BrokerUnavailable
-from shared.settings import Settings
 from shared.wire.errors import RegistryUnavailable, SchemaNotRegistered
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
 SERVICES = (GatewaySettings, ExtractorSettings, MatcherSettings, RouterSettings)
-OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR"}
+OF_NO_SERVICE = {"CHIPSIEVE_CACHE_DIR", "CHIPSIEVE_TEST_STACK"}
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
 
@@ -80,27 +80,38 @@ def test_every_decision_is_listed_with_its_number_and_title() -> None:
         assert f"- {number}. [{about}]({page.name})" in (decisions / "README.md").read_text()
 
 
-def settings() -> Iterator[str]:
+def settings() -> Iterator[tuple[str, FieldInfo]]:
     """Every variable that sets something in a service."""
     for service in SERVICES:
         for group, field in service.model_fields.items():
-            for name in getattr(field.annotation, "model_fields", None) or [None]:
-                yield f"CHIPSIEVE_{group}__{name}".upper() if name else f"CHIPSIEVE_{group}".upper()
+            for name, each in getattr(field.annotation, "model_fields", {"": field}).items():
+                yield f"CHIPSIEVE_{group}{'__' * bool(name)}{name}".upper(), each
+
+
+SETTINGS = dict(settings())
 
 
 def test_settings_that_are_named_set_something() -> None:
     named = {name for text in TEXTS.values() for name in re.findall(r"CHIPSIEVE_[A-Z][A-Z_]*", text)}
-    known = set(settings())
-    assert named - known - OF_NO_SERVICE == set()
+    assert named - SETTINGS.keys() - OF_NO_SERVICE == set()
     shortened = {name for text in TEXTS.values() for name in re.findall(r"…([A-Z][A-Z_]*)", text)}
-    assert {name for name in shortened if not any(each.endswith(f"__{name}") for each in known)} == set()
+    assert {name for name in shortened if not any(each.endswith(f"__{name}") for each in SETTINGS)} == set()
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_setting_says_what_it_means(service: type[Settings]) -> None:
-    for group, field in service.model_fields.items():
-        for name, each in getattr(field.annotation, "model_fields", {"": field}).items():
-            assert each.description, f"{group} {name}"
+def test_defaults_that_are_named_are_the_services_own() -> None:
+    told: dict[str, str] = {}
+    for names, defaults in re.findall(r"^\| (`CHIPSIEVE_[^|]*) \| (`[^|]*|none[^|]*) \|", TEXTS["README.md"], re.M):
+        first, *others = re.findall(r"`…?(\w+)`", names)
+        group = first.partition("__")[0]
+        told |= zip([first, *(f"{group}__{other}" for other in others)], defaults.split(", "), strict=False)
+    told.pop("CHIPSIEVE_ADMIN__PORT")  # "any free one"
+    known = {name: default.strip("`") for name, default in told.items() if name in SETTINGS}
+    assert len(known) > 15
+    assert known == {name: str(SETTINGS[name].default or "none") for name in known}
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert {name for name, each in SETTINGS.items() if not each.description} == set()
 
 
 def test_metrics_that_are_named_are_exported() -> None:
