@@ -41,6 +41,10 @@ NOTES = (
 messages = Console(stderr=True, highlight=False)
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+@app.command()
 def main(
     *,
     tiles: Annotated[Path, typer.Option(help="Folder with train/normal and test/normal, abnormal, masks.")],
@@ -179,4 +183,4 @@ def time_all(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -168,9 +168,7 @@ def test_an_environment_is_made_once_for_each_lock_file(tmp_path: Path, monkeypa
 
 
 def test_the_help_tells_what_is_compared() -> None:
-    app = typer.Typer()
-    app.command()(command.main)
-    done = CliRunner().invoke(app, ["--help"])
+    done = CliRunner().invoke(command.app, ["--help"])
     assert done.exit_code == 0
     assert "--tiles" in done.stdout
 
@@ -178,3 +176,9 @@ def test_the_help_tells_what_is_compared() -> None:
 def test_what_is_reported_is_json(tested: Path) -> None:
     found = accuracy(tested, np.array([0.1, 0.2, 0.8, 0.9], np.float32), maps(0, 0, 1, 1))
     assert json.loads(json.dumps(found)) == found
+
+
+def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
+    shown = CliRunner().invoke(command.app, ["--help"], env={"COLUMNS": "80"}).stdout
+    paragraph = shown[shown.index("Each peer decodes") : shown.index("The first run")].splitlines()
+    assert min(map(len, map(str.strip, paragraph[:3]))) > 60
