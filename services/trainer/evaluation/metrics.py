@@ -145,9 +145,8 @@ def histogram_au_pro(normal: Histogram, overlap: Histogram, regions: float) -> f
     within = rate <= MAX_FALSE_POSITIVE_RATE
     rates = np.append(rate[within], MAX_FALSE_POSITIVE_RATE)
     found = np.append(overlaps[within], np.interp(MAX_FALSE_POSITIVE_RATE, rate, overlaps))
-    return min(
-        float(np.trapezoid(found, rates)) / MAX_FALSE_POSITIVE_RATE, 1.0
-    )  # areas' inverses add up a little above
+    # Overlaps are sums of areas' inverses, which add up to a little more than 1.
+    return min(float(np.trapezoid(found, rates)) / MAX_FALSE_POSITIVE_RATE, 1.0)
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -23,9 +23,8 @@ from shared.vision.inspection import inspect
 WARNED_RISE = 2.0
 REFUSED_RISE = 4.0
 FAR_ABOVE = 10.0
-WARNED_FAR = (
-    5.0  # another product's pictures lie 9 to 70 above it where a bundle was made of 2 to 8, which spread widely
-)
+# Another product's pictures lie 9 to 70 above it where a bundle was made of 2 to 8, which spread widely.
+WARNED_FAR = 5.0
 # Share of their oddness that the new pictures keep once others of them are known. Less of it, and they are all odd by
 # the same thing, as by a new stamp, which the bundle then knows. A board's pictures among tiles keep nearly half.
 LEARNT = 0.05
