@@ -44,6 +44,15 @@ def test_what_sees_lines_and_costs_the_rest_little_joins_with_a_third_of_the_ban
     assert recipe.layers == (*DEFAULT_RECIPE.layers, replace(DARK, weight=LINES_SHARE * len(DEFAULT_RECIPE.layers)))
 
 
+def test_what_costs_the_rest_less_than_drawn_defects_can_rank_joins_too() -> None:
+    dear = trial(DARK, 0.05, lines_apart=0.8, seed=9)
+    recipe = joined(dear)
+    assert recipe.layers[2:]
+    banks = USUAL[0].scores + USUAL[1].scores
+    all_three = banks + dear.scores.times(recipe.layers[2].weight)
+    assert measured_auroc(all_three, FAMILY_OF)[0] < measured_auroc(banks, FAMILY_OF)[0]
+
+
 def test_both_may_join() -> None:
     recipe = joined(trial(DARK, 0.5, lines_apart=2.0, seed=9), trial(BRIGHT, 0.5, lines_apart=2.0, seed=10))
     assert [layer.tap for layer in recipe.layers[2:]] == [DARK.tap, BRIGHT.tap]

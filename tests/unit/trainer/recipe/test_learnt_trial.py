@@ -1,10 +1,13 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.progress import silent
+from services.trainer.recipe import learnt_trial
 from services.trainer.recipe.choice import LEARNT_SHARE, Scores, Trial, join_learnt, measured_auroc
 from services.trainer.recipe.learnt_trial import LearntSample, try_learnt
 from shared.vision.recipe import DEFAULT_RECIPE, Layer
@@ -46,6 +49,29 @@ def test_a_family_that_taught_its_judge_nothing_is_not_recognised_for_having_bee
     """Each half of the families adds to a channel that the other half leaves alone."""
     halves_apart = try_learnt(LAYER, sample((1, 3, 1, 3)), seed=0, progress=silent)
     assert np.median(halves_apart.spoilt) < halves_apart.normals.max()
+
+
+def test_no_picture_is_judged_by_a_network_that_it_or_a_copy_of_it_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught_by: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+
+    def teach(
+        _: object, of_spoilt: NDArray[np.bool_], __: object, of_normals: NDArray[np.bool_], *, seed: int
+    ) -> object:
+        taught_by.append((of_spoilt, of_normals))
+        number = len(taught_by) - 1
+        return SimpleNamespace(distances=lambda patches, _: np.full(patches.scales.shape, number, np.float32))
+
+    monkeypatch.setattr(learnt_trial, "teach", teach)
+    shown = sample((1, 1, 1, 1))
+    may = shown.families < 2
+    networks = learnt_trial._held_out_distances(LAYER, shown, may, 0)[:, 0, 0].astype(int)
+    for network, base in zip(networks, [*range(NORMALS), *shown.base], strict=False):
+        of_spoilt, of_normals = taught_by[network]
+        assert not of_normals[base]
+        assert not of_spoilt[shown.base == base].any()
+    for of_spoilt, of_normals in taught_by:  # all others do
+        assert of_normals.sum() == NORMALS * 2 / 3
+        assert (of_spoilt == may & of_normals[shown.base]).all()
 
 
 def test_the_same_seed_finds_the_same() -> None:

@@ -44,8 +44,11 @@ def test_thin_lines_are_drawn_into_more_pictures_than_other_defects(
 @pytest.mark.usefixtures("few_families")
 def test_a_file_that_is_no_picture_is_passed_over(normals: tuple[PictureFile, ...], tmp_path: Path) -> None:
     (tmp_path / "normal" / "broken.png").write_bytes(b"no picture")
-    sample, sizes_seen = gather(find_pictures(tmp_path / "normal"), None, (), seed=0, progress=silent)
-    assert len(sample.normals) == len(sizes_seen) == 10
+    files = find_pictures(tmp_path / "normal")
+    sample, sizes_seen = gather(files, None, files[-2:], seed=0, progress=silent)
+    assert len(sample.normals) == 10
+    assert sizes_seen == [(96, 128)] * 10
+    assert [picture.shape for picture in sample.abnormals] == [sample.normals[0].shape]
 
 
 @pytest.mark.usefixtures("few_families")
