@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from services.trainer.errors import NothingAffordable, TooFewNormals
 from services.trainer.material.pictures import PictureFile, find_pictures
 from services.trainer.material.rendered_defects import FAMILIES
+from services.trainer.normality.cross_fit import LayerPatches
 from services.trainer.progress import silent
 from services.trainer.recipe import sample as recipe_sample
 from services.trainer.recipe import search as recipe_search
@@ -76,6 +78,37 @@ def test_the_same_seed_finds_the_same_recipe(normals: tuple[PictureFile, ...]) -
     first, again = search(normals), search(normals)
     assert first == again  # times too would make another bundle
     assert search(normals, max_ms=1e6).report["ms"].keys() == {"256"}
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_recipe_is_tried_and_found_in_the_precision_that_was_asked_for(
+    normals: tuple[PictureFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = set()
+
+    def load(_: str, recipe: Recipe) -> AnyEngine:
+        tried.add(recipe.precision)
+        return AnyEngine(recipe)
+
+    monkeypatch.setattr(recipe_search, "load_engine", load)
+    assert search(normals, precision="bf16").recipe.precision == "bf16"
+    assert tried == {"bf16"}
+
+
+def test_after_a_fold_those_that_it_held_out_have_scores_and_no_others() -> None:
+    fold_of = np.array([0, 1, 2, 0])
+    sample = SimpleNamespace(
+        normals="abcd", spoilt="aabc", abnormals="x", fold_of=fold_of, spoilt_fold_of=fold_of[[0, 0, 1, 2]]
+    )
+    random = np.random.default_rng(0)
+    patches = LayerPatches(
+        random.integers(-127, 128, (9, 4, 4, 3)).astype(np.int8), random.random((9, 4, 4), np.float32)
+    )
+    measured = recipe_search._Measured(Layer(tap="b4"), patches, sample, 0)
+    for fold, (normals, spoilt) in enumerate([(2, 2), (3, 3), (4, 4)]):
+        measured.measure(fold)
+        scores = measured.scores(fold + 1)
+        assert (len(scores.normals), len(scores.spoilt), len(scores.abnormals)) == (normals, spoilt, 1)
 
 
 @pytest.mark.usefixtures("engine")
