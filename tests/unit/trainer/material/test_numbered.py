@@ -38,4 +38,7 @@ def test_folders_that_are_numbered_one_by_one_tell_nothing_of_each_other() -> No
     numbered = Numbered(GOOD, GROUPS)
     assert numbered.also_number(files("crack/a_004.png", "crack/b_004.png", "dent/005.png", "dent/x.png"))
     assert not numbered.also_number(files("crack/001.png", "crack/002.png"))  # as good ones
+    row = [f"crack/{number}.png" for number in range(100, 119)]
+    assert numbered.also_number(files(*row, "crack/001.png"))  # one of twenty, perhaps by mistake
+    assert not numbered.also_number(files(*row[:8], "crack/001.png"))
     assert not numbered.also_number(files("crack/100.png", "crack/101.png", "dent/100.png", "dent/101.png"))

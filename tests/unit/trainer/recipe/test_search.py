@@ -95,6 +95,23 @@ def test_a_recipe_is_tried_and_found_in_the_precision_that_was_asked_for(
     assert tried == {"bf16"}
 
 
+@pytest.mark.usefixtures("engine")
+def test_layers_of_lines_are_judged_by_the_families_of_thin_lines(
+    normals: tuple[PictureFile, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (recipe_sample, recipe_search):
+        monkeypatch.setattr(module, "FAMILIES", {name: FAMILIES[name] for name in ("pit", "crack", "noisy")})
+    judged_by = []
+
+    def join(recipe: Recipe, *others: object) -> Recipe:
+        judged_by.append(others[-1])
+        return recipe
+
+    monkeypatch.setattr(recipe_search, "join_lines", join)
+    search(normals)
+    assert judged_by == [[1]]
+
+
 def test_after_a_fold_those_that_it_held_out_have_scores_and_no_others() -> None:
     fold_of = np.array([0, 1, 2, 0])
     sample = SimpleNamespace(
