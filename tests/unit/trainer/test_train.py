@@ -26,6 +26,7 @@ from services.trainer.promise.thresholds import Asked
 from services.trainer.recipe.search import Found
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
+from shared.bank.errors import UnwritableBundle
 from shared.bank.manifest import Manifest
 from tests.unit.trainer.conftest import RECIPE, draw, draw_mask
 
@@ -100,6 +101,33 @@ def test_files_that_are_no_pictures_are_left_out_and_named(normal: Path, tmp_pat
     assert manifest.training["normals"] == 24
     assert manifest.training["unreadable"] == ["broken.png"]
     assert any("broken.png" in str(warning) for warning in manifest.training["warnings"])  # type: ignore[union-attr]
+
+
+def test_a_search_is_told_all_that_was_asked_for(normal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "abnormal" / "x.png", 50, defect=(30, 40))
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n" + "".join(f"{seed:02}.png,part{seed // 2}\n" for seed in range(24)))
+    told: dict[str, Any] = {}
+
+    def search(_: Sequence[PictureFile], **options: Any) -> Found:
+        told.update(options)
+        return Found(RECIPE, {"tried": []})
+
+    monkeypatch.setattr("services.trainer.train.search_recipe", search)
+    options: dict[str, Any] = {"groups": table, "max_ms": 40.0, "precision": "bf16", "seed": 7}
+    manifest = train(product="plate", normal=normal, abnormal=tmp_path / "abnormal", out=tmp_path / "bundle", **options)
+    assert [file.name for file in told.pop("abnormals")] == ["x.png"]
+    assert len(set(told.pop("groups"))) == 12
+    assert callable(told.pop("progress"))
+    assert told == {"max_ms": 40.0, "engine": "openvino", "precision": "bf16", "seed": 7}
+    assert manifest.training["recipe_search"] == {"tried": []}
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(normal: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(UnwritableBundle):
+        learn(normal, Path("/proc/foo"), progress=lambda stage, *_: told.append(stage))
+    assert told == []
 
 
 def test_a_recipe_is_searched_with_readable_pictures_alone(
