@@ -23,7 +23,7 @@ from shared.vision.features import patches_of
 from shared.vision.int8_graphs import Int8Graph, Int8Graphs
 from shared.vision.picture import decode, decode_as_stored, resize
 from shared.vision.recipe import Layer, Recipe
-from tests.unit.trainer.conftest import RECIPE, draw
+from tests.unit.trainer.conftest import RECIPE, ColourEngine, draw
 
 GRAPHS = Int8Graphs({64: Int8Graph(b"<net/>", b"weights")})
 SCORES = np.arange(40, dtype=np.float32)
@@ -74,7 +74,9 @@ def test_defects_that_are_told_apart_less_well_are_refused() -> None:
     assert Agreement.of(worse, SCORES, DEFECTIVE).refused_because is None
 
 
-def test_int8_is_taken_where_scores_stay_and_kept_by_an_update(normal: Path, tmp_path: Path, quantised: None) -> None:
+def test_int8_is_taken_where_scores_stay_and_kept_by_an_update(
+    normal: Path, tmp_path: Path, quantised: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "bundle"
     manifest = train(product="plate", normal=normal, out=out, recipe=RECIPE, precision="int8")
     assert (manifest.recipe.precision, manifest.recipe.graphs_sha256) == ("int8", GRAPHS.sha256)
@@ -82,8 +84,16 @@ def test_int8_is_taken_where_scores_stay_and_kept_by_an_update(normal: Path, tmp
     assert read_bundle(out).graphs == GRAPHS
     for seed in range(50, 56):
         draw(tmp_path / "more" / f"{seed}.png", seed)
+    looked_through = []
+
+    def load_engine(_: str, recipe: Recipe, *, graphs: Int8Graphs | None) -> ColourEngine:
+        looked_through.append((recipe.precision, graphs))
+        return ColourEngine()
+
+    monkeypatch.setattr("services.trainer.update.load_engine", load_engine)
     update(bundle=out, normal=tmp_path / "more", out=tmp_path / "grown")
     assert read_bundle(tmp_path / "grown").graphs == GRAPHS
+    assert looked_through == [("int8", GRAPHS)]
 
 
 def test_where_scores_do_not_stay_features_stay_in_float_and_a_warning_says_why(

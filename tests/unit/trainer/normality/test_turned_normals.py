@@ -16,6 +16,7 @@ from services.trainer.progress import silent
 from services.trainer.train import train
 from shared.bank.bundle_folder import read_bundle
 from shared.vision.memory_bank import LayerBank
+from shared.vision.place_memory import PlaceMemory
 from shared.vision.recipe import Recipe
 from tests.unit.trainer.conftest import GRID, RECIPE, draw
 
@@ -103,7 +104,7 @@ def test_other_layers_remember_what_they_did(tmp_path: Path) -> None:
     assert copies is not None
     patches = LayerPatches.of(looked.grids, LAYER)
     usual = copies.remember(by_place, patches, np.ones(PICTURES, np.bool_), 0)
-    assert not isinstance(usual, LayerBank)
+    assert isinstance(usual, PlaceMemory)
     assert copies_of(looked, Recipe(layers=(by_place,))) is None
 
 
