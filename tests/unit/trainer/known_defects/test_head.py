@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from services.trainer.evaluation.metrics import auroc
-from services.trainer.known_defects.head import Shown, refit, try_head
-from shared.vision.head import Head
+from services.trainer.known_defects.head import Shown, _penalties, refit, try_head
+from shared.vision.head import Head, kernel
 
 DESCRIBED = 12
 
@@ -165,3 +165,21 @@ def test_defects_of_a_part_are_left_out_together() -> None:
         Head(head.figures, head.centre, head.scale, support, head.coefficients[: len(support)]), 28, nothing, ()
     ).head
     assert gram_without.answers(shown.descriptions[-32:][~kept])[:, 0] == pytest.approx(by_part[~kept], abs=0.05)
+
+
+def test_answers_to_a_group_are_those_of_a_fit_to_all_others() -> None:
+    head = try_head(show(shift=4)).head
+    assert head is not None
+    more = np.random.default_rng(1).standard_normal((9, DESCRIBED)).astype(np.float32)
+    groups, defect_groups = list("abbcccccc"), [f"part{min(number, 9) // 3}" for number in range(30)]
+    again = refit(head, 30, more, groups, defect_groups=defect_groups)
+    support = again.head.support.astype(np.float32)
+    group_of = np.array([f"old {number}" for number in range(80)] + groups + defect_groups)
+    abnormal = np.arange(119) >= 89
+    targets, similar = np.where(abnormal, 1.0, -1.0), kernel(support, support, head.figures.gamma).astype(np.float64)
+    gram = similar + np.diag(_penalties(abnormal))
+    for group in {*groups, *defect_groups}:
+        others, left_out = group_of != group, group_of == group
+        expected = similar[left_out][:, others] @ np.linalg.solve(gram[np.ix_(others, others)], targets[others])
+        found = np.concatenate([again.normals, again.defects])[left_out[80:]]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
