@@ -10,7 +10,7 @@ from services.trainer.material.pictures import find_pictures
 def test_only_a_mask_without_any_label_is_empty(tmp_path: Path) -> None:
     for folder in ("abnormal", "masks"):
         (tmp_path / folder).mkdir()
-    for name, label in (("blank.png", 0), ("labelled.png", 1)):
+    for name, label in (("blank.png", 0), ("labelled.png", 1), ("otherwise.png", 300)):
         Image.new("RGB", (12, 8)).save(tmp_path / "abnormal" / name)
         labels = np.zeros((8, 12), np.uint16)
         labels[2, 3] = label
@@ -19,5 +19,6 @@ def test_only_a_mask_without_any_label_is_empty(tmp_path: Path) -> None:
     assert masks.of_picture == {
         "blank.png": Mask(tmp_path / "masks" / "blank.png", 8, 12, is_empty=True),
         "labelled.png": Mask(tmp_path / "masks" / "labelled.png", 8, 12, is_empty=False),
+        "otherwise.png": Mask(tmp_path / "masks" / "otherwise.png", 8, 12, is_empty=False),
     }
-    assert masks.telling == 1
+    assert masks.telling == 2

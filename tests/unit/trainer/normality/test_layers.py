@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.trainer.normality.layers import held_out_scores
+from services.trainer.normality.layers import held_out_scores, peaks_of
 from shared.vision.calibration import LayerCalibration, PlaceSpread
 from shared.vision.inspection import picture_scores
 from shared.vision.recipe import Layer, Recipe
@@ -35,3 +35,10 @@ def test_pictures_that_were_held_out_together_say_nothing_of_each_other() -> Non
     scores = held_out_scores([distances], RECIPE, (calibration,), np.arange(12) // 2)
     without_them = replace(calibration, place=PlaceSpread.of(distances[:-2]))
     assert scores[-2:] == pytest.approx(picture_scores([distances[-2:]], RECIPE, (without_them,)))
+
+
+def test_a_peak_is_that_of_the_oddest_place() -> None:
+    maps = distances_with_an_odd_picture(3)
+    peaks = peaks_of(maps)
+    assert (peaks[:-1] < 0.2).all()
+    assert peaks[-1] > 0.4
