@@ -1,5 +1,6 @@
 """A bundle of plates with known defects, and pictures to add to it."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -21,23 +22,34 @@ def stamp(path: Path, seed: int) -> None:
     cv2.imwrite(str(path), picture)
 
 
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test leaves pictures and bundle for all others: made here, they would lack its engine."""
+    return tmp_path_factory.mktemp("shelf") / "trained"
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(shelf: Path, tmp_path: Path) -> Path:
+    if not shelf.exists():
+        _train(shelf)
+    return shutil.copytree(shelf, tmp_path, dirs_exist_ok=True)
+
+
+def _train(folder: Path) -> None:
     for seed in range(40):
-        draw(tmp_path / "normal" / f"{seed:02}.png", seed)
+        draw(folder / "normal" / f"{seed:02}.png", seed)
     for index, spot in enumerate(SPOTS):
-        draw(tmp_path / "abnormal" / "blot" / f"{index}.png", 2000 + index, defect=spot)
+        draw(folder / "abnormal" / "blot" / f"{index}.png", 2000 + index, defect=spot)
     for seed in range(8):
-        stamp(tmp_path / "stamped" / f"{seed}.png", 3000 + seed)
-        stamp(tmp_path / "later" / f"{seed}.png", 4000 + seed)
+        stamp(folder / "stamped" / f"{seed}.png", 3000 + seed)
+        stamp(folder / "later" / f"{seed}.png", 4000 + seed)
     train(
         product="plate",
-        normal=tmp_path / "normal",
-        abnormal=tmp_path / "abnormal",
-        out=tmp_path / "bundle",
+        normal=folder / "normal",
+        abnormal=folder / "abnormal",
+        out=folder / "bundle",
         recipe=RECIPE,
     )
-    return tmp_path
 
 
 def rejected(bundle: Path, normal: Path, abnormal: Path | None = None) -> tuple[float, float | None]:
