@@ -84,7 +84,7 @@ def feed(order: FeedOrder, producer: ImageProducer, on_progress: Callable[[int],
     try:
         for index, (path, chip_id) in enumerate(_chips(order)):
             if order.rate is not None:
-                time.sleep(max(0.0, started + index / order.rate - time.monotonic()))
+                time.sleep(max(0.0, started + index / order.rate - time.monotonic()))  # the pace that was asked for
             try:
                 event = _event(order, path, chip_id, producer.max_image_bytes)
             except (GatewayError, OSError) as error:
