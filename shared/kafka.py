@@ -42,6 +42,8 @@ class TopicMismatch(ConfigurationError):
 def unavailable(settings: KafkaSettings, error: KafkaException) -> BrokerUnavailable:
     """The error for a broker that did not answer, from librdkafka's."""
     usual = "check that it runs and CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"
+    if settings.security_protocol.startswith("SASL"):  # librdkafka tells of a user that is turned away as of no answer
+        usual += f", and that it knows the user {settings.sasl_username} with this password"
     return BrokerUnavailable(
         f"no answer from Kafka at {settings.bootstrap_servers} ({error.args[0].str()}); "
         f"{remedy(settings, error.args[0], usual)}"

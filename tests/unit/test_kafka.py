@@ -10,7 +10,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic
 
 from services.cli.local_stack import certificates
 from shared.errors import ConfigurationError
-from shared.kafka import BrokerUnavailable, consumer_config, create_topics, producer_config, reader_config
+from shared.kafka import BrokerUnavailable, consumer_config, create_topics, producer_config, reader_config, unavailable
 from shared.kafka import transactional_producer_config as transactional
 from shared.settings import KafkaSettings
 from shared.topics import load_topics
@@ -66,6 +66,16 @@ def test_a_broker_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9.*CHIPSIEVE_KAFKA__BOOTSTRAP_SERVERS"):
         create_topics(NOBODY, TOPICS)
+
+
+def test_where_no_broker_answers_a_user_whom_it_may_not_know_is_named():
+    nobody = KafkaSettings(
+        bootstrap_servers="127.0.0.1:9", security_protocol="SASL_PLAINTEXT", sasl_username="trainer", sasl_password="x"
+    )
+    silence = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    assert "knows the user trainer with this password" in str(unavailable(nobody, silence))
+    assert "user" not in str(unavailable(NOBODY, silence))
 
 
 class AdminWithoutTheRightToDescribe:
