@@ -2,6 +2,7 @@
 
 import csv
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -108,10 +109,10 @@ def groups_of_abnormals(
         UnusableGroups: the table cannot be read, lacks a column or contradicts itself.
     """
     by_file = read_group_table(table) if table else {}
-    called = Counter(picture.bare_name for picture in (*pictures, *normals))
+    called = Counter(_comparable(picture.bare_name) for picture in (*pictures, *normals))
     named = [
         (_named(by_file, picture.name) if "/" in picture.name else None)
-        or (_named(by_file, picture.bare_name) if called[picture.bare_name] == 1 else None)
+        or (_named(by_file, picture.bare_name) if called[_comparable(picture.bare_name)] == 1 else None)
         for picture in pictures
     ]
     if not any(named):
@@ -132,19 +133,25 @@ def read_group_table(table: Path) -> dict[str, str]:
             rows.fieldnames = [column.strip() for column in rows.fieldnames or ()]
             _refuse_columns(table, rows.fieldnames)
             for row in rows:
-                file, group = (row["file"] or "").strip().replace("\\", "/"), (row["group"] or "").strip()
+                file, group = _comparable((row["file"] or "").strip()), (row["group"] or "").strip()
                 if by_file.setdefault(file, group) != group:
                     raise UnusableGroups(f"{table} puts {file} into the groups {by_file[file]} and {group}: keep one")
     except OSError as error:
         raise UnusableGroups(f"cannot read the groups in {table}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise UnusableGroups(f"cannot read the groups in {table} ({error}): save it as UTF-8") from error
+    except csv.Error as error:
         raise UnusableGroups(f"cannot read the groups in {table}: {error}") from error
     return by_file
 
 
 def _named(by_file: dict[str, str], name: str) -> str | None:
-    """A file's group; tables have slashes alone, as they may have been written where folders are parted otherwise."""
-    return by_file.get(name.replace("\\", "/"))
+    return by_file.get(_comparable(name))
+
+
+def _comparable(name: str) -> str:
+    """A file's name, the same whatever system wrote it: one parts folders by a backslash, another letters from dots."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
 
 
 def _refuse_columns(table: Path, columns: Sequence[str] | None) -> None:
@@ -167,7 +174,10 @@ def find_masks(folder: Path, pictures: Sequence[PictureFile]) -> tuple[Path | No
     """
     if not folder.is_dir():
         raise UnusableMasks(f"{folder} is not a folder: give one whose tree mirrors the defective pictures")
-    masks = {readable(path.relative_to(folder).with_suffix("").as_posix()): path for path in sorted(_walk(folder))}
+    masks = {
+        _comparable(readable(path.relative_to(folder).with_suffix("").as_posix())): path
+        for path in sorted(_walk(folder))
+    }
     found = tuple(_mask_of(picture, masks) for picture in pictures)
     if not any(found):
         raise UnusableMasks(
@@ -228,7 +238,7 @@ def _stretched(drawn: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
 
 def _mask_of(picture: PictureFile, masks: dict[str, Path]) -> Path | None:
     name = Path(picture.name)
-    keys = (name.with_name(stem.format(name.stem)).as_posix() for stem in MASK_STEMS)
+    keys = (_comparable(name.with_name(stem.format(name.stem)).as_posix()) for stem in MASK_STEMS)
     return next((masks[key] for key in keys if key in masks), None)
 
 

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,34 @@ def test_masks_mirror_the_abnormal_tree_by_stem(tmp_path: Path) -> None:
     pictures = find_pictures(touch(tmp_path / "abnormal", "crack/1.jpg", "crack/2.jpg", "hole/1.jpg"))
     masks = touch(tmp_path / "masks", "crack/1.png", "hole/1_mask.bmp")
     assert find_masks(masks, pictures) == (masks / "crack/1.png", None, masks / "hole/1_mask.bmp")
+
+
+def test_letters_that_one_system_writes_composed_and_another_in_parts_are_the_same(tmp_path: Path) -> None:
+    composed, in_parts = (unicodedata.normalize(form, "größe/ä 1.png") for form in ("NFC", "NFD"))
+    for here, there in ((composed, in_parts), (in_parts, composed)):
+        pictures = find_pictures(touch(tmp_path / f"pictures {here!a}", here))
+        masks = touch(tmp_path / f"masks {here!a}", there)
+        assert find_masks(masks, pictures) == (masks / there,)
+        table = tmp_path / "groups.csv"
+        table.write_text(f"file,group\n{there},1\n", encoding="utf-8")
+        assert read_groups(table, pictures) == ("1",)
+        assert groups_of_abnormals(table, pictures, ()) == ("1",)
+
+
+def test_a_bare_name_in_both_ways_of_writing_it_names_no_defect(tmp_path: Path) -> None:
+    composed, in_parts = (unicodedata.normalize(form, "ä.png") for form in ("NFC", "NFD"))
+    normals = find_pictures(touch(tmp_path / "good", composed))
+    abnormals = find_pictures(touch(tmp_path / "bad", in_parts))
+    table = tmp_path / "groups.csv"
+    table.write_text(f"file,group\n{composed},1\n", encoding="utf-8")
+    assert groups_of_abnormals(table, abnormals, normals) is None
+
+
+def test_a_table_that_is_not_in_utf8_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\nä.png,1\n", encoding="cp1252")
+    with pytest.raises(UnusableGroups, match="save it as UTF-8"):
+        read_groups(table, ())
 
 
 def test_masks_that_mirror_nothing_are_refused(tmp_path: Path) -> None:
