@@ -17,7 +17,7 @@ from services.gateway.feed import feed as send
 from services.gateway.folder import look_into
 from services.gateway.producer import ImageProducer
 from shared.errors import ConfigurationError
-from shared.file_names import printable
+from shared.file_names import printable, readable
 from shared.settings import Settings
 
 PROGRESS_EVERY_S = 0.2  # as often as an eye follows
@@ -65,10 +65,16 @@ def feed(  # noqa: PLR0917 - typer passes them by name
     found = look_into(folder)
     pictures = tuple(sorted(found.pictures + found.others)) if all_files else found.pictures
     if not pictures:
-        raise ConfigurationError(f"{folder} has no picture in it: give another folder, or --all-files")
+        why = ", and links to folders are not followed" if found.links else ""
+        raise ConfigurationError(f"{folder} has no picture in it{why}: give another folder, or --all-files")
     skipped = 0 if all_files else len(found.others)
     if skipped:
         typer.echo(f"{skipped} files without a picture's suffix are left out (--all-files sends them)", err=True)
+    if found.links:
+        first = printable(readable(found.links[0].relative_to(folder).as_posix()))
+        typer.echo(
+            f"{len(found.links)} links to folders are left out, for instance {first}: feed what they lead to", err=True
+        )
     order = FeedOrder(
         folder=folder,
         pictures=pictures,

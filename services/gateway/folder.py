@@ -17,6 +17,8 @@ class FolderContent:
     """Files with a picture's suffix, sorted by their path."""
     others: tuple[Path, ...]
     """Other files that are not hidden."""
+    links: tuple[Path, ...]
+    """To folders, which are not followed."""
 
 
 def _refuse(error: OSError) -> None:
@@ -42,16 +44,22 @@ def look_into(
     """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder: give one that holds pictures")
-    found = _files(folder, except_below, on_unreadable)
+    links: list[Path] = []
+    found = _files(folder, except_below, on_unreadable, links)
     files = sorted(found, key=lambda path: path.relative_to(folder).as_posix())
     pictures = tuple(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
-    return FolderContent(pictures, tuple(path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES))
+    others = tuple(path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES)
+    return FolderContent(pictures, others, tuple(sorted(links)))
 
 
-def _files(folder: Path, except_below: frozenset[str], on_unreadable: Callable[[OSError], None]) -> Iterator[Path]:
+def _files(
+    folder: Path, except_below: frozenset[str], on_unreadable: Callable[[OSError], None], links: list[Path]
+) -> Iterator[Path]:
+    """Files below a folder; links to folders are added to `links`."""
     for parent, subfolders, names in os.walk(folder, onerror=on_unreadable):
         leave_out = except_below if Path(parent) == folder else frozenset[str]()
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and name not in leave_out]
+        links += (path for name in subfolders if (path := Path(parent, name)).is_symlink())
         for name in names:
             path = Path(parent, name)
             try:

@@ -58,6 +58,16 @@ def test_names_of_refused_pictures_do_nothing_to_the_terminal(told: Callable[...
     assert done.stderr == "not sent: [red]\\x1b[31m\\n2.png: chip is not printable\n"
 
 
+def test_links_to_folders_are_told_as_left_out(told: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(tmp_path)
+    assert (
+        told(Fed(2, 2.0, ())).stderr == "1 links to folders are left out, for instance linked: feed what they lead to\n"
+    )
+    (tmp_path / "1.png").unlink()
+    (tmp_path / "2.png").unlink()
+    assert "links to folders are not followed" in str(told(Fed(0, 2.0, ())).exception)
+
+
 def test_a_feed_that_is_stopped_says_what_was_sent(told: Callable[..., Result]) -> None:
     done = told(Fed(1, 2.0, (), stopped=True))
     assert done.exit_code == 130
