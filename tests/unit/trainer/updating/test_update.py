@@ -19,7 +19,7 @@ from services.trainer.evaluation.evaluate import evaluate
 from services.trainer.material.picture_features import look_at_all
 from services.trainer.material.pictures import find_pictures
 from services.trainer.progress import silent
-from services.trainer.promise.thresholds import Asked
+from services.trainer.promise.thresholds import Asked, HeldOut, Threshold, choose_threshold
 from services.trainer.train import train
 from services.trainer.update import update
 from services.trainer.upkeep.growing import Grown, grow
@@ -78,6 +78,20 @@ def test_an_update_that_swallows_known_defects_is_refused_by_their_names(folder:
     with pytest.raises(SwallowsDefects, match=r"of 8 known defects .* for instance blot/"):
         update(bundle=folder / "bundle", normal=folder / "slipped", out=folder / "updated")
     assert not (folder / "updated").exists()
+
+
+def test_a_known_defect_exactly_on_the_threshold_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_the_lowest_defect(normals: HeldOut, defects: HeldOut, *others: Any, **named: Any) -> Threshold:
+        return replace(choose_threshold(normals, defects, *others, **named), value=float(defects.scores.min()))
+
+    monkeypatch.setattr("services.trainer.update.choose_threshold", on_the_lowest_defect)
+    monkeypatch.setattr("services.trainer.update.refuse_strangers", lambda *_, **__: [])
+    with pytest.raises(SwallowsDefects, match=r"^1 of 8 known defects"):
+        update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    threshold = read_bundle(folder / "bundle").bank.threshold
+    monkeypatch.setattr("services.trainer.update.known_scores", lambda *_: np.full(8, threshold, np.float32))
+    manifest = update(bundle=folder / "bundle", normal=folder / "stamped", out=folder / "updated")
+    assert manifest.training["lost_defects"] == []  # none was rejected before
 
 
 def test_another_products_pictures_are_refused_with_the_numbers(folder: Path) -> None:
