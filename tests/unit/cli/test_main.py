@@ -102,6 +102,7 @@ class Interrupting:
         if name == "typer":
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
 sys.meta_path.insert(0, Interrupting)
 runpy.run_module("services.cli", run_name="__main__")
 """
